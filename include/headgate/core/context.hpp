@@ -1,0 +1,53 @@
+// Context: what a caller lends to one call at a time: threads, scratch memory, and edits of this call's routing.
+#pragma once
+
+#include "headgate/core/executor.hpp"
+#include "headgate/core/float_modes.hpp"
+#include "headgate/core/workspace.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+class RoutingPlan;
+
+// Edits of the routing of one call. All off by default.
+struct RouteEdits {
+  std::span<const std::uint8_t> expert_mask;  // (num_experts) 0: never selected (its key is -inf). Empty: all allowed
+  index_t k = 0;                              // experts per token in place of the router's own; 0: unchanged
+  const RoutingPlan* forced_plan = nullptr;   // used in place of routing
+};
+
+class Context {
+ public:
+  Context() = default;                                                       // serial
+  explicit Context(ExecutorRef threads) noexcept : executor(threads) {}
+
+  ExecutorRef executor;
+  Workspace workspace;
+  RouteEdits edits;
+
+  // Calls task(0) ... task(n - 1) on the executor's threads, each in our floating-point modes.
+  template <class F>
+  void parallel(index_t n, F&& task) {
+    executor.run(n, [&task](index_t i) {
+      const FloatModes modes;
+      task(i);
+    });
+  }
+  // How many slices work of `units` indivisible parts should be cut into: one a thread, none of them empty.
+  index_t slices(index_t units) const noexcept {
+    const index_t size = executor.size();
+    return units < size ? units : size;
+  }
+};
+
+// Part i of `count` units cut into n nearly equal slices: [first, last).
+struct Slice {
+  index_t first;
+  index_t last;
+  static constexpr Slice of(index_t count, index_t n, index_t i) noexcept {
+    const auto cut = [&](std::int64_t j) { return static_cast<index_t>(j * count / n); };
+    return {cut(i), cut(i + 1)};
+  }
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,63 @@
+// Storage types of tensors, and bfloat16 with exact conversions.
+#pragma once
+
+#include <bit>
+#include <string_view>
+
+#include "headgate/core/types.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+// Brain floating point: the upper half of a float. Encoding rounds to nearest even and keeps NaN quiet.
+struct bf16 {
+  std::uint16_t bits = 0;
+
+  constexpr bf16() = default;
+  constexpr explicit bf16(float value) noexcept {
+    const auto u = std::bit_cast<std::uint32_t>(value);
+    if ((u & 0x7fffffffu) > 0x7f800000u) {
+      bits = static_cast<std::uint16_t>((u >> 16) | 0x40u);
+    } else {
+      bits = static_cast<std::uint16_t>((u + 0x7fffu + ((u >> 16) & 1u)) >> 16);
+    }
+  }
+  constexpr explicit operator float() const noexcept {
+    return std::bit_cast<float>(static_cast<std::uint32_t>(bits) << 16);
+  }
+};
+
+// IEEE half precision, storage only: every f16 is a float, so the conversion is exact.
+struct f16 {
+  std::uint16_t bits = 0;
+
+  constexpr explicit operator float() const noexcept {
+    const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
+    const std::uint32_t exponent = (bits >> 10) & 31u;
+    const std::uint32_t fraction = bits & 1023u;
+    if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
+    if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (fraction << 13));
+    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
+    return sign != 0 ? -magnitude : magnitude;
+  }
+};
+
+// Element types of safetensors files that this library can name. Sizes are whole bytes.
+enum class DType : std::uint8_t { boolean, u8, i8, u16, i16, f16, bf16, u32, i32, f32, u64, i64, f64, f8_e4m3, f8_e5m2 };
+
+struct DTypeInfo {
+  DType dtype;
+  std::string_view name;  // as safetensors spells it
+  index_t size;           // bytes
+};
+
+inline constexpr DTypeInfo dtypes[] = {
+    {DType::boolean, "BOOL", 1}, {DType::u8, "U8", 1},       {DType::i8, "I8", 1},
+    {DType::u16, "U16", 2},      {DType::i16, "I16", 2},     {DType::f16, "F16", 2},
+    {DType::bf16, "BF16", 2},    {DType::u32, "U32", 4},     {DType::i32, "I32", 4},
+    {DType::f32, "F32", 4},      {DType::u64, "U64", 8},     {DType::i64, "I64", 8},
+    {DType::f64, "F64", 8},      {DType::f8_e4m3, "F8_E4M3", 1}, {DType::f8_e5m2, "F8_E5M2", 1},
+};
+
+constexpr const DTypeInfo& info(DType dtype) noexcept { return dtypes[static_cast<int>(dtype)]; }
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,36 @@
+// Experts: the expert weights of one layer (a bank) and how to apply a plan to them. A bank, not an expert, is what the
+// layer calls: gathering rows, weighing and combining are the bank's, because they decide the speed.
+#pragma once
+
+#include <concepts>
+
+#include "headgate/core/context.hpp"
+#include "headgate/core/matrix_view.hpp"
+#include "headgate/routing/routing_plan.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+// apply adds sum over the row's entries of weight * E_expert(x_t) to y_t. The entries of a token are added in ascending
+// expert id, so the bits depend on nothing but the row. x and y are (tokens, hidden_size) and do not overlap.
+template <class B>
+concept Experts = requires(const B& bank, const RoutingPlan& plan, ConstRows x, Rows y, Context& ctx) {
+  { bank.num_experts() } noexcept -> std::same_as<index_t>;
+  { bank.hidden_size() } noexcept -> std::same_as<index_t>;
+  { bank.expert_bytes() } noexcept -> std::same_as<std::int64_t>;  // weights read for one row of one expert
+  { bank.apply(plan, x, y, ctx) } -> std::same_as<Status>;
+};
+
+// What every bank checks before it computes.
+inline Status check_apply(const RoutingPlan& plan, ConstRows x, Rows y, index_t num_experts,
+                          index_t hidden_size) noexcept {
+  if (plan.num_experts() != num_experts && plan.entries() != 0) {
+    return Status::mismatch("experts of the plan against experts of the bank", plan.num_experts(), num_experts);
+  }
+  if (x.rows != plan.tokens()) return Status::mismatch("rows of x against tokens of the plan", x.rows, plan.tokens());
+  if (y.rows != plan.tokens()) return Status::mismatch("rows of y against tokens of the plan", y.rows, plan.tokens());
+  if (x.cols != hidden_size) return Status::mismatch("width of x against hidden_size", x.cols, hidden_size);
+  if (y.cols != hidden_size) return Status::mismatch("width of y against hidden_size", y.cols, hidden_size);
+  return Status::success();
+}
+
+}  // namespace headgate::inline HEADGATE_ABI

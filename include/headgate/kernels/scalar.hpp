@@ -1,0 +1,138 @@
+// Scalar: the definition of every kernel, as plain loops. Clear before quick; it judges all others.
+#pragma once
+
+#include <cmath>
+#include <limits>
+
+#include "headgate/kernels/kernel_backend.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+struct Scalar {
+  static const char* name() noexcept { return "scalar"; }
+
+  template <WeightFormat Format>
+  static void multiply(Format, const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m,
+                       float* y, std::int64_t stride) noexcept {
+    for (index_t p = 0; p < num_panels; ++p) {
+      const std::byte* const panel = panels + p * Format::panel_bytes(k);
+      for (index_t r = 0; r < m; ++r) {
+        for (index_t lane = 0; lane < panel_rows; ++lane) {
+          float sum = 0.0f;
+          for (index_t i = 0; i < k; ++i) {
+            sum = std::fma(Format::unpack(panel, i, lane), tile[std::int64_t{i} * m + r], sum);
+          }
+          y[r * stride + panel_rows * p + lane] = sum;
+        }
+      }
+    }
+  }
+  static void make_tile(const float* const* rows, index_t m, index_t k, float* tile) noexcept {
+    for (index_t i = 0; i < k; ++i) {
+      for (index_t r = 0; r < m; ++r) tile[std::int64_t{i} * m + r] = rows[r][i];
+    }
+  }
+
+  static float sum(const float* x, index_t n) noexcept {
+    float total = 0.0f;
+    for (index_t i = 0; i < n; ++i) total += x[i];
+    return total;
+  }
+  static float max(const float* x, index_t n) noexcept {
+    float largest = -std::numeric_limits<float>::infinity();
+    for (index_t i = 0; i < n; ++i) largest = x[i] > largest ? x[i] : largest;
+    return largest;
+  }
+  static float dot(const float* x, const float* y, index_t n) noexcept {
+    float total = 0.0f;
+    for (index_t i = 0; i < n; ++i) total = std::fma(x[i], y[i], total);
+    return total;
+  }
+  static bool all_finite(const float* x, index_t n) noexcept {
+    for (index_t i = 0; i < n; ++i) {
+      if (!std::isfinite(x[i])) return false;
+    }
+    return true;
+  }
+  static void axpy(float a, const float* x, index_t n, float* y) noexcept {
+    for (index_t i = 0; i < n; ++i) y[i] = std::fma(a, x[i], y[i]);
+  }
+  static void weighted_sum(const float* weights, index_t count, const float* rows, std::int64_t stride, index_t width,
+                           float* out) noexcept {
+    for (index_t i = 0; i < width; ++i) out[i] = 0.0f;
+    for (index_t j = 0; j < count; ++j) axpy(weights[j], rows + j * stride, width, out);
+  }
+
+  static void softmax(float* x, index_t n) noexcept {
+    const float largest = max(x, n);
+    if (largest == -std::numeric_limits<float>::infinity()) {  // nothing allowed: nothing weighs
+      for (index_t i = 0; i < n; ++i) x[i] = 0.0f;
+      return;
+    }
+    float total = 0.0f;
+    for (index_t i = 0; i < n; ++i) {
+      x[i] = std::exp(x[i] - largest);
+      total += x[i];
+    }
+    for (index_t i = 0; i < n; ++i) x[i] /= total;
+  }
+  static float sigmoid(float x) noexcept { return 1.0f / (1.0f + std::exp(-x)); }
+  static void sigmoid(float* x, index_t n) noexcept {
+    for (index_t i = 0; i < n; ++i) x[i] = sigmoid(x[i]);
+  }
+  static void rms_norm(const float* x, const float* weight, float epsilon, index_t n, float* y) noexcept {
+    const float scale = 1.0f / std::sqrt(dot(x, x, n) / static_cast<float>(n) + epsilon);
+    for (index_t i = 0; i < n; ++i) y[i] = x[i] * scale * weight[i];
+  }
+  static void rope(float* x, const float* cosine, const float* sine, index_t half) noexcept {
+    for (index_t i = 0; i < half; ++i) {
+      const float low = x[i];
+      const float high = x[i + half];
+      x[i] = low * cosine[i] - high * sine[i];
+      x[i + half] = high * cosine[i] + low * sine[i];
+    }
+  }
+
+  static float activate(ActivationKind kind, float x) noexcept {
+    switch (kind) {
+      case ActivationKind::silu: return x * sigmoid(x);
+      case ActivationKind::gelu: return 0.5f * x * (1.0f + std::erf(x * 0.70710678f));
+      case ActivationKind::gelu_tanh: return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
+      case ActivationKind::relu: return x > 0.0f ? x : 0.0f;
+      case ActivationKind::relu2: return x > 0.0f ? x * x : 0.0f;
+      case ActivationKind::clamped_swiglu: break;  // gated only
+    }
+    return x;
+  }
+  static void activate(Activation activation, const float* x, index_t n, float* y) noexcept {
+    for (index_t i = 0; i < n; ++i) y[i] = activate(activation.kind, x[i]);
+  }
+  static void glu(Activation activation, const float* gate, const float* up, index_t n, float* y) noexcept {
+    for (index_t i = 0; i < n; ++i) {
+      if (activation.kind == ActivationKind::clamped_swiglu) {
+        const float g = std::fmin(gate[i], activation.limit);
+        const float u = std::fmin(std::fmax(up[i], -activation.limit), activation.limit);
+        y[i] = (u + 1.0f) * g * sigmoid(activation.alpha * g);
+      } else {
+        y[i] = activate(activation.kind, gate[i]) * up[i];
+      }
+    }
+  }
+
+  static index_t top_k(const float* keys, index_t n, index_t k, index_t* order) noexcept {
+    index_t chosen = 0;
+    for (index_t i = 0; i < n; ++i) {
+      if (keys[i] == -std::numeric_limits<float>::infinity()) continue;
+      index_t place = chosen;  // behind every key that is at least as large: ties keep the lower index first
+      while (place > 0 && keys[order[place - 1]] < keys[i]) --place;
+      if (place >= k) continue;
+      if (chosen < k) ++chosen;
+      for (index_t j = chosen - 1; j > place; --j) order[j] = order[j - 1];
+      order[place] = i;
+    }
+    return chosen;
+  }
+};
+static_assert(KernelBackend<Scalar>);
+
+}  // namespace headgate::inline HEADGATE_ABI

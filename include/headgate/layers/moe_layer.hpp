@@ -1,0 +1,83 @@
+// MoELayer: a router and a bank joined by a plan, the whole of a Mixture-of-Experts layer:
+//   y_t = sum_i weight_i * E_i(x_t)  [+ shared experts(x_t)]
+// The layer is immutable; what a call leaves behind (the router's memory, the plan) is in a State that the caller owns.
+#pragma once
+
+#include <optional>
+
+#include "headgate/experts/experts.hpp"
+#include "headgate/layers/shared_expert.hpp"
+#include "headgate/routing/router.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+template <Router R, Experts E>
+class MoELayer {
+ public:
+  struct State {
+    typename R::State router;
+    RoutingPlan plan;         // of the last forward
+    RoutingPlan shared_plan;  // scratch of the shared expert
+
+    void reset(index_t tokens) { router.reset(tokens); }
+  };
+
+  // Router and bank must agree on the number of experts and the hidden size.
+  static Expected<MoELayer> create(R router, E experts, std::optional<SharedExpert<E>> shared = std::nullopt) {
+    if (router.num_experts() != experts.num_experts()) {
+      return Status::mismatch("experts of the router against experts of the bank", router.num_experts(),
+                              experts.num_experts());
+    }
+    if (router.hidden_size() != experts.hidden_size()) {
+      return Status::mismatch("hidden_size of the router against that of the bank", router.hidden_size(),
+                              experts.hidden_size());
+    }
+    if (shared && shared->hidden_size() != experts.hidden_size()) {
+      return Status::mismatch("hidden_size of the shared expert against that of the bank", shared->hidden_size(),
+                              experts.hidden_size());
+    }
+    return MoELayer(std::move(router), std::move(experts), std::move(shared), Checked{});
+  }
+  // Throws the same error.
+  MoELayer(R router, E experts, std::optional<SharedExpert<E>> shared = std::nullopt)
+    requires has_exceptions
+      : MoELayer(create(std::move(router), std::move(experts), std::move(shared)).value()) {}
+
+  // y (tokens, hidden_size) = the layer's output for in.hidden; the residual is the caller's.
+  Status forward(const RouterInput& in, State& state, Rows y, Context& ctx) const {
+    const FloatModes modes;
+    if (y.rows != in.hidden.rows) return Status::mismatch("rows of y against tokens", y.rows, in.hidden.rows);
+    if (y.cols != experts_.hidden_size()) {
+      return Status::mismatch("width of y against hidden_size", y.cols, experts_.hidden_size());
+    }
+    const RoutingPlan* plan = ctx.edits.forced_plan;
+    if (plan == nullptr) {
+      if (Status status = router_.route(in, state.router, state.plan, ctx); !status.ok()) return status;
+      plan = &state.plan;
+    } else if (plan != &state.plan) {
+      state.plan = *plan;
+    }
+    for (index_t t = 0; t < y.rows; ++t) {
+      for (float& value : y.row(t)) value = 0.0f;
+    }
+    Status status = experts_.apply(*plan, in.hidden, y, ctx);
+    if (status.ok() && shared_) status = shared_->add(in.hidden, y, state.shared_plan, ctx);
+    if (!status.ok() && status.layer < 0) status.layer = in.layer;
+    return status;
+  }
+
+  const R& router() const noexcept { return router_; }
+  const E& experts() const noexcept { return experts_; }
+  const std::optional<SharedExpert<E>>& shared() const noexcept { return shared_; }
+
+ private:
+  struct Checked {};
+  MoELayer(R router, E experts, std::optional<SharedExpert<E>> shared, Checked)
+      : router_(std::move(router)), experts_(std::move(experts)), shared_(std::move(shared)) {}
+
+  R router_;
+  E experts_;
+  std::optional<SharedExpert<E>> shared_;
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

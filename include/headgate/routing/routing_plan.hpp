@@ -1,0 +1,159 @@
+// RoutingPlan: which experts, with which weights, for which token. The only thing that crosses from routing to compute:
+//   y_t = sum over the entries i of row t of weight_i * E_{expert_i}(x_t)
+// Ragged (CSR by token), because k may differ from token to token; a row may be empty or long. Entries stand in order of
+// selection: the position in a row is the rank. Ids are distinct in a row and below num_experts; weights are finite, of
+// any sign and sum. Null experts never appear. A plan that exists keeps these invariants: rows are checked when appended.
+#pragma once
+
+#include <cmath>
+
+#include "headgate/core/expected.hpp"
+#include "headgate/core/workspace.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+class RoutingPlan {
+ public:
+  // A plan of no rows over a bank of num_experts >= 0. Keeps its memory.
+  void clear(index_t num_experts) {
+    num_experts_ = num_experts;
+    experts_.clear();
+    weights_.clear();
+    offsets_.assign(1, 0);
+  }
+  // Memory for rows and entries, so that appending does not allocate. A size beyond a 32-bit index is an error.
+  Status reserve(std::int64_t tokens, std::int64_t entries) {
+    if (tokens < 0 || tokens >= max_index) return Status::mismatch("number of tokens in a plan", tokens, max_index - 1);
+    if (entries < 0 || entries > max_index) return Status::mismatch("number of entries in a plan", entries, max_index);
+    offsets_.reserve(at(tokens) + 1);
+    experts_.reserve(at(entries));
+    weights_.reserve(at(entries));
+    return Status::success();
+  }
+  // Appends the row of the next token. On an error the plan is unchanged and the status names token and expert.
+  Status append_row(std::span<const ExpertId> experts, std::span<const float> weights) {
+    if (experts.size() != weights.size()) {
+      return Status::mismatch("number of weights in a row", static_cast<std::int64_t>(weights.size()),
+                              static_cast<std::int64_t>(experts.size()));
+    }
+    if (static_cast<std::int64_t>(experts.size()) > max_index - entries() || tokens() >= max_index - 1) {
+      return Status::mismatch("number of entries in a plan", entries() + static_cast<std::int64_t>(experts.size()),
+                              max_index);
+    }
+    if (Status status = check_row(experts, weights); !status.ok()) return status;
+    experts_.insert(experts_.end(), experts.begin(), experts.end());
+    weights_.insert(weights_.end(), weights.begin(), weights.end());
+    offsets_.push_back(static_cast<index_t>(experts_.size()));
+    return Status::success();
+  }
+
+  index_t tokens() const noexcept { return offsets_.empty() ? 0 : static_cast<index_t>(offsets_.size()) - 1; }
+  index_t entries() const noexcept { return static_cast<index_t>(experts_.size()); }
+  index_t num_experts() const noexcept { return num_experts_; }
+
+  std::span<const ExpertId> experts(index_t token) const noexcept { return row(experts_, token); }
+  std::span<const float> weights(index_t token) const noexcept { return row(weights_, token); }
+  // Whole arrays: offsets (tokens + 1; empty for a plan never cleared), experts and weights (entries).
+  std::span<const index_t> offsets() const noexcept { return offsets_; }
+  std::span<const ExpertId> experts() const noexcept { return experts_; }
+  std::span<const float> weights() const noexcept { return weights_; }
+
+  friend bool operator==(const RoutingPlan&, const RoutingPlan&) = default;
+
+ private:
+  template <class T>
+  std::span<const T> row(const std::vector<T>& values, index_t token) const noexcept {
+    const index_t first = offsets_[at(token)];
+    return {values.data() + first, at(offsets_[at(token) + 1] - first)};
+  }
+  Status check_row(std::span<const ExpertId> experts, std::span<const float> weights) {
+    const auto fail = [&](Status status, ExpertId expert) {
+      status.token = tokens();
+      status.expert = expert;
+      return status;
+    };
+    constexpr std::size_t few = 32;  // up to here comparing pairs is quicker than marking
+    if (experts.size() > few) seen_.assign(at(num_experts_), 0);
+    for (std::size_t i = 0; i < experts.size(); ++i) {
+      const ExpertId e = experts[i];
+      if (e < 0 || e >= num_experts_) return fail(Status::mismatch("expert id", e, num_experts_ - 1), e);
+      if (!std::isfinite(weights[i])) return fail(Status::not_finite("combine weight is not finite", -1, -1), e);
+      bool again = false;
+      if (experts.size() > few) {
+        again = seen_[at(e)] != 0;
+        seen_[at(e)] = 1;
+      } else {
+        for (std::size_t j = 0; j < i; ++j) again = again || experts[j] == e;
+      }
+      if (again) return fail(Status::mismatch("times an expert stands in one row", 2, 1), e);
+    }
+    return Status::success();
+  }
+
+  index_t num_experts_ = 0;
+  std::vector<index_t> offsets_;     // (tokens + 1)
+  std::vector<ExpertId> experts_;    // (entries)
+  std::vector<float> weights_;       // (entries)
+  struct Scratch : std::vector<std::uint8_t> {
+    friend bool operator==(const Scratch&, const Scratch&) noexcept { return true; }  // no part of the plan's value
+  } seen_;                           // (num_experts) while a long row is checked
+};
+
+// The same plan by expert: what banks iterate. Stable, so the rows of an expert ascend. Memory is the workspace's.
+struct ExpertMajor {
+  std::span<const ExpertId> experts;  // those that occur, ascending
+  std::span<const index_t> offsets;   // (experts + 1) into the next two
+  std::span<const index_t> tokens;    // (entries) row of x and y
+  std::span<const float> weights;     // (entries)
+  std::span<const index_t> entries;   // (entries) position in the plan's arrays
+
+  index_t size() const noexcept { return static_cast<index_t>(experts.size()); }
+  std::span<const index_t> tokens_of(index_t i) const noexcept { return part(tokens, i); }
+  std::span<const float> weights_of(index_t i) const noexcept { return part(weights, i); }
+
+  static ExpertMajor of(const RoutingPlan& plan, Workspace& workspace) {
+    const index_t num_experts = plan.num_experts();
+    const std::span<index_t> next = workspace.take<index_t>(std::int64_t{num_experts} + 1);
+    for (index_t& count : next) count = 0;
+    for (const ExpertId e : plan.experts()) ++next[at(e)];
+    index_t occurring = 0;
+    for (index_t e = 0; e < num_experts; ++e) occurring += next[at(e)] != 0 ? 1 : 0;
+
+    const std::span<ExpertId> experts = workspace.take<ExpertId>(occurring);
+    const std::span<index_t> offsets = workspace.take<index_t>(std::int64_t{occurring} + 1);
+    index_t first = 0;
+    index_t i = 0;
+    for (index_t e = 0; e < num_experts; ++e) {
+      const index_t count = next[at(e)];
+      if (count == 0) continue;
+      experts[at(i)] = e;
+      offsets[at(i)] = first;
+      next[at(e)] = first;
+      first += count;
+      ++i;
+    }
+    offsets[at(i)] = first;
+
+    const std::span<index_t> tokens = workspace.take<index_t>(plan.entries());
+    const std::span<float> weights = workspace.take<float>(plan.entries());
+    const std::span<index_t> entries = workspace.take<index_t>(plan.entries());
+    index_t entry = 0;
+    for (index_t t = 0; t < plan.tokens(); ++t) {
+      for (const ExpertId e : plan.experts(t)) {
+        const index_t place = next[at(e)]++;
+        tokens[at(place)] = t;
+        weights[at(place)] = plan.weights()[at(entry)];
+        entries[at(place)] = entry++;
+      }
+    }
+    return {experts, offsets, tokens, weights, entries};
+  }
+
+ private:
+  template <class T>
+  std::span<const T> part(std::span<const T> values, index_t i) const noexcept {
+    return values.subspan(at(offsets[at(i)]), at(offsets[at(i) + 1] - offsets[at(i)]));
+  }
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,113 @@
+// Tensor: a named array of numbers where it lies in a file: row-major, little-endian, at any alignment, not copied.
+// read_row turns rows into floats; slice(e) is matrix e of a stack (experts, out, in).
+#pragma once
+
+#include "headgate/core/dtype.hpp"
+#include "headgate/core/error.hpp"
+#include "headgate/core/types.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <initializer_list>
+#include <span>
+#include <string>
+
+namespace headgate::inline HEADGATE_ABI {
+
+// The sizes of a tensor, outermost first.
+class Shape {
+ public:
+  static constexpr index_t max_rank = 8;
+
+  Shape() = default;
+  // Precondition: at most max_rank sizes, none negative.
+  Shape(std::initializer_list<std::int64_t> sizes) : Shape(std::span(sizes.begin(), sizes.size())) {}
+  explicit Shape(std::span<const std::int64_t> sizes) : rank_(static_cast<index_t>(sizes.size())) {
+    std::copy(sizes.begin(), sizes.end(), sizes_.begin());
+  }
+
+  index_t rank() const noexcept { return rank_; }
+  std::int64_t operator[](index_t i) const noexcept { return sizes_[at(i)]; }
+  std::span<const std::int64_t> sizes() const noexcept { return std::span(sizes_).first(at(rank_)); }
+  bool operator==(const Shape&) const = default;
+
+  // "(64, 2048)"
+  std::string describe() const {
+    std::string text = "(";
+    for (index_t i = 0; i < rank_; ++i) text += (i == 0 ? "" : ", ") + std::to_string(sizes_[at(i)]);
+    return text + ")";
+  }
+
+ private:
+  std::array<std::int64_t, max_rank> sizes_{};  // zero from rank_ on
+  index_t rank_ = 0;
+};
+
+struct Tensor {
+  std::string name;
+  DType dtype = DType::f32;
+  Shape shape;
+  std::span<const std::byte> bytes;  // exactly the product of the shape times the size of an element
+  std::uint64_t offset = 0;          // of bytes in its file
+  index_t file = 0;                  // which file of its TensorSource
+
+  // A row is what the last size spans; a number alone (rank 0) is a row of one.
+  std::int64_t row_size() const noexcept { return shape.rank() == 0 ? 1 : shape[shape.rank() - 1]; }
+  std::int64_t num_rows() const noexcept {
+    std::int64_t rows = 1;
+    for (index_t i = 0; i + 1 < shape.rank(); ++i) rows *= shape[i];
+    return rows;
+  }
+
+  // Element e of the outermost size.
+  Tensor slice(std::int64_t e) const {
+    if (shape.rank() == 0 || e < 0 || e >= shape[0]) refuse("slice " + std::to_string(e) + " is outside of it");
+    const std::size_t size = bytes.size() / at(shape[0]);
+    return {name + "[" + std::to_string(e) + "]",
+            dtype,
+            Shape(shape.sizes().subspan(1)),
+            bytes.subspan(at(e) * size, size),
+            offset + at(e) * size,
+            file};
+  }
+
+  // The message of an error that is the caller's.
+  [[noreturn]] void refuse(const std::string& what) const {
+    throw Error(ErrorCode::usage,
+                {"", name, -1,
+                 what + " (its shape is " + shape.describe() + ", its type " + std::string(info(dtype).name) + ")"});
+  }
+};
+
+// Row `row` of a tensor of type F32, BF16 or F16, counted over all sizes but the last, as floats. out: row_size().
+inline void read_row(const Tensor& tensor, std::int64_t row, std::span<float> out) {
+  if (row < 0 || row >= tensor.num_rows()) tensor.refuse("row " + std::to_string(row) + " is outside of it");
+  if (std::int64_t(out.size()) != tensor.row_size()) {
+    tensor.refuse("a row of it does not fit " + std::to_string(out.size()) + " floats");
+  }
+  if (out.empty()) return;
+  const auto size = static_cast<std::size_t>(info(tensor.dtype).size);
+  const std::span<const std::byte> source = tensor.bytes.subspan(at(row) * out.size() * size, out.size() * size);
+  const auto convert = [&]<class T>(T element) {
+    for (std::size_t i = 0; i < out.size(); ++i) {
+      std::memcpy(&element, &source[i * sizeof(T)], sizeof(T));
+      out[i] = static_cast<float>(element);
+    }
+  };
+  switch (tensor.dtype) {
+    case DType::f32:
+      std::memcpy(out.data(), source.data(), source.size());
+      break;
+    case DType::bf16:
+      convert(bf16{});
+      break;
+    case DType::f16:
+      convert(f16{});
+      break;
+    default:
+      tensor.refuse("only F32, BF16 and F16 are read as floats");
+  }
+}
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,111 @@
+#include "headgate/io/json_object.hpp"
+
+#include "headgate/io/json.hpp"
+#include "io/scratch_folder.hpp"
+#include "support/catch.hpp"
+
+namespace {
+
+using namespace headgate;
+using io_test::contains;
+using io_test::error_of;
+
+constexpr std::int64_t int64_max = std::numeric_limits<std::int64_t>::max();
+
+const Json document = parse_json(
+    R"({"n":64,"eps":1e-06,"on":true,"name":"silu","none":null,"ids":[1,2],"names":["x","y"],"rope":{"theta":1e4},)"
+    R"("text":"64","real":64.0,"large":4294967360,"huge":18446744073709551680})",
+    "config.json");
+
+}  // namespace
+
+TEST_CASE("values are read by key with type and range") {
+  const JsonObject object(document, "config.json");
+  CHECK(object.get_integer("n", 1, 64) == 64);
+  CHECK(object.get_index("n", 64, 100) == 64);
+  CHECK(object.get_integer("large", 0, int64_max) == 4294967360);
+  CHECK(object.get_number("eps", 0, 1) == 1e-6);
+  CHECK(object.get_number("n", 0, 64) == 64.0);
+  CHECK(object.get_bool("on"));
+  CHECK(object.get_string("name") == "silu");
+  CHECK(object.get_integers("ids", 0, 9) == std::vector<std::int64_t>{1, 2});
+  CHECK(object.get_strings("names") == std::vector<std::string>{"x", "y"});
+  CHECK(object.get_list("ids").size() == 2);
+  CHECK(object.get_object("rope").get_number("theta", 1, 1e9) == 1e4);
+  CHECK(object.file() == "config.json");
+}
+
+TEST_CASE("a key that is absent or null means the default, and only that") {
+  const JsonObject object(document, "config.json");
+  for (const char* key : {"none", "absent"}) {
+    CHECK_FALSE(object.has(key));
+    CHECK(object.get_integer(key, 1, 2, 7) == 7);
+    CHECK(object.get_index(key, 1, 2, 7) == 7);
+    CHECK(object.get_number(key, 1, 2, 7.5) == 7.5);
+    CHECK(object.get_bool(key, true));
+    CHECK(object.get_string(key, "x") == "x");
+  }
+  CHECK(object.has("n"));
+  CHECK(object.get_integer("n", 1, 64, 7) == 64);
+  CHECK(object.get_number("eps", 0, 1, 7) == 1e-6);
+  CHECK(object.get_bool("on", false));
+  CHECK(object.get_string("name", "x") == "silu");
+  CHECK_THROWS_AS(object.get_integer("text", 1, 64, 7), Error);
+  CHECK_THROWS_AS(object.get_number("text", 1, 64, 7), Error);
+  CHECK_THROWS_AS(object.get_bool("text", false), Error);
+  CHECK_THROWS_AS(object.get_string("n", "x"), Error);
+  CHECK(object.value("none")->is_null());
+  CHECK(object.value("absent") == nullptr);
+}
+
+TEST_CASE("a value of another type or range is refused with key, byte, finding and what is allowed") {
+  const JsonObject object(document, "config.json");
+  const auto text = [](auto&& read) {
+    const Error error = error_of(read);
+    CHECK(error.code() == ErrorCode::bad_file);
+    return std::string(error.what());
+  };
+  CHECK(text([&] { object.get_integer("n", 1, 63); }) ==
+        "config.json: n at byte 5: expected an integer from 1 to 63, found 64");
+  CHECK(text([&] { object.get_integer("n", 65, 70); }) ==
+        "config.json: n at byte 5: expected an integer from 65 to 70, found 64");
+  CHECK(contains(text([&] { object.get_integer("text", 1, 64); }), "found the string \"64\""));
+  CHECK(contains(text([&] { object.get_integer("real", 1, 64); }), "found the number 64"));
+  // 64 + 2^32 and 64 + 2^64 are not 64.
+  CHECK(contains(text([&] { object.get_index("large", 1, 64); }), "found 4294967360"));
+  CHECK(contains(text([&] { object.get_integer("huge", 1, int64_max); }), "found the number 18446744073709551"));
+  CHECK(contains(text([&] { object.get_integer("on", 0, 1); }), "found true"));
+  CHECK(contains(text([&] { object.get_integer("none", 0, 1); }), "expected an integer from 0 to 1, found null"));
+  CHECK(contains(text([&] { object.get_integer("ids", 0, 9); }), "found a list of 2"));
+  CHECK(text([&] { object.get_number("eps", 1, 2); }) ==
+        "config.json: eps at byte 14: expected a number from 1 to 2, found the number 1e-06");
+  CHECK(contains(text([&] { object.get_number("rope", 1, 2); }), "found an object"));
+  CHECK(contains(text([&] { object.get_bool("n"); }), "expected true or false, found 64"));
+  CHECK(contains(text([&] { object.get_string("on"); }), "expected a string, found true"));
+  CHECK(contains(text([&] { object.get_list("n"); }), "expected a list, found 64"));
+  CHECK(contains(text([&] { object.get_integers("ids", 2, 9); }), "ids at byte "));
+  CHECK(contains(text([&] { object.get_strings("ids"); }), "expected a string, found 1"));
+  CHECK(contains(text([&] { object.get_object("n"); }), "expected an object, found 64"));
+  CHECK(contains(text([&] { object.get_object("rope").get_integer("theta", 1, 2); }),
+                 "config.json: rope.theta at byte "));
+  CHECK(text([&] { object.get_integer("experts", 1, 64); }) ==
+        "config.json: experts at byte 0: the key is missing, expected an integer from 1 to 64");
+  CHECK(contains(text([&] { object.get_number("experts", 1, 64); }), "the key is missing, expected a number"));
+  CHECK(contains(text([&] { object.get_bool("experts"); }), "the key is missing, expected true or false"));
+  CHECK(text([&] { object.fail("n", "must divide 100"); }) == "config.json: n at byte 5: must divide 100");
+  CHECK(contains(text([&] { object.fail("experts", "must be there"); }), "experts at byte 0: must be there"));
+  const Json list = parse_json(" []", "f");
+  CHECK(text([&] { JsonObject(list, "f"); }) == "f: at byte 1: expected an object, found a list of 0");
+}
+
+TEST_CASE("keys that nobody asked for are known") {
+  const JsonObject object(document, "config.json");
+  CHECK(object.keys().size() == 12);
+  CHECK(object.unread_keys() == object.keys());
+  object.get_integer("n", 1, 64);
+  object.has("none");
+  object.get_string("absent", "");
+  object.get_object("rope");
+  const std::vector<std::string> unread = object.unread_keys();
+  CHECK(unread == std::vector<std::string>{"eps", "on", "name", "ids", "names", "text", "real", "large", "huge"});
+}

@@ -1,0 +1,103 @@
+#include "headgate/io/tensor.hpp"
+
+#include "io/safetensors_writer.hpp"
+#include "io/scratch_folder.hpp"
+#include "support/catch.hpp"
+
+#include <cmath>
+#include <limits>
+#include <vector>
+
+namespace {
+
+using namespace headgate;
+using io_test::bytes_of;
+using io_test::contains;
+using io_test::error_of;
+
+// The elements as bytes, at an odd address.
+template <class T>
+std::string packed(std::initializer_list<T> elements) {
+  std::string bytes(1 + elements.size() * sizeof(T), '\0');
+  if (elements.size() != 0) std::memcpy(&bytes[1], elements.begin(), elements.size() * sizeof(T));
+  return bytes;
+}
+Tensor tensor(DType dtype, Shape shape, std::string_view packed_elements) {
+  return {"w", dtype, shape, bytes_of(packed_elements.substr(1)), 100, 0};
+}
+std::vector<float> row(const Tensor& source, std::int64_t r) {
+  std::vector<float> out(at(source.row_size()));
+  read_row(source, r, out);
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("rows of F32, BF16 and F16 at odd addresses are read as floats") {
+  const std::string f = packed({1.5f, -2.0f, 0.1f, 4.0f, 1e-40f, -0.0f});
+  CHECK(row(tensor(DType::f32, {2, 3}, f), 0) == std::vector<float>{1.5f, -2.0f, 0.1f});
+  CHECK(row(tensor(DType::f32, {2, 3}, f), 1) == std::vector<float>{4.0f, 1e-40f, -0.0f});
+  const std::string b = packed({bf16(1.5f), bf16(-2.0f), bf16(3.0e38f)});
+  CHECK(row(tensor(DType::bf16, {3, 1}, b), 1) == std::vector<float>{-2.0f});
+  CHECK(row(tensor(DType::bf16, {3, 1}, b), 2) == std::vector<float>{static_cast<float>(bf16(3.0e38f))});
+  const std::string h = packed<std::uint16_t>({0x3c00, 0xc000, 0x0001, 0x7c00});
+  CHECK(row(tensor(DType::f16, {4}, h), 0) ==
+        std::vector<float>{1.0f, -2.0f, 0x1p-24f, std::numeric_limits<float>::infinity()});
+}
+
+TEST_CASE("rows are counted over all sizes but the last, and slices are matrices of a stack") {
+  const std::string bytes = packed({0.f, 1.f, 2.f, 3.f, 4.f, 5.f, 6.f, 7.f, 8.f, 9.f, 10.f, 11.f});
+  const Tensor stack = tensor(DType::f32, {3, 2, 2}, bytes);
+  CHECK(stack.num_rows() == 6);
+  CHECK(row(stack, 5) == std::vector<float>{10, 11});
+  const Tensor second = stack.slice(1);
+  CHECK(second.name == "w[1]");
+  CHECK(second.shape == Shape{2, 2});
+  CHECK(second.offset == 116);
+  CHECK(second.bytes.size() == 16);
+  CHECK(row(second, 1) == std::vector<float>{6, 7});
+  CHECK(row(second.slice(0).slice(1), 0) == std::vector<float>{5});
+}
+
+TEST_CASE("a number alone is one row of one, an empty tensor has no values") {
+  const std::string one = packed({7.0f});
+  const Tensor scalar = tensor(DType::f32, {}, one);
+  CHECK(scalar.num_rows() == 1);
+  CHECK(row(scalar, 0) == std::vector<float>{7.0f});
+  const std::string none = packed<float>({});
+  CHECK(row(tensor(DType::f32, {3, 0}, none), 2).empty());
+  CHECK(tensor(DType::f32, {0, 3}, none).num_rows() == 0);
+  CHECK_THROWS_AS(row(tensor(DType::f32, {0, 3}, none), 0), Error);
+  CHECK(tensor(DType::f32, {4, 0, 3}, none).slice(3).bytes.empty());
+  CHECK_THROWS_AS(tensor(DType::f32, {0, 3}, none).slice(0), Error);
+}
+
+TEST_CASE("a row or slice that is not there, and a type that is no float, are refused") {
+  const std::string bytes = packed({0.f, 1.f, 2.f, 3.f});
+  const Tensor matrix = tensor(DType::f32, {2, 2}, bytes);
+  std::vector<float> two(2);
+  std::vector<float> three(3);
+  for (const std::int64_t r : {std::int64_t{-1}, std::int64_t{2}, std::int64_t{1} << 62}) {
+    const Error error = error_of([&] { read_row(matrix, r, two); });
+    CHECK(error.code() == ErrorCode::usage);
+    CHECK(contains(error.what(),
+                   "w: row " + std::to_string(r) + " is outside of it (its shape is (2, 2), its type F32)"));
+    CHECK_THROWS_AS(matrix.slice(r), Error);
+  }
+  CHECK(contains(error_of([&] { read_row(matrix, 0, three); }).what(), "does not fit 3 floats"));
+  CHECK(contains(error_of([&] {
+                   read_row(tensor(DType::i32, {2, 2}, bytes), 0, two);
+                 }).what(),
+                 "only F32, BF16 and F16"));
+  const std::string one = packed({7.0f});
+  CHECK_THROWS_AS(tensor(DType::f32, {}, one).slice(0), Error);
+}
+
+TEST_CASE("shapes compare by rank and sizes") {
+  CHECK(Shape{2, 3}.describe() == "(2, 3)");
+  CHECK(Shape{}.describe() == "()");
+  CHECK(Shape{2, 3} == Shape{2, 3});
+  CHECK(Shape{2, 3} != Shape{3, 2});
+  CHECK(Shape{2} != Shape{2, 0});
+  CHECK(Shape{4, 5}[1] == 5);
+}

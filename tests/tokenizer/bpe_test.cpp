@@ -1,0 +1,136 @@
+#include "headgate/tokenizer/bpe.hpp"
+
+#include <chrono>
+#include <limits>
+#include <random>
+
+#include "support/catch.hpp"
+#include "tokenizer/refusal.hpp"
+
+using namespace headgate;
+
+namespace {
+
+using Ids = std::vector<std::int32_t>;
+
+Ids encode(const Bpe& bpe, std::string_view piece) {
+  Bpe::Scratch scratch;
+  Ids ids;
+  bpe.encode(piece, scratch, ids);
+  return ids;
+}
+
+struct Toy {
+  Vocabulary vocabulary;
+  std::vector<Bpe::Merge> merges;
+
+  explicit Toy(std::string_view letters) {
+    for (const char c : letters) vocabulary.add(std::string_view(&c, 1), vocabulary.size());
+  }
+  void merge(std::string_view left, std::string_view right) {
+    const std::string result = std::string(left) + std::string(right);
+    if (vocabulary.find(result) < 0) vocabulary.add(result, vocabulary.size());
+    merges.push_back({vocabulary.find(left), vocabulary.find(right), vocabulary.find(result)});
+  }
+};
+
+// The definition: merge the pair of lowest rank, the leftmost of equals, until there is none.
+Ids encode_slowly(const Toy& toy, std::string_view piece) {
+  Ids ids;
+  for (const char c : piece) ids.push_back(toy.vocabulary.find(std::string_view(&c, 1)));
+  while (true) {
+    std::size_t best_rank = toy.merges.size(), best = 0;
+    for (std::size_t i = 0; i + 1 < ids.size(); ++i) {
+      for (std::size_t rank = 0; rank < best_rank; ++rank) {
+        if (toy.merges[rank].left == ids[i] && toy.merges[rank].right == ids[i + 1]) best_rank = rank, best = i;
+      }
+    }
+    if (best_rank == toy.merges.size()) return ids;
+    ids[best] = toy.merges[best_rank].result;
+    ids.erase(ids.begin() + static_cast<std::ptrdiff_t>(best) + 1);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("merges happen in order of rank, the leftmost first") {
+  Toy toy("abc");
+  toy.merge("b", "c");
+  toy.merge("a", "a");
+  toy.merge("a", "bc");
+  const Bpe bpe(toy.vocabulary, toy.merges, {});
+  CHECK(encode(bpe, "abc") == Ids{toy.vocabulary.find("abc")});
+  CHECK(encode(bpe, "aaa") == Ids{toy.vocabulary.find("aa"), 0});
+  CHECK(encode(bpe, "aabc") == Ids{toy.vocabulary.find("aa"), toy.vocabulary.find("bc")});
+  CHECK(encode(bpe, "c") == Ids{2});
+}
+
+TEST_CASE("random merges give what the definition gives") {
+  std::mt19937 chance(11);
+  int wrong = 0;
+  for (int round = 0; round < 200; ++round) {
+    Toy toy("abc");
+    std::vector<std::string> tokens = {"a", "b", "c"};
+    // Every token is made by one merge only: where two merges make the same token, the reference's queue is the
+    // definition.
+    while (tokens.size() < 20) {
+      const std::string left = tokens[chance() % tokens.size()], right = tokens[chance() % tokens.size()];
+      if (toy.vocabulary.find(left + right) >= 0) continue;
+      toy.merge(left, right);
+      tokens.push_back(left + right);
+    }
+    const Bpe bpe(toy.vocabulary, toy.merges, {});
+    for (int i = 0; i < 20; ++i) {
+      std::string piece;
+      for (std::size_t n = 1 + chance() % 30; n > 0; --n) piece += "abc"[chance() % 3];
+      wrong += encode(bpe, piece) != encode_slowly(toy, piece);
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("a piece of a megabyte takes no more than a moment") {
+  Toy toy("a");
+  for (std::string token = "a"; token.size() < 64; token += token) toy.merge(token, token);
+  const Bpe bpe(toy.vocabulary, toy.merges, {});
+  const auto start = std::chrono::steady_clock::now();
+  CHECK(encode(bpe, std::string(1 << 20, 'a')).size() == (1 << 20) / 64);
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(20));  // 0.1 s; sanitizers take longer
+}
+
+TEST_CASE("a piece that is a token needs no merges where they are ignored") {
+  Toy toy("ab");
+  toy.vocabulary.add("aba", 2);
+  CHECK(encode(Bpe(toy.vocabulary, {}, {}), "aba") == Ids{0, 1, 0});
+  BpeOptions options;
+  options.ignore_merges = true;
+  CHECK(encode(Bpe(toy.vocabulary, {}, options), "aba") == Ids{2});
+}
+
+TEST_CASE("unknown characters become bytes, one unknown token each, or one for a run") {
+  Toy toy("ab");
+  toy.vocabulary.add("?", 2);
+  toy.vocabulary.add("<0xC3>", 3);
+  toy.vocabulary.add("<0xA9>", 4);
+  BpeOptions options;
+  options.unknown = 2;
+  CHECK(encode(Bpe(toy.vocabulary, {}, options), "axyb") == Ids{0, 2, 2, 1});
+  options.fuse_unknown = true;
+  CHECK(encode(Bpe(toy.vocabulary, {}, options), "axyb") == Ids{0, 2, 1});
+  CHECK(encode(Bpe(toy.vocabulary, {}, options), "xy") == Ids{2});
+  options.byte_fallback = true;
+  CHECK(encode(Bpe(toy.vocabulary, {}, options), "a\xC3\xA9") == Ids{0, 3, 4});
+  // Bytes pass an unknown token that waits, as in the reference.
+  CHECK(encode(Bpe(toy.vocabulary, {}, options),
+               "x\xC3\xA9"
+               "b") == Ids{3, 4, 2, 1});
+  CHECK(refusal_of([&] { encode(Bpe(toy.vocabulary, {}, {}), "x"); }).code == ErrorCode::bad_file);
+}
+
+TEST_CASE("a byte token is < 0 x, two hexadecimal digits, >") {
+  CHECK(byte_of_token("<0x0A>") == 10);
+  CHECK(byte_of_token("<0xfF>") == 255);
+  for (const char* const other : {"<0x-1>", "<0x+1>", "<0xZZ>", "<0x1>", "<0x100>", "0x10", "<0X10>", ""})
+    CHECK_FALSE(byte_of_token(other));
+  for (std::size_t byte = 0; byte < 256; ++byte) CHECK(byte_of_token(byte_token(byte)) == byte);
+}

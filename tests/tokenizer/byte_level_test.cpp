@@ -1,0 +1,27 @@
+#include "headgate/tokenizer/byte_level.hpp"
+
+#include <set>
+
+#include "support/catch.hpp"
+
+using namespace headgate;
+
+TEST_CASE("the byte alphabet has 256 distinct printable characters and can be undone") {
+  CHECK(std::set<char32_t>(byte_alphabet.begin(), byte_alphabet.end()).size() == 256);
+  CHECK(byte_alphabet[' '] == 0x120);
+  CHECK(byte_alphabet['\n'] == 0x10A);
+  CHECK(byte_alphabet['A'] == 'A');
+  CHECK(byte_alphabet[0xAD] == 0x143);
+  std::string bytes;
+  for (int byte = 0; byte < 256; ++byte) bytes += static_cast<char>(byte);
+  std::string spelt, back;
+  append_byte_characters(bytes, spelt);
+  append_token_bytes(spelt, back);
+  CHECK(back == bytes);
+}
+
+TEST_CASE("a token with a character outside the byte alphabet stands for its own text") {
+  std::string out = "x";
+  append_token_bytes("a\xC4\xA0\xE2\x96\x81", out);
+  CHECK(out == "xa\xC4\xA0\xE2\x96\x81");
+}

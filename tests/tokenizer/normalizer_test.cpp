@@ -1,0 +1,119 @@
+#include "headgate/tokenizer/normalizer.hpp"
+
+#include <chrono>
+#include <cstdlib>
+#include <random>
+
+#include "support/catch.hpp"
+#include "tokenizer/refusal.hpp"
+
+using namespace headgate;
+
+namespace {
+
+std::string normalized(std::vector<Normalizer::Step> steps, std::string_view text) {
+  std::size_t left = Normalizer::room(text.size());
+  return Normalizer(std::move(steps)).apply(text, left);
+}
+
+constexpr UnicodeForm nfc{true, false}, nfd{false, false}, nfkc{true, true}, nfkd{false, true};
+
+// utf8proc's own normalization, for texts without long runs of marks.
+std::string by_utf8proc(std::string_view text, int options) {
+  utf8proc_uint8_t* out = nullptr;
+  const auto size =
+      utf8proc_map(reinterpret_cast<const utf8proc_uint8_t*>(text.data()), static_cast<utf8proc_ssize_t>(text.size()),
+                   &out, static_cast<utf8proc_option_t>(options | UTF8PROC_STABLE));
+  REQUIRE(size >= 0);
+  std::string copy(reinterpret_cast<const char*>(out), static_cast<std::size_t>(size));
+  std::free(out);
+  return copy;
+}
+
+}  // namespace
+
+TEST_CASE("normalization forms compose and decompose, and reorder marks") {
+  CHECK(normalized({nfc}, "e\xCC\x81!") == "\xC3\xA9!");
+  CHECK(normalized({nfd}, "\xC3\xA9") == "e\xCC\x81");
+  CHECK(normalized({nfc}, "\xE1\x84\x80\xE1\x85\xA1") == "\xEA\xB0\x80");  // Hangul
+  CHECK(normalized({nfkc}, "\xEF\xAC\x81\xE2\x85\xA7") == "fiVIII");
+  CHECK(normalized({nfkd}, "\xC2\xBD") ==
+        "1\xE2\x81\x84"
+        "2");
+  CHECK(normalized({nfc}, "a\xCC\x95\xCC\x80") == "\xC3\xA0\xCC\x95");  // grave passes the comma above right
+  CHECK(normalized({nfc}, "plain") == "plain");
+  CHECK(normalized({nfc}, "") == "");
+}
+
+TEST_CASE("normalization of random text agrees with utf8proc's own") {
+  std::mt19937 chance(5);
+  for (int round = 0; round < 2000; ++round) {
+    std::string text;
+    for (int i = 0; i < 12; ++i) {
+      const auto from = [&](std::uint32_t first, std::uint32_t count) {
+        return static_cast<char32_t>(first + chance() % count);
+      };
+      switch (chance() % 4) {
+        case 0:
+          append_utf8(text, from('a', 26));
+          break;
+        case 1:
+          append_utf8(text, from(0x300, 0x70));
+          break;
+        case 2:
+          append_utf8(text, from(1, 0x3000));
+          break;
+        default:
+          append_utf8(text, from(0xF900, 0x700));
+          break;
+      }
+    }
+    if (normalized({nfc}, text) != by_utf8proc(text, UTF8PROC_COMPOSE)) FAIL("NFC, round " << round);
+    if (normalized({nfd}, text) != by_utf8proc(text, UTF8PROC_DECOMPOSE)) FAIL("NFD, round " << round);
+    if (normalized({nfkc}, text) != by_utf8proc(text, UTF8PROC_COMPOSE | UTF8PROC_COMPAT))
+      FAIL("NFKC, round " << round);
+  }
+}
+
+TEST_CASE("a long run of combining marks takes linear time") {
+  std::string marks = "a";
+  for (int i = 0; i < 200000; ++i) marks += i % 2 == 0 ? "\xCC\x95" : "\xCC\xA1";  // classes 232 and 202, to be sorted
+  const auto start = std::chrono::steady_clock::now();
+  const std::string sorted = normalized({nfd}, marks);
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(10));
+  CHECK(sorted.size() == marks.size());
+  CHECK(sorted.substr(0, 5) == "a\xCC\xA1\xCC\xA1");
+  CHECK(sorted.substr(sorted.size() - 2) == "\xCC\x95");
+}
+
+TEST_CASE("the small steps lower, replace, prepend and strip") {
+  CHECK(normalized({Lowercase{}}, "\xC3\x89\xC4\xB0X") == "\xC3\xA9i\xCC\x87x");
+  CHECK(normalized({ReplaceText{"a", "bb"}, PrependText{">"}}, "aca") == ">bbcbb");
+  CHECK(normalized({PrependText{">"}}, "") == "");
+  CHECK(normalized({StripWhiteSpace{true, false}}, " a ") == "a ");
+  CHECK(normalized({StripWhiteSpace{false, true}}, " a ") == " a");
+  CHECK(normalized({StripWhiteSpace{true, true}}, " \n") == "");
+}
+
+TEST_CASE("forty doublings are a limit error") {
+  const Refusal refusal = refusal_of([] {
+    normalized(std::vector<Normalizer::Step>(40, ReplaceText{"a", "aa"}), "aaa");
+  });
+  CHECK(refusal.code == ErrorCode::limit);
+  CHECK(refusal.says("normalizer"));
+  CHECK(refusal.says("16 times"));
+}
+
+TEST_CASE("the parts of one text share its room") {
+  const Normalizer normalizer({ReplaceText{"a", std::string(200, 'b')}});
+  std::size_t left = Normalizer::room(10);
+  CHECK(normalizer.apply("aaaaaaaaaa", left).size() == 2000);
+  CHECK(normalizer.apply("aaaaaaaaaa", left).size() == 2000);
+  CHECK(refusal_of([&] { normalizer.apply("aaaaaaaaaa", left); }).code == ErrorCode::limit);
+}
+
+TEST_CASE("word characters are letters, marks, digits, connectors and what joins them") {
+  for (const char32_t c : U"aZ\u00E9\u0301\u0663_\u203F\u2160\u24B6\u200D\u4E2D")
+    CHECK((c == 0 || is_word_character(c)));
+  for (const char32_t c : {U' ', U'-', U'\u00BD', U'\u2028', U'\u20AC'}) CHECK_FALSE(is_word_character(c));
+}

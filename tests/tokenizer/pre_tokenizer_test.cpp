@@ -1,0 +1,77 @@
+#include "headgate/tokenizer/pre_tokenizer.hpp"
+
+#include "support/catch.hpp"
+#include "tokenizer/refusal.hpp"
+
+using namespace headgate;
+
+namespace {
+
+using Behavior = SplitPieces::Behavior;
+using Texts = std::vector<std::string>;
+
+Texts pieces(std::vector<PreTokenizer::Step> steps, const std::string& text, bool starts_input = true) {
+  MatchBudget budget = MatchBudget::for_text(text.size());
+  const PieceList list = PreTokenizer(std::move(steps)).split(text, starts_input, budget);
+  Texts texts;
+  for (const PieceList::Piece& piece : list.pieces) texts.emplace_back(list.view(piece));
+  return texts;
+}
+
+template <class... Each>
+std::vector<PreTokenizer::Step> steps(Each... each) {
+  std::vector<PreTokenizer::Step> list;
+  (list.push_back(std::move(each)), ...);
+  return list;
+}
+
+Texts split(const std::string& pattern, Behavior behavior, bool invert, const std::string& text) {
+  return pieces(steps(SplitPieces{Pattern::regex(pattern, "f"), behavior, invert}), text);
+}
+
+}  // namespace
+
+TEST_CASE("a split keeps, removes or merges what it matches") {
+  const std::string text = "the-final--countdown";
+  CHECK(split("-", Behavior::removed, false, text) == Texts{"the", "final", "countdown"});
+  CHECK(split("-", Behavior::isolated, false, text) == Texts{"the", "-", "final", "-", "-", "countdown"});
+  CHECK(split("-", Behavior::merged_with_previous, false, text) == Texts{"the-", "final-", "-", "countdown"});
+  CHECK(split("-", Behavior::merged_with_next, false, text) == Texts{"the", "-final", "-", "-countdown"});
+  CHECK(split("-", Behavior::contiguous, false, text) == Texts{"the", "-", "final", "--", "countdown"});
+  CHECK(split("-", Behavior::removed, true, text) == Texts{"-", "-", "-"});
+  CHECK(split("-", Behavior::merged_with_next, false, "a-") == Texts{"a", "-"});
+  CHECK(split("-", Behavior::merged_with_previous, false, "-a") == Texts{"-", "a"});
+  CHECK(split("", Behavior::isolated, false, "abc") == Texts{"a", "b", "c"});
+  CHECK(split("b", Behavior::isolated, false, "") == Texts{});
+  CHECK(split("b", Behavior::removed, false, "bb") == Texts{});
+}
+
+TEST_CASE("steps see the pieces of the steps before them") {
+  SplitPieces digits{Pattern::regex("\\p{N}", "f"), Behavior::isolated};
+  CHECK(pieces(steps(std::move(digits), PrefixPieces{" "}, SpellBytes{}), "a1 b") == Texts{"\xC4\xA0"
+                                                                                           "a",
+                                                                                           "\xC4\xA0"
+                                                                                           "1",
+                                                                                           "\xC4\xA0"
+                                                                                           "b"});
+}
+
+TEST_CASE("a prefix for the first piece is only written where the user's text begins") {
+  const std::string mark = "\xE2\x96\x81";
+  CHECK(pieces(steps(PrefixPieces{mark, true}), "ab") == Texts{mark + "ab"});
+  CHECK(pieces(steps(PrefixPieces{mark, true}), "ab", /*starts_input=*/false) == Texts{"ab"});
+  CHECK(pieces(steps(PrefixPieces{mark, true}), mark + "a") == Texts{mark + "a"});
+  CHECK(pieces(steps(PrefixPieces{mark}), "") == Texts{});
+  SplitPieces dashes{Pattern::literal("-", "f"), Behavior::removed};
+  CHECK(pieces(steps(std::move(dashes), PrefixPieces{mark, true}), "-a-b") == Texts{"a", "b"});
+}
+
+TEST_CASE("byte spelling that doubles again and again is a limit error") {
+  const Refusal refusal = refusal_of([] {
+    std::vector<PreTokenizer::Step> doublings;
+    while (doublings.size() < 40) doublings.push_back(SpellBytes{});
+    pieces(std::move(doublings), "\xC3\xA9");
+  });
+  CHECK(refusal.code == ErrorCode::limit);
+  CHECK(refusal.says("pre_tokenizer: the text grows"));
+}

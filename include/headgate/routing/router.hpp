@@ -38,7 +38,7 @@ struct RouterTraits {
 
 struct RouterInput {
   ConstRows hidden;                          // (tokens, hidden_size), what the experts will see
-  std::span<const std::int32_t> token_ids;   // (tokens), for routers that need them; else may be empty
+  std::span<const std::int32_t> token_ids = {};  // (tokens), for routers that need them; else may be empty
   index_t layer = 0;                         // named in errors
 };
 

@@ -1,11 +1,10 @@
 // RoutingPlan: which experts, with which weights, for which token. The only thing that crosses from routing to compute:
 //   y_t = sum over the entries i of row t of weight_i * E_{expert_i}(x_t)
-// Ragged (CSR by token), because k may differ from token to token; a row may be empty or long. Entries stand in order of
-// selection: the position in a row is the rank. Ids are distinct in a row and below num_experts; weights are finite, of
-// any sign and sum. Null experts never appear. A plan that exists keeps these invariants: rows are checked when appended.
+// Ragged (CSR by token), because k may differ from token to token; a row may be empty or long. Entries stand in order
+// of selection: the position in a row is the rank. Ids are distinct in a row and below num_experts; weights are finite,
+// of any sign and sum. Null experts never appear. A plan that exists keeps these invariants: rows are checked when
+// appended.
 #pragma once
-
-#include <cmath>
 
 #include "headgate/core/expected.hpp"
 #include "headgate/core/workspace.hpp"
@@ -40,7 +39,8 @@ class RoutingPlan {
       return Status::mismatch("number of entries in a plan", entries() + static_cast<std::int64_t>(experts.size()),
                               max_index);
     }
-    if (Status status = check_row(experts, weights); !status.ok()) return status;
+    if (experts.size() > few) seen_.resize(at(num_experts_));
+    if (Status status = check_row(num_experts_, tokens(), experts, weights, seen_); !status.ok()) return status;
     experts_.insert(experts_.end(), experts.begin(), experts.end());
     weights_.insert(weights_.end(), weights.begin(), weights.end());
     offsets_.push_back(static_cast<index_t>(experts_.size()));
@@ -66,37 +66,47 @@ class RoutingPlan {
     const index_t first = offsets_[at(token)];
     return {values.data() + first, at(offsets_[at(token) + 1] - first)};
   }
-  Status check_row(std::span<const ExpertId> experts, std::span<const float> weights) {
-    const auto fail = [&](Status status, ExpertId expert) {
-      status.token = tokens();
-      status.expert = expert;
-      return status;
-    };
-    constexpr std::size_t few = 32;  // up to here comparing pairs is quicker than marking
-    if (experts.size() > few) seen_.assign(at(num_experts_), 0);
-    for (std::size_t i = 0; i < experts.size(); ++i) {
+  friend class PlanWriter;
+  static constexpr std::size_t few = 32;  // up to here comparing pairs is quicker than marking
+  // seen: (num_experts) zeros, and left so; not used for few experts.
+  static Status check_row(index_t num_experts, index_t token, std::span<const ExpertId> experts,
+                          std::span<const float> weights, std::span<std::uint8_t> seen) noexcept {
+    Status status;
+    std::size_t i = 0;
+    for (; i < experts.size() && status.ok(); ++i) {
       const ExpertId e = experts[i];
-      if (e < 0 || e >= num_experts_) return fail(Status::mismatch("expert id", e, num_experts_ - 1), e);
-      if (!std::isfinite(weights[i])) return fail(Status::not_finite("combine weight is not finite", -1, -1), e);
-      bool again = false;
-      if (experts.size() > few) {
-        again = seen_[at(e)] != 0;
-        seen_[at(e)] = 1;
+      if (e < 0 || e >= num_experts) {
+        status = Status::mismatch("expert id", e, num_experts - 1);
+      } else if (!is_finite(weights[i])) {
+        status = Status::not_finite("combine weight is not finite", -1, -1);
       } else {
-        for (std::size_t j = 0; j < i; ++j) again = again || experts[j] == e;
+        bool again = false;
+        if (experts.size() > few) {
+          again = seen[at(e)] != 0;
+          seen[at(e)] = 1;
+        } else {
+          for (std::size_t j = 0; j < i; ++j) again |= experts[j] == e;
+        }
+        if (again) status = Status::mismatch("times an expert stands in one row", 2, 1);
       }
-      if (again) return fail(Status::mismatch("times an expert stands in one row", 2, 1), e);
+      if (!status.ok()) {
+        status.token = token;
+        status.expert = e;
+      }
     }
-    return Status::success();
+    if (experts.size() > few) {
+      for (const ExpertId e : experts.first(status.ok() ? i : i - 1)) seen[at(e)] = 0;
+    }
+    return status;
   }
 
   index_t num_experts_ = 0;
-  std::vector<index_t> offsets_;     // (tokens + 1)
-  std::vector<ExpertId> experts_;    // (entries)
-  std::vector<float> weights_;       // (entries)
+  std::vector<index_t> offsets_;   // (tokens + 1)
+  std::vector<ExpertId> experts_;  // (entries)
+  std::vector<float> weights_;     // (entries)
   struct Scratch : std::vector<std::uint8_t> {
     friend bool operator==(const Scratch&, const Scratch&) noexcept { return true; }  // no part of the plan's value
-  } seen_;                           // (num_experts) while a long row is checked
+  } seen_;  // (num_experts) zeros between calls
 };
 
 // The same plan by expert: what banks iterate. Stable, so the rows of an expert ascend. Memory is the workspace's.

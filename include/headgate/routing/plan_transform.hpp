@@ -1,0 +1,209 @@
+// Plan transforms: plan -> plan, between a router and a bank. To compose them, keep this order: ablate,
+// drop_below_ratio, limit_capacity, split_by_rank, remap. Only remap makes columns that were not there. Input and
+// output are different plans; rows keep their order of selection; on an error the output is of no use.
+#pragma once
+
+#include <vector>
+
+#include "headgate/routing/routing_plan.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+// What happens to the weights of a row that loses entries.
+enum class WeightsAfterDrop : std::uint8_t {
+  as_they_are,
+  same_sum,  // multiplied, so that the row adds up to what it did; where what remains adds up to 0, as they are
+};
+
+// Who is served first where an expert takes only so many tokens. In both, all first choices come before all second
+// ones.
+enum class CapacityOrder : std::uint8_t {
+  token,     // by position: Switch (Fedus 2021), GShard (Lepikhin 2020)
+  priority,  // by the token's largest weight, ties to the earlier token: V-MoE (Riquelme 2021, section 4.1)
+};
+
+// Appends rows whose ids may repeat: equal ids are one entry, at the place of the first, with the sum of their weights.
+class MergingAppender {
+ public:
+  explicit MergingAppender(RoutingPlan& plan) : plan_(plan), place_(at(plan.num_experts()), -1) {}
+  Status append_row(std::span<const ExpertId> experts, std::span<const float> weights) {
+    if (experts.size() != weights.size()) return plan_.append_row(experts, weights);  // refuses
+    experts_.clear();
+    weights_.clear();
+    for (std::size_t i = 0; i < experts.size(); ++i) {
+      const ExpertId e = experts[i];
+      index_t* const place = e >= 0 && at(e) < place_.size() ? &place_[at(e)] : nullptr;
+      if (place != nullptr && *place >= 0) {
+        weights_[at(*place)] += weights[i];
+        continue;
+      }
+      if (place != nullptr) *place = static_cast<index_t>(experts_.size());
+      experts_.push_back(e);  // an id out of range is for the plan to refuse
+      weights_.push_back(weights[i]);
+    }
+    for (const ExpertId e : experts_) {
+      if (e >= 0 && at(e) < place_.size()) place_[at(e)] = -1;
+    }
+    return plan_.append_row(experts_, weights_);
+  }
+
+ private:
+  RoutingPlan& plan_;
+  std::vector<index_t> place_;  // (num_experts) position in the row being made, -1: none
+  std::vector<ExpertId> experts_;
+  std::vector<float> weights_;
+};
+
+namespace detail {
+inline Status start_transform(const RoutingPlan& plan, index_t num_experts, RoutingPlan& out) {
+  if (&plan == &out) return {ErrorCode::usage, "output of a plan transform is its input"};
+  out.clear(num_experts);
+  return out.reserve(plan.tokens(), plan.entries());
+}
+
+// The entries for which keep(token, position in the row) is true.
+template <class Keep>
+Status filter(const RoutingPlan& plan, WeightsAfterDrop after, Keep keep, RoutingPlan& out) {
+  if (Status status = start_transform(plan, plan.num_experts(), out); !status.ok()) return status;
+  std::vector<ExpertId> experts;
+  std::vector<float> weights;
+  for (index_t t = 0; t < plan.tokens(); ++t) {
+    experts.clear();
+    weights.clear();
+    float before = 0.0f;
+    float left = 0.0f;
+    for (std::size_t i = 0; i < plan.experts(t).size(); ++i) {
+      const float weight = plan.weights(t)[i];
+      before += weight;
+      if (!keep(t, i)) continue;
+      left += weight;
+      experts.push_back(plan.experts(t)[i]);
+      weights.push_back(weight);
+    }
+    if (after == WeightsAfterDrop::same_sum && left != 0.0f && experts.size() < plan.experts(t).size()) {
+      for (float& w : weights) w *= before / left;
+    }
+    if (Status status = out.append_row(experts, weights); !status.ok()) return status;
+  }
+  return Status::success();
+}
+
+// The tokens in the order in which they are served.
+inline std::vector<index_t> tokens_by(CapacityOrder order, const RoutingPlan& plan) {
+  std::vector<index_t> tokens(at(plan.tokens()));
+  for (std::size_t t = 0; t < tokens.size(); ++t) tokens[t] = static_cast<index_t>(t);
+  if (order == CapacityOrder::token) return tokens;
+  std::vector<float> largest(tokens.size(), -std::numeric_limits<float>::infinity());  // of an empty row
+  for (std::size_t t = 0; t < tokens.size(); ++t) {
+    for (const float w : plan.weights(tokens[t])) largest[t] = w > largest[t] ? w : largest[t];
+  }
+  // Merge sort, from runs of one token; stable, so ties go to the earlier token.
+  std::vector<index_t> merged(tokens.size());
+  for (std::size_t run = 1; run < tokens.size(); run *= 2) {
+    for (std::size_t first = 0; first < tokens.size(); first += 2 * run) {
+      const auto end = [&](std::size_t i) { return i < tokens.size() ? i : tokens.size(); };
+      std::size_t a = first;
+      std::size_t b = end(first + run);
+      for (std::size_t i = first; i < end(first + 2 * run); ++i) {
+        const bool from_b =
+            a == end(first + run) || (b < end(first + 2 * run) && largest[at(tokens[b])] > largest[at(tokens[a])]);
+        merged[i] = tokens[from_b ? b++ : a++];
+      }
+    }
+    tokens.swap(merged);
+  }
+  return tokens;
+}
+}  // namespace detail
+
+// Without the experts whose mask is 0. mask: (num_experts).
+inline Status ablate(const RoutingPlan& plan, std::span<const std::uint8_t> mask, WeightsAfterDrop after,
+                     RoutingPlan& out) {
+  if (mask.size() != at(plan.num_experts())) {
+    return Status::mismatch("size of an ablation mask against experts", static_cast<std::int64_t>(mask.size()),
+                            plan.num_experts());
+  }
+  return detail::filter(
+      plan, after, [&](index_t t, std::size_t i) { return mask[at(plan.experts(t)[i])] != 0; }, out);
+}
+
+// Without the entries whose weight is less than ratio times the largest of the row, in magnitude (the rule of MC-MoE,
+// Huang et al. 2024: a second expert is skipped if w_2 < ratio w_1). ratio in [0, 1]; 0 drops nothing.
+inline Status drop_below_ratio(const RoutingPlan& plan, float ratio, WeightsAfterDrop after, RoutingPlan& out) {
+  if (!(ratio >= 0.0f && ratio <= 1.0f)) return {ErrorCode::usage, "ratio of drop_below_ratio is not in [0, 1]"};
+  const auto magnitude = [](float w) { return w < 0.0f ? -w : w; };
+  index_t of_token = -1;
+  float largest = 0.0f;
+  const auto keep = [&](index_t t, std::size_t i) {
+    if (t != of_token) {
+      of_token = t;
+      largest = 0.0f;
+      for (const float w : plan.weights(t)) largest = magnitude(w) > largest ? magnitude(w) : largest;
+    }
+    return magnitude(plan.weights(t)[i]) >= ratio * largest;
+  };
+  return detail::filter(plan, after, keep, out);
+}
+
+// No expert takes more than `capacity` tokens; who comes too late loses that entry. Couples the rows of a batch.
+inline Status limit_capacity(const RoutingPlan& plan, index_t capacity, CapacityOrder order, WeightsAfterDrop after,
+                             RoutingPlan& out) {
+  if (capacity < 0) return Status::mismatch("capacity of an expert, at least", capacity, 0);
+  std::vector<std::uint8_t> kept(at(plan.entries()));
+  std::vector<index_t> load(at(plan.num_experts()));
+  // Tokens with an entry of the current rank, in the order of service.
+  std::vector<index_t> waiting = detail::tokens_by(order, plan);
+  for (std::size_t rank = 0; !waiting.empty(); ++rank) {
+    std::size_t still = 0;
+    for (const index_t t : waiting) {
+      if (rank >= plan.experts(t).size()) continue;
+      index_t& taken = load[at(plan.experts(t)[rank])];
+      if (taken < capacity) {
+        ++taken;
+        kept[at(plan.offsets()[at(t)]) + rank] = 1;
+      }
+      waiting[still++] = t;
+    }
+    waiting.resize(still);
+  }
+  return detail::filter(
+      plan, after, [&](index_t t, std::size_t i) { return kept[at(plan.offsets()[at(t)]) + i] != 0; }, out);
+}
+
+// The first `rank` choices of every token, and the rest.
+inline Status split_by_rank(const RoutingPlan& plan, index_t rank, RoutingPlan& first, RoutingPlan& rest) {
+  if (rank < 0) return Status::mismatch("rank to split a plan at, at least", rank, 0);
+  if (&first == &rest) return {ErrorCode::usage, "both outputs of split_by_rank are one plan"};
+  constexpr auto as_is = WeightsAfterDrop::as_they_are;
+  const Status status = detail::filter(
+      plan, as_is, [&](index_t, std::size_t i) { return i < at(rank); }, first);
+  if (!status.ok()) return status;
+  return detail::filter(
+      plan, as_is, [&](index_t, std::size_t i) { return i >= at(rank); }, rest);
+}
+
+// Expert e becomes table[e], one of num_experts new ones; entries that meet are merged (merged experts, placement).
+inline Status remap(const RoutingPlan& plan, std::span<const ExpertId> table, index_t num_experts, RoutingPlan& out) {
+  if (table.size() != at(plan.num_experts())) {
+    return Status::mismatch("size of a remap table against experts", static_cast<std::int64_t>(table.size()),
+                            plan.num_experts());
+  }
+  if (num_experts < 0) return Status::mismatch("experts after remap, at least", num_experts, 0);
+  for (std::size_t e = 0; e < table.size(); ++e) {
+    if (table[e] >= 0 && table[e] < num_experts) continue;
+    Status status = Status::mismatch("id in a remap table", table[e], num_experts - 1);
+    status.expert = static_cast<ExpertId>(e);
+    return status;
+  }
+  if (Status status = detail::start_transform(plan, num_experts, out); !status.ok()) return status;
+  MergingAppender merging(out);
+  std::vector<ExpertId> experts;
+  for (index_t t = 0; t < plan.tokens(); ++t) {
+    experts.clear();
+    for (const ExpertId e : plan.experts(t)) experts.push_back(table[at(e)]);
+    if (Status status = merging.append_row(experts, plan.weights(t)); !status.ok()) return status;
+  }
+  return Status::success();
+}
+
+}  // namespace headgate::inline HEADGATE_ABI

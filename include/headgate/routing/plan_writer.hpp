@@ -1,0 +1,74 @@
+// PlanWriter: fills a plan from many threads: every token has room for max_row entries, its row is closed once, in any
+// order, and finish() moves the rows together. How routers write; append_row is the serial way. The plan has no rows
+// until finish(), and rows are checked as append_row checks them.
+#pragma once
+
+#include "headgate/routing/routing_plan.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+class PlanWriter {
+ public:
+  explicit PlanWriter(RoutingPlan& plan) noexcept : plan_(plan) {}
+  PlanWriter(const PlanWriter&) = delete;
+  PlanWriter& operator=(const PlanWriter&) = delete;
+  ~PlanWriter() {
+    if (!finished_) plan_.clear(plan_.num_experts_);
+  }
+
+  // First. Room for `tokens` rows of up to max_row entries; more than a 32-bit index counts is an error.
+  Status open(index_t num_experts, index_t tokens, index_t max_row) {
+    plan_.clear(num_experts);
+    const std::int64_t entries = std::int64_t{tokens} * max_row;
+    if (Status status = plan_.reserve(tokens, entries); !status.ok()) return status;
+    plan_.offsets_.resize(at(tokens) + 1);
+    plan_.experts_.resize(at(entries));
+    plan_.weights_.resize(at(entries));
+    max_row_ = max_row;
+    return Status::success();
+  }
+
+  // Room of one token, (max_row).
+  std::span<ExpertId> experts(index_t token) noexcept { return room(plan_.experts_, token); }
+  std::span<float> weights(index_t token) noexcept { return room(plan_.weights_, token); }
+
+  // Bytes of scratch that one thread lends to close_row: all zero, and left so.
+  std::int64_t scratch_size() const noexcept { return at(max_row_) > RoutingPlan::few ? plan_.num_experts_ : 0; }
+  // The row of a token is the first `count` entries of its room.
+  Status close_row(index_t token, index_t count, std::span<std::uint8_t> scratch) noexcept {
+    plan_.offsets_[at(token) + 1] = count;
+    return RoutingPlan::check_row(plan_.num_experts_, token, experts(token).first(at(count)),
+                                  weights(token).first(at(count)), scratch);
+  }
+  // Last, when every row is closed and sound.
+  void finish() noexcept {
+    std::size_t next = 0;
+    for (std::size_t t = 0; t + 1 < plan_.offsets_.size(); ++t) {
+      const std::size_t first = t * at(max_row_);
+      const std::size_t count = at(plan_.offsets_[t + 1]);
+      if (first != next) {
+        for (std::size_t i = 0; i < count; ++i) {
+          plan_.experts_[next + i] = plan_.experts_[first + i];
+          plan_.weights_[next + i] = plan_.weights_[first + i];
+        }
+      }
+      next += count;
+      plan_.offsets_[t + 1] = static_cast<index_t>(next);
+    }
+    plan_.experts_.resize(next);
+    plan_.weights_.resize(next);
+    finished_ = true;
+  }
+
+ private:
+  template <class T>
+  std::span<T> room(std::vector<T>& values, index_t token) const noexcept {
+    return std::span<T>(values).subspan(at(token) * at(max_row_), at(max_row_));
+  }
+
+  RoutingPlan& plan_;
+  index_t max_row_ = 0;
+  bool finished_ = false;
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,62 @@
+// Top-k softmax is not one function. z = W x are the logits of a token, A its k chosen experts:
+//   who                                  w_e for e in A                          how
+//   Switch (Fedus 2021, eq. 1-2)         softmax(z)_e, k = 1                     switch_router
+//   Mixtral (Jiang 2024, section 2.1)    softmax(z)_e / sum_A softmax(z)         mixtral_router
+//   OLMoE (Muennighoff 2024, eq. 2)      softmax(z)_e                            olmoe_router
+//   Qwen1.5/2-MoE (Yang 2024)            softmax(z)_e                            qwen2_moe_router
+//   Qwen3-MoE (Yang 2025)                softmax(z)_e / sum_A softmax(z)         qwen3_moe_router
+//   Granite, JetMoE, Shazeer 2017        exp(z_e) / sum_A exp(z)                 granite_router
+//   gpt-oss (OpenAI 2025)                the same, z = W x + b                   granite_router with gate_bias
+//   DeepSeek-V2 (greedy)                 c softmax(z)_e                          SoftmaxTopK<Scale>
+//   Tutel                                softmax / max(sum_A, 2^-23); k = 1: softmax
+//                                                                        SoftmaxTopK<Renormalize>, 2^-23, keep_single
+//   ERNIE 4.5                            softmax / max(sum_A, 1e-12), A by softmax + b    ... and selection_bias
+//   Llama 4                              1 / (1 + exp(-z_e)), A by z             SigmoidOverSelected of IdentityScore
+//   FactorLLM                            E / k, A by z                           EqualWeights of IdentityScore
+// OLMoE, Qwen2-MoE and Qwen3-MoE checkpoints say in norm_topk_prob whether weights are divided by their sum. The
+// presets are what the published models say; a loader that reads the opposite takes the preset that divides, or does
+// not. Follows the modelling code of transformers, from which the golden vectors come. "softmax / sum_A" and "softmax
+// over A" agree in exact arithmetic, not in bits. Switch drops tokens beyond an expert's capacity: limit_capacity of
+// routing/plan_transform.hpp does that to a plan.
+#pragma once
+
+#include "headgate/routing/staged_router.hpp"
+#include "headgate/routing/stages/top_k.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+// Softmax over all experts, then the k best, weighed by Weigh.
+template <WeighStage Weigh, class Backend = NativeBackend>
+using SoftmaxTopK = StagedRouter<SoftmaxScore, TopK, Weigh, Backend>;
+// The k best by logit, then softmax over these.
+template <class Backend = NativeBackend>
+using TopKThenSoftmax = StagedRouter<IdentityScore, TopK, SoftmaxOverSelected, Backend>;
+// The commonest: softmax, the k best, divided by their sum.
+using TopKSoftmax = SoftmaxTopK<Renormalize>;
+
+template <class Backend = NativeBackend>
+Expected<SoftmaxTopK<Keep, Backend>> switch_router(const GateWeights& weights) {
+  return SoftmaxTopK<Keep, Backend>::create(weights, TopK{1}, Keep{});
+}
+template <class Backend = NativeBackend>
+Expected<SoftmaxTopK<Renormalize, Backend>> mixtral_router(const GateWeights& weights, index_t k) {
+  return SoftmaxTopK<Renormalize, Backend>::create(weights, TopK{k}, Renormalize{});
+}
+template <class Backend = NativeBackend>
+Expected<SoftmaxTopK<Keep, Backend>> olmoe_router(const GateWeights& weights, index_t k) {
+  return SoftmaxTopK<Keep, Backend>::create(weights, TopK{k}, Keep{});
+}
+template <class Backend = NativeBackend>
+Expected<SoftmaxTopK<Keep, Backend>> qwen2_moe_router(const GateWeights& weights, index_t k) {
+  return SoftmaxTopK<Keep, Backend>::create(weights, TopK{k}, Keep{});
+}
+template <class Backend = NativeBackend>
+Expected<SoftmaxTopK<Renormalize, Backend>> qwen3_moe_router(const GateWeights& weights, index_t k) {
+  return SoftmaxTopK<Renormalize, Backend>::create(weights, TopK{k}, Renormalize{});
+}
+template <class Backend = NativeBackend>
+Expected<TopKThenSoftmax<Backend>> granite_router(const GateWeights& weights, index_t k) {
+  return TopKThenSoftmax<Backend>::create(weights, TopK{k}, SoftmaxOverSelected{});
+}
+
+}  // namespace headgate::inline HEADGATE_ABI

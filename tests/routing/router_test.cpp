@@ -1,0 +1,273 @@
+// The generic properties of reference catalogue P1-P20, for every router of support/all_routers.hpp. Elsewhere: P8, P9
+// and P18 in staged_router_test.cpp, P12 in routing_plan_test.cpp, P19 in plan_transform_test.cpp. P11, P13, P15, P16
+// and P20 are laws of experts and layers.
+#include "headgate/routing/router.hpp"
+
+#include <algorithm>
+
+#include "headgate/kernels/scalar.hpp"
+#include "headgate/routing/any_router.hpp"
+#include "support/all_routers.hpp"
+#include "support/catch.hpp"
+#include "support/thread_executor.hpp"
+
+namespace {
+
+using namespace headgate;
+
+constexpr index_t tokens = 37;
+constexpr index_t hidden_size = 26;
+
+struct Shape {
+  index_t num_experts;
+  index_t k;
+};
+constexpr Shape shapes[] = {{5, 3}, {7, 3}, {1, 1}, {40, 8}, {65, 64}};
+
+std::vector<float> random_hidden(unsigned seed) { return random_floats(at(tokens) * at(hidden_size), 2.0f, seed); }
+ConstRows rows(const std::vector<float>& x) {
+  return {x.data(), static_cast<index_t>(x.size()) / hidden_size, hidden_size};
+}
+
+template <Router R>
+RoutingPlan routed(const R& router, ConstRows x, ExecutorRef threads = {}) {
+  Context ctx(threads);
+  typename R::State state;
+  state.reset(x.rows);
+  RoutingPlan plan;
+  const Status status = router.route({.hidden = x}, state, plan, ctx);
+  INFO(Error::describe(status));
+  REQUIRE(status.ok());
+  REQUIRE(plan.tokens() == x.rows);
+  return plan;
+}
+
+// Rows of ids and weights, for comparison in bits.
+struct Row {
+  std::vector<ExpertId> experts;
+  std::vector<float> weights;
+  friend bool operator==(const Row&, const Row&) = default;
+};
+Row row(const RoutingPlan& plan, index_t t) {
+  return {{plan.experts(t).begin(), plan.experts(t).end()}, {plan.weights(t).begin(), plan.weights(t).end()}};
+}
+bool contains(std::span<const ExpertId> experts, ExpertId e) {
+  return std::find(experts.begin(), experts.end(), e) != experts.end();
+}
+
+// Calls law(instance, make, laws, hidden) for every router and shape.
+template <class Law>
+void for_all_instances(Law law) {
+  for_all_routers<Scalar>([&](const char* name, unsigned laws, auto make) {
+    for (const Shape shape : shapes) {
+      INFO(name << ", " << shape.num_experts << " experts, k " << shape.k);
+      law(Instance(shape.num_experts, hidden_size, shape.k, 11), make, laws, random_hidden(12));
+    }
+  });
+}
+
+}  // namespace
+
+TEST_CASE("P1: plans are well formed and keep to the router's k") {
+  for_all_instances([](const Instance& instance, auto make, unsigned, const std::vector<float>& x) {
+    const auto router = make(instance);
+    const RouterTraits traits = router.traits();
+    const RoutingPlan plan = routed(router, rows(x));
+    CHECK(router.num_experts() == instance.num_experts);
+    CHECK(router.hidden_size() == hidden_size);
+    REQUIRE(plan.num_experts() == router.num_experts());
+    REQUIRE(plan.offsets().front() == 0);
+    REQUIRE(plan.offsets().back() == plan.entries());
+    for (index_t t = 0; t < plan.tokens(); ++t) {
+      const auto n = static_cast<index_t>(plan.experts(t).size());
+      CHECK(n >= traits.k_min);
+      CHECK(n <= traits.k_max);
+      std::vector<ExpertId> ids(plan.experts(t).begin(), plan.experts(t).end());
+      std::sort(ids.begin(), ids.end());
+      CHECK(std::adjacent_find(ids.begin(), ids.end()) == ids.end());
+      CHECK((ids.empty() || (ids.front() >= 0 && ids.back() < plan.num_experts())));
+      for (const float w : plan.weights(t)) CHECK(is_finite(w));
+    }
+  });
+}
+
+TEST_CASE("P2: rows add up to what the router's traits say") {
+  for_all_instances([](const Instance& instance, auto make, unsigned, const std::vector<float>& x) {
+    const auto router = make(instance);
+    const RouterTraits traits = router.traits();
+    const RoutingPlan plan = routed(router, rows(x));
+    for (index_t t = 0; t < plan.tokens(); ++t) {
+      double sum = 0.0;
+      for (const float w : plan.weights(t)) sum += static_cast<double>(w);
+      switch (traits.row_sum) {
+        case RowSum::one:
+          CHECK(sum == Catch::Approx(1.0).epsilon(1e-6));
+          break;
+        case RowSum::at_most_one:
+          CHECK((sum > 0.0 && sum <= 1.0 + 1e-6));
+          break;
+        case RowSum::zero_or_one:
+          CHECK((sum == 0.0 || sum == Catch::Approx(1.0).epsilon(1e-6)));
+          break;
+        case RowSum::constant:
+          CHECK(sum == Catch::Approx(static_cast<double>(traits.row_sum_value)).epsilon(1e-6));
+          break;
+        case RowSum::free:
+          break;
+      }
+    }
+  });
+}
+
+TEST_CASE("P3: permuting tokens permutes the rows of the plan") {
+  for_all_instances([](const Instance& instance, auto make, unsigned, const std::vector<float>& x) {
+    const auto router = make(instance);
+    if (router.traits().batch_coupled) return;
+    const std::vector<std::int32_t> order = random_order(tokens, 5);
+    std::vector<float> shuffled(x.size());
+    for (std::size_t t = 0; t < order.size(); ++t) {
+      std::copy_n(rows(x).row_data(order[t]), hidden_size,
+                  shuffled.begin() + static_cast<std::ptrdiff_t>(t) * hidden_size);
+    }
+    const RoutingPlan plan = routed(router, rows(x));
+    const RoutingPlan after = routed(router, rows(shuffled));
+    for (std::size_t t = 0; t < order.size(); ++t) {
+      CHECK(row(after, static_cast<index_t>(t)) == row(plan, order[t]));
+    }
+  });
+}
+
+TEST_CASE("P4: permuting experts permutes the ids") {
+  for_all_instances([](const Instance& instance, auto make, unsigned, const std::vector<float>& x) {
+    const std::vector<std::int32_t> order = random_order(instance.num_experts, 6);
+    const RoutingPlan plan = routed(make(instance), rows(x));
+    const RoutingPlan after = routed(make(instance.permuted(order)), rows(x));
+    for (index_t t = 0; t < plan.tokens(); ++t) {
+      REQUIRE(after.experts(t).size() == plan.experts(t).size());
+      for (std::size_t i = 0; i < plan.experts(t).size(); ++i) {
+        CHECK(order[at(after.experts(t)[i])] == plan.experts(t)[i]);
+        CHECK(after.weights(t)[i] == Catch::Approx(plan.weights(t)[i]).epsilon(2e-6));
+      }
+    }
+  });
+}
+
+TEST_CASE("P5, P6, P7: a row does not depend on the rest of the batch, on later tokens or on chunking, in bits") {
+  for_all_instances([](const Instance& instance, auto make, unsigned, const std::vector<float>& x) {
+    const auto router = make(instance);
+    const RouterTraits traits = router.traits();
+    if (traits.batch_coupled || !traits.causal) return;
+    const RoutingPlan plan = routed(router, rows(x));
+    for (const index_t chunk : {index_t{1}, index_t{2}, index_t{7}, index_t{32}}) {
+      for (index_t first = 0; first < tokens; first += chunk) {
+        const index_t count = std::min(chunk, tokens - first);
+        const RoutingPlan part = routed(router, rows(x).middle_rows(first, count));
+        for (index_t t = 0; t < count; ++t) CHECK(row(part, t) == row(plan, first + t));
+      }
+    }
+  });
+}
+
+TEST_CASE("P10: softmax policies ignore a shift of the logits, and order survives scaling") {
+  for_all_instances([](const Instance& instance, auto make, unsigned laws, const std::vector<float>& x) {
+    const RoutingPlan plan = routed(make(instance), rows(x));
+    if ((laws & shift_invariant) != 0) {
+      const RoutingPlan shifted = routed(make(instance.with_logits_shifted(0.75f)), rows(x));
+      for (index_t t = 0; t < plan.tokens(); ++t) {
+        CHECK(row(shifted, t).experts == row(plan, t).experts);
+        for (std::size_t i = 0; i < plan.weights(t).size(); ++i) {
+          CHECK(shifted.weights(t)[i] == Catch::Approx(plan.weights(t)[i]).epsilon(1e-5));
+        }
+      }
+    }
+    if ((laws & logit_order) != 0) {
+      const RoutingPlan scaled = routed(make(instance.with_logits_scaled(0.5f)), rows(x));
+      for (index_t t = 0; t < plan.tokens(); ++t) CHECK(row(scaled, t).experts == row(plan, t).experts);
+    }
+  });
+}
+
+TEST_CASE("P14: the number of threads changes no bit") {
+  for_all_instances([](const Instance& instance, auto make, unsigned, const std::vector<float>& x) {
+    const auto router = make(instance);
+    const RoutingPlan plan = routed(router, rows(x));
+    for (const index_t threads : {index_t{2}, index_t{3}}) {
+      ThreadExecutor executor(threads);
+      CHECK(routed(router, rows(x), executor) == plan);
+    }
+  });
+}
+
+TEST_CASE("P17: raising the logit of a chosen expert never drops it") {
+  for_all_instances([](const Instance& instance, auto make, unsigned, const std::vector<float>& x) {
+    const RoutingPlan plan = routed(make(instance), rows(x));
+    for (ExpertId e = 0; e < instance.num_experts; e += 4) {
+      const RoutingPlan raised = routed(make(instance.with_logit_raised(e, 0.5f)), rows(x));
+      for (index_t t = 0; t < plan.tokens(); ++t) {
+        if (contains(plan.experts(t), e)) CHECK(contains(raised.experts(t), e));
+      }
+    }
+  });
+}
+
+TEST_CASE("every router in AnyRouter makes the same plans") {
+  for_all_instances([](const Instance& instance, auto make, unsigned, const std::vector<float>& x) {
+    const auto router = make(instance);
+    const AnyRouter any = make(instance);
+    CHECK(any.num_experts() == router.num_experts());
+    CHECK(any.hidden_size() == router.hidden_size());
+    CHECK(any.traits().k_min == router.traits().k_min);
+    CHECK(any.traits().k_max == router.traits().k_max);
+    CHECK(any.traits().row_sum == router.traits().row_sum);
+    CHECK(routed(any, rows(x)) == routed(router, rows(x)));
+  });
+}
+
+TEST_CASE("every router gives no row for no token and takes plan and workspace again without allocating") {
+  for_all_instances([](const Instance& instance, auto make, unsigned, const std::vector<float>& x) {
+    const auto router = make(instance);
+    CHECK(routed(router, {nullptr, 0, hidden_size}).entries() == 0);
+
+    Context ctx;
+    typename std::remove_cvref_t<decltype(router)>::State state;
+    RoutingPlan plan;
+    REQUIRE(router.route({.hidden = rows(x)}, state, plan, ctx).ok());
+    const RoutingPlan first = plan;
+    const ExpertId* const experts = plan.experts().data();
+    const float* const weights = plan.weights().data();
+    const index_t* const offsets = plan.offsets().data();
+    const std::size_t capacity = ctx.workspace.capacity();
+    REQUIRE(router.route({.hidden = rows(x)}, state, plan, ctx).ok());
+    CHECK(plan == first);
+    CHECK(plan.experts().data() == experts);
+    CHECK(plan.weights().data() == weights);
+    CHECK(plan.offsets().data() == offsets);
+    CHECK(ctx.workspace.capacity() == capacity);
+  });
+}
+
+TEST_CASE("every router refuses a wrong width and names the first token whose hidden state is not finite") {
+  for_all_instances([](const Instance& instance, auto make, unsigned, const std::vector<float>& x) {
+    const auto router = make(instance);
+    Context ctx;
+    typename std::remove_cvref_t<decltype(router)>::State state;
+    RoutingPlan plan;
+    const Status narrow = router.route({.hidden = {x.data(), tokens, hidden_size - 1}}, state, plan, ctx);
+    CHECK(narrow.code == ErrorCode::usage);
+    CHECK(narrow.found == hidden_size - 1);
+    CHECK(narrow.allowed == hidden_size);
+
+    std::vector<float> bad = x;
+    for (const index_t t : {35, 19}) bad[at(t) * at(hidden_size) + 3] = std::numeric_limits<float>::quiet_NaN();
+    for (const index_t threads : {index_t{1}, index_t{3}}) {
+      ThreadExecutor executor(threads);
+      Context with_threads(executor);
+      const Status status = router.route({.hidden = rows(bad), .layer = 4}, state, plan, with_threads);
+      CHECK(status.code == ErrorCode::numeric);
+      CHECK(status.layer == 4);
+      CHECK(status.token == 19);
+      CHECK(status.expert == 0);
+      CHECK(plan.tokens() == 0);
+    }
+  });
+}

@@ -1,0 +1,68 @@
+#include "headgate/routing/stages/top_p.hpp"
+
+#include "headgate/kernels/scalar.hpp"
+#include "support/catch.hpp"
+#include "support/random.hpp"
+
+using namespace headgate;
+
+namespace {
+
+std::vector<ExpertId> chosen(TopP top_p, const std::vector<float>& keys, const std::vector<float>& scores) {
+  std::vector<ExpertId> ids(keys.size(), -1);
+  ids.resize(at(top_p.choose<Scalar>(keys, scores, ids)));
+  return ids;
+}
+
+}  // namespace
+
+TEST_CASE("TopP keeps up to and including the expert that reaches p") {
+  const std::vector<float> s = {0.125f, 0.5f, 0.0625f, 0.25f, 0.0625f};
+  CHECK(chosen({0.25f}, s, s) == std::vector<ExpertId>{1});
+  CHECK(chosen({0.5f}, s, s) == std::vector<ExpertId>{1});
+  CHECK(chosen({0.51f}, s, s) == std::vector<ExpertId>{1, 3});
+  CHECK(chosen({0.875f}, s, s) == std::vector<ExpertId>{1, 3, 0});
+  CHECK(chosen({1.0f}, s, s) == std::vector<ExpertId>{1, 3, 0, 2, 4});
+  CHECK(chosen({1.0f, 2}, s, s) == std::vector<ExpertId>{1, 3});
+  const std::vector<float> below = {0.25f, 0.25f};  // p is never reached: all
+  CHECK(chosen({0.9f}, below, below) == std::vector<ExpertId>{0, 1});
+  // Keys order, scores add up.
+  const std::vector<float> keys = {9.0f, 0.5f, 0.0625f, 8.0f, 0.0625f};
+  CHECK(chosen({0.3f}, keys, s) == std::vector<ExpertId>{0, 3});
+}
+
+TEST_CASE("TopP grows with p, is never empty, and its last expert is needed") {
+  for (unsigned seed = 0; seed < 20; ++seed) {
+    std::vector<float> s = random_floats(70, 1.0f, seed);
+    float sum = 0.0f;
+    for (float& v : s) sum += v = v < 0.0f ? -0.001f * v : v * v * v * v;
+    for (float& v : s) v /= sum;
+    std::vector<ExpertId> before;
+    for (const float p : {0.05f, 0.2f, 0.4f, 0.6f, 0.9f, 0.99f}) {
+      const std::vector<ExpertId> ids = chosen({p}, s, s);
+      REQUIRE(ids.size() >= before.size());
+      CHECK(std::equal(before.begin(), before.end(), ids.begin()));
+      float total = 0.0f;
+      for (const ExpertId e : ids) {
+        CHECK(total < p);
+        total += s[at(e)];
+      }
+      CHECK(total >= p);
+      before = ids;
+    }
+    CHECK(before.size() > 8);  // more than the first question asks for
+  }
+}
+
+TEST_CASE("TopP says how many it chooses and what its settings may be") {
+  CHECK(TopP{0.4f}.min_k(7) == 1);
+  CHECK(TopP{0.4f}.min_k(0) == 0);
+  CHECK(TopP{0.4f}.max_k(7) == 7);
+  CHECK(TopP{0.4f, 3}.max_k(7) == 3);
+  CHECK(TopP{0.4f, 3}.max_k(2) == 2);
+  CHECK(TopP{0.4f}.with_k(2).max_k(7) == 2);
+  CHECK(TopP{1.0f}.check(7).ok());
+  for (const float p : {0.0f, -0.5f, 1.5f, std::numeric_limits<float>::quiet_NaN()}) CHECK_FALSE(TopP{p}.check(7).ok());
+  CHECK(TopP{0.4f, 8}.check(7).found == 8);
+  CHECK(TopP{0.4f, -1}.check(7).found == -1);
+}

@@ -14,9 +14,19 @@ namespace headgate::inline HEADGATE_ABI {
 // expert id, so the bits depend on nothing but the row. x and y are (tokens, hidden_size) and do not overlap.
 template <class B>
 concept Experts = requires(const B& bank, const RoutingPlan& plan, ConstRows x, Rows y, Context& ctx) {
-  { bank.num_experts() } noexcept -> std::same_as<index_t>;
-  { bank.hidden_size() } noexcept -> std::same_as<index_t>;
-  { bank.expert_bytes() } noexcept -> std::same_as<std::int64_t>;  // weights read for one row of one expert
+  { bank.num_experts() }
+  noexcept->std::same_as<index_t>;
+  { bank.hidden_size() }
+  noexcept->std::same_as<index_t>;
+  { bank.expert_bytes() }
+  noexcept->std::same_as<std::int64_t>;  // weights read for one row of one expert
+  { bank.apply(plan, x, y, ctx) } -> std::same_as<Status>;
+};
+
+// A bank that also takes a checked plan by expert, or the first experts of one: what a bank around a bank needs.
+template <class B>
+concept ExpertMajorBank = Experts<B> &&
+    requires(const B& bank, const ExpertMajor& plan, ConstRows x, Rows y, Context& ctx) {
   { bank.apply(plan, x, y, ctx) } -> std::same_as<Status>;
 };
 
@@ -30,6 +40,18 @@ inline Status check_apply(const RoutingPlan& plan, ConstRows x, Rows y, index_t 
   if (y.rows != plan.tokens()) return Status::mismatch("rows of y against tokens of the plan", y.rows, plan.tokens());
   if (x.cols != hidden_size) return Status::mismatch("width of x against hidden_size", x.cols, hidden_size);
   if (y.cols != hidden_size) return Status::mismatch("width of y against hidden_size", y.cols, hidden_size);
+  return Status::success();
+}
+
+// And the rows that experts will see: NaN and infinity must not reach an activation that would hide them.
+template <class Backend>
+Status check_finite(const RoutingPlan& plan, ConstRows x) noexcept {
+  for (index_t t = 0; t < x.rows; ++t) {
+    const std::span<const ExpertId> experts = plan.experts(t);
+    if (!experts.empty() && !Backend::all_finite(x.row_data(t), x.cols)) {
+      return Status::not_finite("input of an expert is not finite", -1, t, experts[0]);
+    }
+  }
   return Status::success();
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <optional>
+#include <type_traits>
 
 #include "headgate/experts/experts.hpp"
 #include "headgate/layers/shared_expert.hpp"
@@ -39,29 +40,14 @@ class MoELayer {
     return MoELayer(std::move(router), std::move(experts), std::move(shared), Checked{});
   }
   // Throws the same error.
-  MoELayer(R router, E experts, std::optional<SharedExpert<E>> shared = std::nullopt)
+  MoELayer(R router, E experts,
+           std::type_identity_t<std::optional<SharedExpert<E>>> shared = std::nullopt)
     requires has_exceptions
       : MoELayer(create(std::move(router), std::move(experts), std::move(shared)).value()) {}
 
   // y (tokens, hidden_size) = the layer's output for in.hidden; the residual is the caller's.
   Status forward(const RouterInput& in, State& state, Rows y, Context& ctx) const {
-    const FloatModes modes;
-    if (y.rows != in.hidden.rows) return Status::mismatch("rows of y against tokens", y.rows, in.hidden.rows);
-    if (y.cols != experts_.hidden_size()) {
-      return Status::mismatch("width of y against hidden_size", y.cols, experts_.hidden_size());
-    }
-    const RoutingPlan* plan = ctx.edits.forced_plan;
-    if (plan == nullptr) {
-      if (Status status = router_.route(in, state.router, state.plan, ctx); !status.ok()) return status;
-      plan = &state.plan;
-    } else if (plan != &state.plan) {
-      state.plan = *plan;
-    }
-    for (index_t t = 0; t < y.rows; ++t) {
-      for (float& value : y.row(t)) value = 0.0f;
-    }
-    Status status = experts_.apply(*plan, in.hidden, y, ctx);
-    if (status.ok() && shared_) status = shared_->add(in.hidden, y, state.shared_plan, ctx);
+    Status status = compute(in, state, y, ctx);
     if (!status.ok() && status.layer < 0) status.layer = in.layer;
     return status;
   }
@@ -74,6 +60,25 @@ class MoELayer {
   struct Checked {};
   MoELayer(R router, E experts, std::optional<SharedExpert<E>> shared, Checked)
       : router_(std::move(router)), experts_(std::move(experts)), shared_(std::move(shared)) {}
+
+  Status compute(const RouterInput& in, State& state, Rows y, Context& ctx) const {
+    if (y.rows != in.hidden.rows) return Status::mismatch("rows of y against tokens", y.rows, in.hidden.rows);
+    if (y.cols != experts_.hidden_size()) {
+      return Status::mismatch("width of y against hidden_size", y.cols, experts_.hidden_size());
+    }
+    const FloatModes modes;
+    if (ctx.edits.forced_plan == nullptr) {
+      if (Status status = router_.route(in, state.router, state.plan, ctx); !status.ok()) return status;
+    } else if (ctx.edits.forced_plan != &state.plan) {
+      state.plan = *ctx.edits.forced_plan;
+    }
+    for (index_t t = 0; t < y.rows; ++t) {
+      for (float& value : y.row(t)) value = 0.0f;
+    }
+    Status status = experts_.apply(state.plan, in.hidden, y, ctx);
+    if (status.ok() && shared_) status = shared_->add(in.hidden, y, state.shared_plan, ctx);
+    return status;
+  }
 
   R router_;
   E experts_;

@@ -1,5 +1,5 @@
-// SharedExpert: the expert every token passes through, beside the routed ones: a bank of one expert, added with weight 1
-// (DeepSeek-V2) or with weight sigmoid(g . x) (Qwen2-MoE; g is `shared_expert_gate`, (1, hidden_size)).
+// SharedExpert: the expert every token passes through, beside the routed ones: a bank of one expert, added with weight
+// 1 (DeepSeek-V2) or with weight sigmoid(g . x) (Qwen2-MoE; g is `shared_expert_gate`, (1, hidden_size)).
 #pragma once
 
 #include <cmath>
@@ -22,11 +22,16 @@ class SharedExpert {
       return Status::mismatch("size of shared_expert_gate against hidden_size", static_cast<std::int64_t>(gate.size()),
                               bank.hidden_size());
     }
-    return SharedExpert(std::move(bank), std::move(gate));
+    return SharedExpert(std::move(bank), std::move(gate), Checked{});
   }
+  // Throws the same error.
+  explicit SharedExpert(Bank bank, std::vector<float> gate = {})
+    requires has_exceptions
+      : SharedExpert(create(std::move(bank), std::move(gate)).value()) {}
 
   // y (tokens, hidden_size) += weight(x) * expert(x). The plan is scratch that the caller keeps.
   Status add(ConstRows x, Rows y, RoutingPlan& plan, Context& ctx) const {
+    if (x.cols != hidden_size()) return Status::mismatch("width of x against hidden_size", x.cols, hidden_size());
     plan.clear(1);
     if (Status status = plan.reserve(x.rows, x.rows); !status.ok()) return status;
     for (index_t t = 0; t < x.rows; ++t) {
@@ -44,7 +49,8 @@ class SharedExpert {
   }
 
  private:
-  SharedExpert(Bank bank, std::vector<float> gate) : bank_(std::move(bank)), gate_(std::move(gate)) {}
+  struct Checked {};
+  SharedExpert(Bank bank, std::vector<float> gate, Checked) : bank_(std::move(bank)), gate_(std::move(gate)) {}
 
   // sigmoid(g . x), summed in 16 interleaved parts: a fixed order that compilers turn into vector code.
   float gate(const float* x) const noexcept {

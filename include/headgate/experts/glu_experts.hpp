@@ -1,0 +1,220 @@
+// GluExperts: the bank of gated feed-forward experts. With the weights of expert e,
+//   E_e(x) = W_down (act(W_gate x + b_gate) * (W_up x + b_up)) + b_down
+// (Shazeer 2020, "GLU Variants Improve Transformer"; SwiGLU for act = silu; biases optional). Without a gate:
+//   E_e(x) = W_down act(W_up x + b_up) + b_down
+//
+// Two runs of the executor serve a batch of any size. In the first a thread computes rows of gate and up and what their
+// activation makes of them, h; in the second it owns columns of y and walks the experts in ascending id. So no sum is
+// shared by two threads, skewed routing leaves no thread idle, and y has the same bits for any number of threads, any
+// batch and any cut of a prompt. Rows of x that share an expert are gathered into tiles before; a lone one is read in
+// place.
+#pragma once
+
+#include <vector>
+
+#include "headgate/core/expected.hpp"
+#include "headgate/experts/expert_batch.hpp"
+#include "headgate/experts/experts.hpp"
+#include "headgate/experts/glu_layout.hpp"
+#include "headgate/kernels/kernel_backend.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+template <WeightFormat Format = F32, class Backend = NativeBackend>
+class GluExperts {
+ public:
+  // All weights zero, to be filled row by row while a checkpoint streams by. Throws std::bad_alloc.
+  static Expected<GluExperts> create(const GluShape& shape) {
+    const GluLayout<Format> layout{shape};
+    if (Status status = layout.check(); !status.ok()) return status;
+    return GluExperts(layout, Checked{});
+  }
+  // From whole matrices, one element per expert.
+  static Expected<GluExperts> create(const GluShape& shape, std::span<const GluMatrices> experts) {
+    if (static_cast<std::int64_t>(experts.size()) != shape.num_experts) {
+      return Status::mismatch("experts given", static_cast<std::int64_t>(experts.size()), shape.num_experts);
+    }
+    Expected<GluExperts> bank = create(shape);
+    for (index_t e = 0; bank && e < shape.num_experts; ++e) {
+      if (Status status = bank.value().set_expert(e, experts[at(e)]); !status.ok()) return status;
+    }
+    return bank;
+  }
+  explicit GluExperts(const GluShape& shape)
+    requires has_exceptions
+      : GluExperts(create(shape).value()) {}
+  GluExperts(const GluShape& shape, std::span<const GluMatrices> experts)
+    requires has_exceptions
+      : GluExperts(create(shape, experts).value()) {}
+
+  // Replaces the weights of one expert; on an error they stay what they were.
+  Status set_expert(ExpertId e, const GluMatrices& m) {
+    if (Status status = layout_.check(e, m); !status.ok()) return status;
+    for (index_t r = 0; r < m.gate.rows; ++r) set_gate_row(e, r, m.gate.row_data(r));
+    for (index_t r = 0; r < m.up.rows; ++r) set_up_row(e, r, m.up.row_data(r));
+    for (index_t r = 0; r < m.down.rows; ++r) set_down_row(e, r, m.down.row_data(r));
+    for (std::size_t r = 0; r < m.gate_bias.size(); ++r) set_gate_bias(e, static_cast<index_t>(r), m.gate_bias[r]);
+    for (std::size_t r = 0; r < m.up_bias.size(); ++r) set_up_bias(e, static_cast<index_t>(r), m.up_bias[r]);
+    for (std::size_t r = 0; r < m.down_bias.size(); ++r) set_down_bias(e, static_cast<index_t>(r), m.down_bias[r]);
+    return Status::success();
+  }
+  // Preconditions: expert and row exist (a gate: gated, a bias: has_bias); values has hidden_size elements, in
+  // set_down_row ffn_size.
+  void set_gate_row(ExpertId e, index_t row, const float* values) noexcept {
+    pack(layout_.gate_panel(e, row / panel_rows), row, hidden_size(), values);
+  }
+  void set_up_row(ExpertId e, index_t row, const float* values) noexcept {
+    pack(layout_.up_panel(e, row / panel_rows), row, hidden_size(), values);
+  }
+  void set_down_row(ExpertId e, index_t row, const float* values) noexcept {
+    pack(layout_.down_panel(e, row / panel_rows), row, shape().ffn_size, values);
+  }
+  void set_gate_bias(ExpertId e, index_t row, float value) noexcept { biases_[at(layout_.gate_bias(e, row))] = value; }
+  void set_up_bias(ExpertId e, index_t row, float value) noexcept { biases_[at(layout_.up_bias(e, row))] = value; }
+  void set_down_bias(ExpertId e, index_t row, float value) noexcept { biases_[at(layout_.down_bias(e, row))] = value; }
+
+  const GluShape& shape() const noexcept { return layout_.shape; }
+  index_t num_experts() const noexcept { return shape().num_experts; }
+  index_t hidden_size() const noexcept { return shape().hidden_size; }
+  std::int64_t expert_bytes() const noexcept {
+    return layout_.expert_bytes() + layout_.biases_per_expert() * std::int64_t{sizeof(float)};
+  }
+  std::int64_t bytes() const noexcept { return expert_bytes() * num_experts(); }
+
+  // On an error y holds part of the sum.
+  Status apply(const RoutingPlan& plan, ConstRows x, Rows y, Context& ctx) const {
+    if (Status status = check_apply(plan, x, y, num_experts(), hidden_size()); !status.ok()) return status;
+    if (Status status = check_finite<Backend>(plan, x); !status.ok()) return status;
+    const Workspace::Mark mark(ctx.workspace);
+    return apply(ExpertMajor::of(plan, ctx.workspace), x, y, ctx);
+  }
+  // The same for a checked plan that stands by expert already.
+  Status apply(const ExpertMajor& plan, ConstRows x, Rows y, Context& ctx) const {
+    // Gathered rows and h of the entries computed together take this much memory, or what one tile needs.
+    constexpr std::int64_t max_bytes = std::int64_t{16} << 20;
+    const std::int64_t fitting = max_bytes / (std::int64_t{sizeof(float)} * (hidden_size() + h_width()));
+    const index_t step = static_cast<index_t>(fitting < max_tile_rows ? max_tile_rows : fitting);
+    const index_t entries = plan.offsets.back();
+    for (index_t first = 0; first < entries; first += step) {
+      const Slice part{first, entries - first < step ? entries : first + step};
+      if (Status status = apply_batch(ExpertBatch(plan, part), x, y, ctx); !status.ok()) return status;
+      if (part.last == entries) break;
+    }
+    return Status::success();
+  }
+
+ private:
+  struct Checked {};
+
+  // A kernel call makes at most 16 panels x 12 rows of outputs, which stay in the L1 cache.
+  static constexpr index_t max_panels = 16;
+  static constexpr index_t scratch_size = max_panels * panel_rows * max_tile_rows;
+
+  GluExperts(const GluLayout<Format>& layout, Checked)
+      : layout_(layout),
+        buffer_(at(layout.expert_bytes() * layout.shape.num_experts)),
+        biases_(at(layout.biases_per_expert() * layout.shape.num_experts)) {}
+
+  void pack(std::int64_t panel, index_t row, index_t k, const float* values) noexcept {
+    Format::pack(values, k, row % panel_rows, buffer_.data() + panel);
+  }
+  index_t h_width() const noexcept { return layout_.ffn_blocks() * panel_rows; }
+
+  Status apply_batch(const ExpertBatch& batch, ConstRows x, Rows y, Context& ctx) const {
+    const Workspace::Mark mark(ctx.workspace);
+    const std::int64_t tiles_size = batch.has_tiles() ? std::int64_t{batch.size()} * hidden_size() : 0;
+    const index_t n = ctx.slices(layout_.down_panels());
+    const std::span<std::int64_t> bad = ctx.workspace.take<std::int64_t>(n);
+    // The largest take comes last, and once: a workspace that grows again doubles.
+    float* const tiles = ctx.workspace.take<float>(tiles_size + std::int64_t{batch.size()} * h_width()).data();
+    float* const h = tiles + tiles_size;
+    if (batch.has_tiles()) ctx.parallel(n, [&](index_t i) { gather(batch, x, Slice::of(hidden_size(), n, i), tiles); });
+    const index_t threads = ctx.executor.size();
+    ctx.parallel(threads, [&](index_t i) { compute_h(batch, x, tiles, i, threads, h); });
+    ctx.parallel(n, [&](index_t i) { bad[at(i)] = add(batch, Slice::of(layout_.down_panels(), n, i), h, y); });
+
+    std::int64_t first_bad = batch.size();
+    for (const std::int64_t place : bad) first_bad = place < first_bad ? place : first_bad;
+    if (first_bad == batch.size()) return Status::success();
+    return Status::not_finite("output of an expert is not finite", -1, batch.token(first_bad), batch.expert(first_bad));
+  }
+
+  // Some columns of the tiles of x, (hidden_size, m) each; a lone row is read in place.
+  void gather(const ExpertBatch& batch, ConstRows x, Slice columns, float* tiles) const noexcept {
+    batch.for_each_tile([&](ExpertId, const ExpertBatch::Tile& tile) {
+      if (tile.m == 1) return;
+      const float* rows[max_tile_rows];
+      for (index_t r = 0; r < tile.m; ++r) rows[r] = x.row_data(tile.tokens[at(r)]) + columns.first;
+      Backend::make_tile(rows, tile.m, columns.last - columns.first,
+                         tiles + tile.place * hidden_size() + std::int64_t{columns.first} * tile.m);
+    });
+  }
+
+  // Part i of n of the tiles of h, (h_width, m) each.
+  void compute_h(const ExpertBatch& batch, ConstRows x, const float* tiles, index_t i, index_t n,
+                 float* h) const noexcept {
+    const index_t panels_per_block = layout_.panels_per_block();
+    const index_t block_rows = panels_per_block * panel_rows;
+    // What the division leaves over goes to another thread with every expert.
+    const auto blocks_of = [&](ExpertId e) { return Slice::of(layout_.ffn_blocks(), n, (i + e % n) % n); };
+    const std::int64_t block_bytes = panels_per_block * Format::panel_bytes(hidden_size());
+    float out[scratch_size];
+    batch.for_each_block(
+        blocks_of, block_bytes, max_panels / panels_per_block,
+        [&](ExpertId e, Slice blocks, const ExpertBatch::Tile& tile) {
+          const index_t count = blocks.last - blocks.first;
+          const float* const in = tile.m == 1 ? x.row_data(tile.tokens[0]) : tiles + tile.place * hidden_size();
+          Backend::multiply(Format{}, buffer_.data() + layout_.block(e, blocks.first), hidden_size(),
+                            count * panels_per_block, in, tile.m, out, count * block_rows);
+          float* const h_tile = h + tile.place * h_width();
+          for (index_t b = 0; b < count; ++b) {
+            const float* rows[max_tile_rows];
+            for (index_t r = 0; r < tile.m; ++r) {
+              float* const row = out + (r * count + b) * block_rows;
+              if (shape().has_bias) Backend::axpy(1.0f, bias(layout_.block_bias(e, blocks.first + b)), block_rows, row);
+              if (shape().gated) {
+                Backend::glu(shape().activation, row, row + panel_rows, panel_rows, row);
+              } else {
+                Backend::activate(shape().activation, row, panel_rows, row);
+              }
+              rows[r] = row;
+            }
+            Backend::make_tile(rows, tile.m, panel_rows, h_tile + std::int64_t{blocks.first + b} * panel_rows * tile.m);
+          }
+        });
+  }
+
+  // y += weight * (W_down h + b_down), in the columns of some panels. Returns the place of the first entry whose output
+  // is not finite, or the size of the batch.
+  std::int64_t add(const ExpertBatch& batch, Slice panels, const float* h, Rows y) const noexcept {
+    const index_t ffn_size = shape().ffn_size;
+    std::int64_t bad = batch.size();
+    float out[scratch_size];
+    batch.for_each_block([&](ExpertId) { return panels; }, Format::panel_bytes(ffn_size), max_panels,
+                         [&](ExpertId e, Slice block, const ExpertBatch::Tile& tile) {
+                           const index_t stride = (block.last - block.first) * panel_rows;
+                           Backend::multiply(Format{}, buffer_.data() + layout_.down_panel(e, block.first), ffn_size,
+                                             block.last - block.first, h + tile.place * h_width(), tile.m, out, stride);
+                           const index_t column = block.first * panel_rows;
+                           const index_t width = hidden_size() - column < stride ? hidden_size() - column : stride;
+                           for (index_t r = 0; r < tile.m; ++r) {
+                             float* const row = out + r * stride;
+                             if (shape().has_bias) Backend::axpy(1.0f, bias(layout_.down_bias(e, column)), width, row);
+                             if (!Backend::all_finite(row, width) && tile.place + r < bad) bad = tile.place + r;
+                             Backend::axpy(tile.weights[at(r)], row, width, y.row_data(tile.tokens[at(r)]) + column);
+                           }
+                         });
+    return bad;
+  }
+  const float* bias(std::int64_t position) const noexcept { return biases_.data() + position; }
+
+  GluLayout<Format> layout_;
+  AlignedBuffer buffer_;
+  std::vector<float> biases_;
+};
+
+// The usual one: silu, gated, no biases is what GluShape says by default.
+template <WeightFormat Format = F32, class Backend = NativeBackend>
+using SwiGluExperts = GluExperts<Format, Backend>;
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,127 @@
+// GluLayout: where the weights of a bank of feed-forward experts lie in one buffer. Expert after expert: the panels of
+// gate and up in turn (up alone without a gate), then those of down (kernels/panel16.hpp). So one expert is one stretch
+// of memory, and a block of 16 rows of gate and up is read as one stream. Biases stand in the order of the panel rows.
+#pragma once
+
+#include "headgate/core/status.hpp"
+#include "headgate/kernels/activation.hpp"
+#include "headgate/kernels/panel16.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+struct GluShape {
+  index_t num_experts = 0;
+  index_t hidden_size = 0;
+  index_t ffn_size = 0;
+  Activation activation = {};
+  bool gated = true;      // false: no gate matrix
+  bool has_bias = false;  // of every matrix
+};
+
+// The matrices of one expert, somebody else's. gate is empty without a gate, biases are empty without biases.
+struct GluMatrices {
+  ConstRows gate;                         // (ffn_size, hidden_size)
+  ConstRows up;                           // (ffn_size, hidden_size)
+  ConstRows down;                         // (hidden_size, ffn_size)
+  std::span<const float> gate_bias = {};  // (ffn_size)
+  std::span<const float> up_bias = {};    // (ffn_size)
+  std::span<const float> down_bias = {};  // (hidden_size)
+};
+
+// Precondition of what is not check(): a shape that passed it.
+template <WeightFormat Format>
+struct GluLayout {
+  GluShape shape;
+
+  constexpr index_t panels_per_block() const noexcept { return shape.gated ? 2 : 1; }
+  // Blocks of 16 rows of h = act(gate) * up; a row of h is padded to whole blocks.
+  constexpr index_t ffn_blocks() const noexcept { return divide_up(shape.ffn_size, panel_rows); }
+  constexpr index_t down_panels() const noexcept { return divide_up(shape.hidden_size, panel_rows); }
+
+  constexpr std::int64_t expert_bytes() const noexcept { return up_bytes() + down_panels() * down_panel_bytes(); }
+  // Bytes from the start of the buffer.
+  constexpr std::int64_t block(ExpertId e, index_t b) const noexcept {
+    return e * expert_bytes() + b * panels_per_block() * up_panel_bytes();
+  }
+  constexpr std::int64_t down_panel(ExpertId e, index_t p) const noexcept {
+    return e * expert_bytes() + up_bytes() + p * down_panel_bytes();
+  }
+  constexpr std::int64_t gate_panel(ExpertId e, index_t b) const noexcept { return block(e, b); }
+  constexpr std::int64_t up_panel(ExpertId e, index_t b) const noexcept {
+    return block(e, b) + (panels_per_block() - 1) * up_panel_bytes();
+  }
+
+  constexpr std::int64_t biases_per_expert() const noexcept {
+    if (!shape.has_bias) return 0;
+    return std::int64_t{panel_rows} * (panels_per_block() * ffn_blocks() + down_panels());
+  }
+  // Positions in the array of all biases.
+  constexpr std::int64_t block_bias(ExpertId e, index_t b) const noexcept {
+    return e * biases_per_expert() + std::int64_t{panel_rows} * panels_per_block() * b;
+  }
+  constexpr std::int64_t gate_bias(ExpertId e, index_t row) const noexcept {
+    return block_bias(e, row / panel_rows) + row % panel_rows;
+  }
+  constexpr std::int64_t up_bias(ExpertId e, index_t row) const noexcept {
+    return gate_bias(e, row) + (panels_per_block() - 1) * panel_rows;
+  }
+  constexpr std::int64_t down_bias(ExpertId e, index_t row) const noexcept { return block_bias(e, ffn_blocks()) + row; }
+
+  Status check() const noexcept {
+    constexpr index_t max_size = index_t{1} << 29;  // so that counts of padded rows fit index_t
+    if (shape.num_experts < 0) return Status::mismatch("num_experts, at least", shape.num_experts, 0);
+    if (shape.hidden_size < 1) return Status::mismatch("hidden_size, at least", shape.hidden_size, 1);
+    if (shape.hidden_size > max_size) return Status::mismatch("hidden_size, at most", shape.hidden_size, max_size);
+    if (shape.ffn_size < 1) return Status::mismatch("ffn_size, at least", shape.ffn_size, 1);
+    if (shape.ffn_size > max_size) return Status::mismatch("ffn_size, at most", shape.ffn_size, max_size);
+    if (shape.activation.kind == ActivationKind::clamped_swiglu && !shape.gated) {
+      return Status::mismatch("gate matrices of an expert with clamped_swiglu", 0, 1);
+    }
+    constexpr double tebi = 0x1p40;
+    constexpr double max_bytes = 0x1p62;
+    const double bytes = static_cast<double>(shape.num_experts) *
+                         (static_cast<double>(up_panel_bytes()) * panels_per_block() * ffn_blocks() +
+                          static_cast<double>(down_panel_bytes()) * down_panels());
+    if (bytes > max_bytes) {
+      return {ErrorCode::limit, "TiB of expert weights", static_cast<std::int64_t>(bytes / tebi),
+              static_cast<std::int64_t>(max_bytes / tebi)};
+    }
+    return Status::success();
+  }
+  // Whether these can be the matrices of expert e.
+  Status check(ExpertId e, const GluMatrices& m) const noexcept {
+    if (e < 0 || e >= shape.num_experts) return Status::mismatch("expert id", e, shape.num_experts - 1);
+    const index_t ffn = shape.ffn_size;
+    const index_t hidden = shape.hidden_size;
+    const struct {
+      const char* what;
+      std::int64_t found;
+      std::int64_t allowed;
+    } sizes[] = {
+        {"rows of gate", m.gate.rows, shape.gated ? ffn : 0},
+        {"width of gate", m.gate.cols, shape.gated ? hidden : 0},
+        {"rows of up", m.up.rows, ffn},
+        {"width of up", m.up.cols, hidden},
+        {"rows of down", m.down.rows, hidden},
+        {"width of down", m.down.cols, ffn},
+        {"size of the gate bias", static_cast<std::int64_t>(m.gate_bias.size()),
+         shape.has_bias && shape.gated ? ffn : 0},
+        {"size of the up bias", static_cast<std::int64_t>(m.up_bias.size()), shape.has_bias ? ffn : 0},
+        {"size of the down bias", static_cast<std::int64_t>(m.down_bias.size()), shape.has_bias ? hidden : 0},
+    };
+    for (const auto& size : sizes) {
+      if (size.found == size.allowed) continue;
+      Status status = Status::mismatch(size.what, size.found, size.allowed);
+      status.expert = e;
+      return status;
+    }
+    return Status::success();
+  }
+
+ private:
+  constexpr std::int64_t up_panel_bytes() const noexcept { return Format::panel_bytes(shape.hidden_size); }
+  constexpr std::int64_t down_panel_bytes() const noexcept { return Format::panel_bytes(shape.ffn_size); }
+  constexpr std::int64_t up_bytes() const noexcept { return ffn_blocks() * panels_per_block() * up_panel_bytes(); }
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

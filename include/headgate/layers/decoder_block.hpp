@@ -1,0 +1,100 @@
+// DecoderBlock: one layer of a decoder, pre-norm:
+//   x = x + attention(norm(x));  x = x + ffn(norm(x))
+// where ffn is a Mixture-of-Experts layer or, in a dense layer, a single expert that every token passes through.
+#pragma once
+
+#include <variant>
+
+#include "headgate/attention/any_attention.hpp"
+#include "headgate/experts/any_experts.hpp"
+#include "headgate/kernels/native.hpp"
+#include "headgate/layers/moe_layer.hpp"
+#include "headgate/layers/norm.hpp"
+#include "headgate/routing/any_router.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+// Rows on their way through the layers of a decoder.
+struct DecoderRows {
+  Rows x;                                   // (tokens, hidden_size), read and replaced
+  std::span<const std::int32_t> token_ids;  // (tokens)
+  index_t first_position = 0;               // of row 0
+  ConstRows cosines;                        // (tokens, half) of the rotary angles
+  ConstRows sines;                          // (tokens, half)
+};
+
+class DecoderBlock {
+ public:
+  using Routed = MoELayer<AnyRouter, AnyExperts>;
+  using Dense = SharedExpert<AnyExperts>;
+  using Cache = AnyAttention::Cache;
+  // The routers' memory and the plan of the last routed layer: one for all layers, reset before the first.
+  using State = Routed::State;
+
+  static Expected<DecoderBlock> create(RmsNorm<> attention_norm, AnyAttention attention, RmsNorm<> ffn_norm,
+                                       std::variant<Routed, Dense> ffn) {
+    const index_t width = attention.hidden_size();
+    const index_t ffn_width = std::holds_alternative<Routed>(ffn) ? std::get<Routed>(ffn).experts().hidden_size()
+                                                                  : std::get<Dense>(ffn).hidden_size();
+    for (const index_t other : {attention_norm.width(), ffn_norm.width(), ffn_width}) {
+      if (other != width) return Status::mismatch("width of norm or FFN against that of the attention", other, width);
+    }
+    return DecoderBlock(std::move(attention_norm), std::move(attention), std::move(ffn_norm), std::move(ffn),
+                        Checked{});
+  }
+
+  Status forward(const DecoderRows& rows, index_t layer, Cache& cache, State& state, Context& ctx) const {
+    const Workspace::Mark mark(ctx.workspace);
+    const Rows normed = rows_like(rows.x, ctx);
+    const Rows out = rows_like(rows.x, ctx);
+    const AttentionInput attention_in{normed, rows.first_position, rows.cosines, rows.sines};
+
+    Status status = attention_norm_.forward(rows.x, normed, ctx);
+    if (status.ok()) status = attention_.forward(attention_in, cache, out, ctx);
+    if (status.ok()) add(out, rows.x, ctx);
+    if (status.ok()) status = ffn_norm_.forward(rows.x, normed, ctx);
+    if (status.ok()) status = forward_ffn({normed, rows.token_ids, layer}, state, out, ctx);
+    if (status.ok()) add(out, rows.x, ctx);
+    if (!status.ok() && status.layer < 0) status.layer = layer;
+    return status;
+  }
+
+  const AnyAttention& attention() const noexcept { return attention_; }
+  // Null in a dense layer.
+  const Routed* routed() const noexcept { return std::get_if<Routed>(&ffn_); }
+
+ private:
+  struct Checked {};
+  DecoderBlock(RmsNorm<> attention_norm, AnyAttention attention, RmsNorm<> ffn_norm, std::variant<Routed, Dense> ffn,
+               Checked)
+      : attention_norm_(std::move(attention_norm)),
+        attention_(std::move(attention)),
+        ffn_norm_(std::move(ffn_norm)),
+        ffn_(std::move(ffn)) {}
+
+  static Rows rows_like(Rows x, Context& ctx) {
+    return {ctx.workspace.take<float>(std::int64_t{x.rows} * x.cols).data(), x.rows, x.cols};
+  }
+  // x += y
+  static void add(ConstRows y, Rows x, Context& ctx) {
+    const index_t n = ctx.slices(x.rows);
+    ctx.parallel(n, [&](index_t i) {
+      const Slice rows = Slice::of(x.rows, n, i);
+      for (index_t t = rows.first; t < rows.last; ++t) NativeBackend::axpy(1.0f, y.row_data(t), x.cols, x.row_data(t));
+    });
+  }
+  Status forward_ffn(const RouterInput& in, State& state, Rows y, Context& ctx) const {
+    if (const Routed* const moe = routed()) return moe->forward(in, state, y, ctx);
+    for (index_t t = 0; t < y.rows; ++t) {
+      for (float& value : y.row(t)) value = 0.0f;
+    }
+    return std::get<Dense>(ffn_).add(in.hidden, y, state.shared_plan, ctx);
+  }
+
+  RmsNorm<> attention_norm_;
+  AnyAttention attention_;
+  RmsNorm<> ffn_norm_;
+  std::variant<Routed, Dense> ffn_;
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,75 @@
+// Linear: y = x W^T + b with packed weights W (rows, cols), the bias optional.
+#pragma once
+
+#include <vector>
+
+#include "headgate/core/expected.hpp"
+#include "headgate/kernels/product.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+template <WeightFormat Format = F32, class Backend = NativeBackend>
+class Linear {
+ public:
+  // All zero, to be filled row by row while a checkpoint streams by. Throws std::bad_alloc.
+  static Expected<Linear> create(index_t rows, index_t cols, bool has_bias = false) {
+    if (rows < 1) return Status::mismatch("rows of a linear layer, at least", rows, 1);
+    if (cols < 1) return Status::mismatch("columns of a linear layer, at least", cols, 1);
+    if (rows > max_index - panel_rows)
+      return Status::mismatch("rows of a linear layer, at most", rows, max_index - panel_rows);
+    return Linear(rows, cols, has_bias, Checked{});
+  }
+  static Expected<Linear> create(ConstRows weights, std::span<const float> bias = {}) {
+    if (!bias.empty() && static_cast<std::int64_t>(bias.size()) != weights.rows) {
+      return Status::mismatch("size of the bias against rows", static_cast<std::int64_t>(bias.size()), weights.rows);
+    }
+    Expected<Linear> linear = create(weights.rows, weights.cols, !bias.empty());
+    if (!linear) return linear;
+    for (index_t r = 0; r < weights.rows; ++r) linear.value().set_row(r, weights.row_data(r));
+    for (index_t r = 0; !bias.empty() && r < weights.rows; ++r) linear.value().set_bias(r, bias[at(r)]);
+    return linear;
+  }
+  // Throw the same errors.
+  Linear(index_t rows, index_t cols, bool has_bias = false)
+    requires has_exceptions
+      : Linear(create(rows, cols, has_bias).value()) {}
+  explicit Linear(ConstRows weights, std::span<const float> bias = {})
+    requires has_exceptions
+      : Linear(create(weights, bias).value()) {}
+
+  // Preconditions: the row exists (and has_bias), values has cols() elements.
+  void set_row(index_t row, const float* values) noexcept { weights_.set_row(row, values); }
+  void set_bias(index_t row, float value) noexcept { bias_[at(row)] = value; }
+
+  index_t rows() const noexcept { return weights_.rows(); }
+  index_t cols() const noexcept { return weights_.cols(); }
+  std::int64_t bytes() const noexcept {
+    return weights_.bytes() + static_cast<std::int64_t>(bias_.size() * sizeof(float));
+  }
+  PanelView<Format> weights() const noexcept { return weights_.view(); }
+
+  // x (T, cols) -> y (T, rows). x and y do not overlap.
+  Status forward(ConstRows x, Rows y, Context& ctx) const {
+    if (x.cols != cols()) return Status::mismatch("width of x against columns of a linear layer", x.cols, cols());
+    if (y.cols != rows()) return Status::mismatch("width of y against rows of a linear layer", y.cols, rows());
+    if (y.rows != x.rows) return Status::mismatch("rows of y against rows of x", y.rows, x.rows);
+    product<Backend>(weights_.view(), x, y, ctx);
+    if (bias_.empty()) return Status::success();
+    const index_t n = ctx.slices(y.rows);
+    ctx.parallel(n, [&](index_t i) {
+      const Slice slice = Slice::of(y.rows, n, i);
+      for (index_t t = slice.first; t < slice.last; ++t) Backend::axpy(1.0f, bias_.data(), y.cols, y.row_data(t));
+    });
+    return Status::success();
+  }
+
+ private:
+  struct Checked {};
+  Linear(index_t rows, index_t cols, bool has_bias, Checked)
+      : weights_(rows, cols), bias_(has_bias ? at(rows) : std::size_t{0}) {}
+
+  Panel16<Format> weights_;
+  std::vector<float> bias_;  // (rows) or empty
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

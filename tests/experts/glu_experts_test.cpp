@@ -1,0 +1,341 @@
+#include "headgate/experts/glu_experts.hpp"
+
+#include "headgate/kernels/native.hpp"
+#include "headgate/kernels/scalar.hpp"
+#include "support/catch.hpp"
+#include "support/reference_moe.hpp"
+#include "support/thread_executor.hpp"
+
+using namespace headgate;
+using reference::Matrix;
+
+namespace {
+
+GluShape shape_of(index_t num_experts, index_t hidden_size, index_t ffn_size, Activation activation = {}) {
+  return {num_experts, hidden_size, ffn_size, activation, true, false};
+}
+Matrix random_rows(index_t rows, index_t cols, unsigned seed) {
+  std::mt19937 rng(seed);
+  return Matrix::random(rows, cols, 1.5f, rng);
+}
+template <class Bank>
+Matrix applied(const Bank& bank, const RoutingPlan& plan, const Matrix& x, Context& ctx) {
+  Matrix y(x.rows, x.cols);
+  throw_if_error(bank.apply(plan, x.view(), y.view(), ctx));
+  return y;
+}
+template <class Bank>
+Matrix applied(const Bank& bank, const RoutingPlan& plan, const Matrix& x) {
+  Context ctx;
+  return applied(bank, plan, x, ctx);
+}
+// Rows [first, first + count) of a plan.
+RoutingPlan part_of(const RoutingPlan& plan, index_t first, index_t count) {
+  RoutingPlan part;
+  part.clear(plan.num_experts());
+  for (index_t t = first; t < first + count; ++t) throw_if_error(part.append_row(plan.experts(t), plan.weights(t)));
+  return part;
+}
+const auto ragged = [](index_t t) { return t % 4; };  // rows of 0 to 3 experts
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("a bank of every shape and activation agrees with six lines in double", "", Scalar, NativeBackend) {
+  const Activation activations[] = {{ActivationKind::silu},
+                                    {ActivationKind::gelu},
+                                    {ActivationKind::gelu_tanh},
+                                    {ActivationKind::relu},
+                                    {ActivationKind::relu2},
+                                    {ActivationKind::clamped_swiglu},
+                                    {ActivationKind::clamped_swiglu, 1.0f, 0.5f}};
+  const struct {
+    index_t hidden, ffn, experts, tokens;
+  } sizes[] = {{26, 37, 5, 9}, {16, 32, 7, 41}, {1, 1, 3, 5}, {33, 16, 4, 1}};
+  for (const Activation activation : activations) {
+    for (const bool gated : {true, false}) {
+      if (!gated && activation.kind == ActivationKind::clamped_swiglu) continue;
+      for (const bool has_bias : {false, true}) {
+        for (const auto& size : sizes) {
+          const GluShape shape{size.experts, size.hidden, size.ffn, activation, gated, has_bias};
+          INFO("activation " << static_cast<int>(activation.kind) << " gated " << gated << " bias " << has_bias
+                             << " hidden " << size.hidden);
+          reference::Bank plain(shape, 7);
+          const Matrix x = random_rows(size.tokens, size.hidden, 8);
+          const RoutingPlan plan = reference::random_plan(size.tokens, size.experts, ragged, 9);
+          const GluExperts<F32, TestType> f32(shape, plain.matrices());
+          CHECK(reference::worst(plain.layer(plan, x.view()), applied(f32, plan, x).view()) <= 1.0);
+          const GluExperts<Bf16, TestType> bf16(shape, plain.matrices());
+          plain.round_to_bf16();
+          CHECK(reference::worst(plain.layer(plan, x.view()), applied(bf16, plan, x).view()) <= 1.0);
+        }
+      }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("the output of a bank has the same bits for any threads, batch and chunk", "", Scalar,
+                   NativeBackend) {
+  const index_t tokens = 64;
+  const GluShape shape = {5, 26, 37, {}, true, true};
+  const reference::Bank plain(shape, 1);
+  const GluExperts<F32, TestType> f32(shape, plain.matrices());
+  const GluExperts<Bf16, TestType> bf16(shape, plain.matrices());
+  const Matrix x = random_rows(tokens, 26, 2);
+  const RoutingPlan plan = reference::random_plan(
+      tokens, 5, [](index_t t) { return t % 6; }, 3);
+  const Matrix expected_f32 = applied(f32, plan, x);
+  const Matrix expected_bf16 = applied(bf16, plan, x);
+  for (const index_t threads : {1, 2, 3, 8}) {
+    ThreadExecutor executor(threads);
+    Context ctx(executor);
+    for (const index_t batch : {1, 2, 7, 32, 64}) {
+      Matrix y_f32(tokens, 26);
+      Matrix y_bf16(tokens, 26);
+      for (index_t first = 0; first < tokens; first += batch) {
+        const index_t count = std::min(batch, tokens - first);
+        const RoutingPlan part = part_of(plan, first, count);
+        const ConstRows in = ConstRows(x.view()).middle_rows(first, count);
+        REQUIRE(f32.apply(part, in, y_f32.view().middle_rows(first, count), ctx).ok());
+        REQUIRE(bf16.apply(part, in, y_bf16.view().middle_rows(first, count), ctx).ok());
+      }
+      INFO("threads " << threads << " batch " << batch);
+      CHECK(y_f32 == expected_f32);
+      CHECK(y_bf16 == expected_bf16);
+    }
+  }
+}
+
+TEST_CASE("a batch too large for the scratch memory is computed in parts, with the same bits") {
+  const index_t tokens = 700;
+  const index_t hidden = 4096;  // a row and its activations are 16 KiB, so 1,400 entries are two parts
+  const GluShape shape = shape_of(3, hidden, 2);
+  const reference::Bank plain(shape, 4);
+  const GluExperts<F32, NativeBackend> bank(shape, plain.matrices());
+  const Matrix x = random_rows(tokens, hidden, 5);
+  const RoutingPlan plan = reference::random_plan(
+      tokens, 3, [](index_t) { return 2; }, 6);
+  Context ctx;
+  const Matrix whole = applied(bank, plan, x, ctx);
+  CHECK(ctx.workspace.capacity() < std::size_t{40} << 20);
+  Matrix y(tokens, hidden);
+  for (index_t t = 0; t < tokens; t += 100) {
+    REQUIRE(
+        bank.apply(part_of(plan, t, 100), ConstRows(x.view()).middle_rows(t, 100), y.view().middle_rows(t, 100), ctx)
+            .ok());
+  }
+  CHECK(y == whole);
+}
+
+TEST_CASE("a bank adds to y, reads strided rows and leaves what lies between them") {
+  const GluShape shape = shape_of(3, 26, 37);
+  const reference::Bank plain(shape, 10);
+  const GluExperts<F32, Scalar> bank(shape, plain.matrices());
+  const RoutingPlan plan = reference::random_plan(
+      6, 3, [](index_t) { return 1; }, 11);
+  const Matrix x = random_rows(6, 26, 12);
+  const Matrix expected = applied(bank, plan, x);
+  Matrix wide_x(6, 31, 9.0f);
+  Matrix wide_y(6, 29, 1.0f);
+  for (index_t t = 0; t < 6; ++t) std::copy_n(x.view().row_data(t), 26, wide_x.view().row_data(t));
+  Context ctx;
+  REQUIRE(bank.apply(plan, {wide_x.values.data(), 6, 26, 31}, {wide_y.values.data(), 6, 26, 29}, ctx).ok());
+  for (index_t t = 0; t < 6; ++t) {
+    for (index_t c = 0; c < 29; ++c) {
+      const float y = wide_y.view().row_data(t)[c];
+      if (c >= 26) CHECK(y == 1.0f);
+      if (c < 26) CHECK(y == Approx(1.0 + static_cast<double>(expected.view().row_data(t)[c])).margin(1e-5));
+    }
+  }
+}
+
+TEST_CASE("a token without experts gets exactly zero and its row is not read") {
+  const GluShape shape = shape_of(3, 26, 37);
+  const GluExperts<F32, Scalar> bank(shape, reference::Bank(shape, 13).matrices());
+  Matrix x = random_rows(8, 26, 14);
+  for (float& value : x.view().row(4)) value = NAN;  // rows 0 and 4 are empty
+  const Matrix y = applied(bank, reference::random_plan(8, 3, ragged, 15), x);
+  for (index_t t : {0, 4}) {
+    for (const float value : ConstRows(y.view()).row(t)) CHECK(std::bit_cast<std::uint32_t>(value) == 0u);
+  }
+}
+
+TEST_CASE("no tokens, no entries and no experts are legal") {
+  const GluShape shape = shape_of(3, 26, 37);
+  const GluExperts<F32, Scalar> bank(shape, reference::Bank(shape, 16).matrices());
+  RoutingPlan plan;
+  plan.clear(3);
+  CHECK(applied(bank, plan, Matrix(0, 26)).values.empty());
+  CHECK(applied(bank, RoutingPlan(), Matrix(0, 26)).values.empty());
+  const auto none = [](index_t) { return 0; };
+  CHECK(applied(bank, reference::random_plan(4, 3, none, 1), random_rows(4, 26, 2)) == Matrix(4, 26));
+  const GluExperts<F32, Scalar> no_experts(shape_of(0, 26, 37));
+  CHECK(no_experts.bytes() == 0);
+  CHECK(applied(no_experts, reference::random_plan(4, 0, none, 1), random_rows(4, 26, 2)) == Matrix(4, 26));
+}
+
+TEST_CASE("a feed-forward network split into experts that all run is the whole network (P11)") {
+  const index_t ffn = 48;
+  const GluShape whole_shape = shape_of(1, 26, ffn);
+  const reference::Bank whole(whole_shape, 17);
+  GluExperts<F32, Scalar> split(shape_of(3, 26, ffn / 3));
+  for (index_t r = 0; r < ffn; ++r) {
+    split.set_gate_row(r / 16, r % 16, whole.gate[0].view().row_data(r));
+    split.set_up_row(r / 16, r % 16, whole.up[0].view().row_data(r));
+  }
+  for (index_t e = 0; e < 3; ++e) {
+    for (index_t r = 0; r < 26; ++r) split.set_down_row(e, r, whole.down[0].view().row_data(r) + 16 * e);
+  }
+  RoutingPlan all;
+  RoutingPlan one;
+  all.clear(3);
+  one.clear(1);
+  const Matrix x = random_rows(5, 26, 18);
+  const ExpertId ids[] = {2, 0, 1};
+  const float ones[] = {1.0f, 1.0f, 1.0f};
+  for (index_t t = 0; t < 5; ++t) {
+    REQUIRE(all.append_row(ids, ones).ok());
+    REQUIRE(one.append_row(std::span(ids).subspan(1, 1), std::span(ones).first(1)).ok());
+  }
+  CHECK(reference::worst(whole.layer(one, x.view()), applied(split, all, x).view()) <= 1.0);
+}
+
+TEST_CASE("the order of selection changes no bit: experts are added in ascending id (P19)") {
+  const GluShape shape = shape_of(4, 26, 37);
+  const GluExperts<F32, Scalar> bank(shape, reference::Bank(shape, 19).matrices());
+  const ExpertId one_way[] = {0, 1, 3};
+  const ExpertId other_way[] = {3, 0, 1};
+  const float weights[] = {0.1f, 0.7f, 0.2f};
+  const float other_weights[] = {0.2f, 0.1f, 0.7f};
+  RoutingPlan a;
+  RoutingPlan b;
+  a.clear(4);
+  b.clear(4);
+  REQUIRE(a.append_row(one_way, weights).ok());
+  REQUIRE(b.append_row(other_way, other_weights).ok());
+  const Matrix x = random_rows(1, 26, 20);
+  CHECK(applied(bank, a, x) == applied(bank, b, x));
+}
+
+TEST_CASE("any plan through scalar and native kernels agrees to rounding (P15)") {
+  const GluShape shape = shape_of(6, 40, 56);
+  const reference::Bank plain(shape, 21);
+  const Matrix x = random_rows(37, 40, 22);
+  const RoutingPlan plan = reference::random_plan(
+      37, 6, [](index_t t) { return t % 7; }, 23);
+  const Matrix scalar = applied(GluExperts<F32, Scalar>(shape, plain.matrices()), plan, x);
+  const Matrix native = applied(GluExperts<F32, NativeBackend>(shape, plain.matrices()), plan, x);
+  for (std::size_t i = 0; i < scalar.values.size(); ++i) {
+    CHECK(native.values[i] == Approx(static_cast<double>(scalar.values[i])).epsilon(1e-5).margin(1e-5));
+  }
+}
+
+TEST_CASE("a bank says how many bytes an expert costs") {
+  // 3 blocks of gate and up, 2 panels of down; the last line of an odd bf16 row is whole.
+  CHECK(GluExperts<F32, Scalar>(shape_of(5, 26, 37)).expert_bytes() == 64 * (6 * 26 + 2 * 37));
+  CHECK(GluExperts<Bf16, Scalar>(shape_of(5, 26, 37)).expert_bytes() == 64 * (6 * 13 + 2 * 19));
+  CHECK(GluExperts<F32, Scalar>(GluShape{5, 26, 37, {}, true, true}).bytes() ==
+        5 * (64 * (6 * 26 + 2 * 37) + 4 * 16 * (6 + 2)));
+  CHECK(GluExperts<F32, Scalar>(GluShape{5, 26, 37, {}, false, false}).expert_bytes() == 64 * (3 * 26 + 2 * 37));
+}
+
+TEST_CASE("a bank that cannot exist is refused, with what was found and what is allowed") {
+  using Bank = GluExperts<F32, Scalar>;
+  const auto message = [](const GluShape& shape) {
+    const Expected<Bank> bank = Bank::create(shape);
+    REQUIRE(!bank);
+    return std::string(bank.error().what());
+  };
+  CHECK(message(shape_of(-1, 26, 37)) == "num_experts, at least (got -1, allowed 0)");
+  CHECK(message(shape_of(3, 0, 37)) == "hidden_size, at least (got 0, allowed 1)");
+  CHECK(message(shape_of(3, -5, 37)) == "hidden_size, at least (got -5, allowed 1)");
+  CHECK(message(shape_of(3, 26, 0)) == "ffn_size, at least (got 0, allowed 1)");
+  CHECK(message(shape_of(3, 26, 1 << 30)) == "ffn_size, at most (got 1073741824, allowed 536870912)");
+  CHECK(message(shape_of(2000000000, 1 << 29, 1 << 29)).find("TiB of expert weights") == 0);
+  CHECK(message({3, 26, 37, {ActivationKind::clamped_swiglu}, false, false}).find("clamped_swiglu") !=
+        std::string::npos);
+  CHECK_THROWS_AS(Bank(shape_of(3, 26, 0)), Error);
+}
+
+TEST_CASE("matrices that do not fit a bank are refused and change nothing") {
+  const GluShape shape{2, 26, 37, {}, true, true};
+  const reference::Bank plain(shape, 24);
+  GluExperts<F32, Scalar> bank(shape, plain.matrices());
+  const Matrix x = random_rows(4, 26, 25);
+  const RoutingPlan plan = reference::random_plan(
+      4, 2, [](index_t) { return 2; }, 26);
+  const Matrix before = applied(bank, plan, x);
+  const auto refused = [&](auto change) {
+    GluMatrices m = plain.matrices(0);
+    change(m);
+    const Status status = bank.set_expert(1, m);
+    CHECK(status.code == ErrorCode::usage);
+    CHECK(status.expert == 1);
+    return std::string(status.what);
+  };
+  CHECK(refused([](GluMatrices& m) { m.gate.rows = 36; }) == "rows of gate");
+  CHECK(refused([](GluMatrices& m) { m.gate.cols = 25; }) == "width of gate");
+  CHECK(refused([](GluMatrices& m) { m.up.rows = 38; }) == "rows of up");
+  CHECK(refused([](GluMatrices& m) { m.up.cols = 37; }) == "width of up");
+  CHECK(refused([](GluMatrices& m) { m.down.rows = 37; }) == "rows of down");
+  CHECK(refused([](GluMatrices& m) { m.down.cols = 0; }) == "width of down");
+  CHECK(refused([](GluMatrices& m) { m.gate_bias = {}; }) == "size of the gate bias");
+  CHECK(refused([](GluMatrices& m) { m.up_bias = {}; }) == "size of the up bias");
+  CHECK(refused([](GluMatrices& m) { m.down_bias = {}; }) == "size of the down bias");
+  CHECK(bank.set_expert(2, plain.matrices(0)).found == 2);
+  CHECK(bank.set_expert(-1, plain.matrices(0)).found == -1);
+  CHECK(applied(bank, plan, x) == before);
+  const std::vector<GluMatrices> three(3, plain.matrices(0));
+  CHECK_THROWS_AS((GluExperts<F32, Scalar>(shape, three)), Error);
+}
+
+TEST_CASE("apply checks shapes, plan and numbers, and names token and expert") {
+  const GluShape shape = shape_of(3, 26, 37);
+  reference::Bank plain(shape, 27);
+  GluExperts<F32, Scalar> bank(shape, plain.matrices());
+  const RoutingPlan plan = reference::random_plan(
+      4, 3, [](index_t) { return 3; }, 28);
+  const Matrix x = random_rows(4, 26, 29);
+  Matrix y(4, 26);
+  Context ctx;
+  const auto code = [&](const RoutingPlan& p, ConstRows in, Rows out) { return bank.apply(p, in, out, ctx).code; };
+  CHECK(code(plan, {x.values.data(), 3, 26}, y.view()) == ErrorCode::usage);
+  CHECK(code(plan, x.view(), {y.values.data(), 3, 26}) == ErrorCode::usage);
+  CHECK(code(plan, {x.values.data(), 4, 25}, y.view()) == ErrorCode::usage);
+  CHECK(code(plan, x.view(), {y.values.data(), 4, 25}) == ErrorCode::usage);
+  CHECK(code(reference::random_plan(
+                 4, 4, [](index_t) { return 1; }, 1),
+             x.view(), y.view()) == ErrorCode::usage);
+
+  for (const float bad : {NAN, INFINITY, -INFINITY}) {
+    Matrix broken = x;
+    broken.view().row_data(2)[25] = bad;
+    const Status status = bank.apply(plan, broken.view(), y.view(), ctx);
+    CHECK(status.code == ErrorCode::numeric);
+    CHECK(std::string(status.what) == "input of an expert is not finite");
+    CHECK(status.token == 2);
+  }
+  // Expert 1 overflows: the first of its tokens is named, whatever the threads.
+  for (float& value : plain.down[1].values) value = 3e38f;
+  REQUIRE(bank.set_expert(1, plain.matrices(1)).ok());
+  for (const index_t threads : {1, 3}) {
+    ThreadExecutor executor(threads);
+    Context several(executor);
+    const Status status = bank.apply(plan, x.view(), y.view(), several);
+    CHECK(status.code == ErrorCode::numeric);
+    CHECK(status.expert == 1);
+    CHECK(status.token == 0);
+  }
+}
+
+TEST_CASE("after the first call of a size a bank allocates nothing") {
+  const GluShape shape = shape_of(5, 26, 37);
+  const GluExperts<F32, Scalar> bank(shape, reference::Bank(shape, 30).matrices());
+  const RoutingPlan plan = reference::random_plan(40, 5, ragged, 31);
+  const Matrix x = random_rows(40, 26, 32);
+  Context ctx;
+  applied(bank, plan, x, ctx);
+  const std::size_t capacity = ctx.workspace.capacity();
+  CHECK(capacity > 0);
+  for (int i = 0; i < 3; ++i) applied(bank, plan, x, ctx);
+  CHECK(ctx.workspace.capacity() == capacity);
+}

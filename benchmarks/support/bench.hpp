@@ -1,0 +1,227 @@
+// What the benchmarks share: samples of competitors taken in turn, weights that are cold because there are more of them than
+// any cache holds, and the machine's own limits, measured in the same run with the same threads.
+#pragma once
+
+#include <algorithm>
+#include <chrono>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "headgate/core/aligned_buffer.hpp"
+#include "headgate/core/context.hpp"
+#include "headgate/core/thread_pool.hpp"
+#include "headgate/kernels/native.hpp"
+
+namespace bench {
+
+using headgate::at;
+using headgate::index_t;
+
+struct Options {
+  bool quick = false;  // seconds in place of minutes
+  index_t threads = headgate::available_threads();
+};
+
+// --quick, --threads N; anything else is refused.
+inline Options options(int argc, char** argv) {
+  Options result;
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view argument = argv[i];
+    if (argument == "--quick") {
+      result.quick = true;
+    } else if (argument == "--threads" && i + 1 < argc) {
+      result.threads = static_cast<index_t>(std::strtol(argv[++i], nullptr, 10));
+    } else {
+      std::fprintf(stderr, "usage: %s [--quick] [--threads N]\n", argv[0]);
+      std::exit(2);
+    }
+  }
+  return result;
+}
+
+struct Sample {
+  double least = 0.0;  // seconds
+  double p10 = 0.0;
+  double median = 0.0;
+  double p90 = 0.0;
+};
+
+inline Sample summary(std::vector<double> seconds) {
+  std::sort(seconds.begin(), seconds.end());
+  const auto last = static_cast<double>(seconds.size() - 1);
+  const auto quantile = [&](double q) { return seconds[static_cast<std::size_t>(q * last + 0.5)]; };
+  return {seconds.front(), quantile(0.1), quantile(0.5), quantile(0.9)};
+}
+
+template <class F>
+double seconds_of(F&& work) {
+  const auto begin = std::chrono::steady_clock::now();
+  work();
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+// One sample of each in turn, `rounds` times, after one round that does not count: what disturbs one disturbs all.
+inline std::vector<Sample> interleaved(int rounds, const std::vector<std::function<void()>>& works) {
+  std::vector<std::vector<double>> seconds(works.size());
+  for (int round = -1; round < rounds; ++round) {
+    for (std::size_t i = 0; i < works.size(); ++i) {
+      const double once = seconds_of(works[i]);
+      if (round >= 0) seconds[i].push_back(once);
+    }
+  }
+  std::vector<Sample> samples;
+  for (const std::vector<double>& each : seconds) samples.push_back(summary(each));
+  return samples;
+}
+
+// Seconds of one call of something short: it is repeated until a sample lasts some 2 ms.
+template <class F>
+Sample repeated(int rounds, F&& work) {
+  int times = 1;
+  const auto loop = [&] {
+    for (int i = 0; i < times; ++i) work();
+  };
+  while (seconds_of(loop) < 2e-3 && times < (1 << 24)) times *= 2;
+  std::vector<double> seconds;
+  for (int round = 0; round < rounds; ++round) seconds.push_back(seconds_of(loop) / times);
+  return summary(seconds);
+}
+
+template <class T>
+void keep(const T& value) {
+  __asm__ volatile("" : : "r"(&value) : "memory");
+}
+
+// More bytes than any cache holds: work that walks through `count` copies finds the next one cold.
+class Rotation {
+ public:
+  explicit Rotation(index_t count) : count_(count) {}
+  static index_t copies_of(std::int64_t bytes) {
+    constexpr std::int64_t cold = std::int64_t{384} << 20;
+    return static_cast<index_t>(std::max<std::int64_t>(2, cold / std::max<std::int64_t>(bytes, 1)));
+  }
+  index_t next() { return place_ = (place_ + 1) % count_; }
+
+ private:
+  index_t count_;
+  index_t place_ = 0;
+};
+
+struct Limits {
+  double read_bytes = 0.0;  // per second, from memory, all threads
+  double flops = 0.0;       // per second, f32 multiply-add counted as two, all threads
+};
+
+namespace detail {
+
+// Sums a slice read as `streams` streams side by side.
+template <index_t STREAMS>
+HEADGATE_NOINLINE float read_streams(const float* from, std::int64_t count) {
+  using Arch = headgate::NativeArch;
+  constexpr index_t width = headgate::lanes<Arch>;
+  headgate::Floats<Arch> sums[STREAMS];
+  for (index_t s = 0; s < STREAMS; ++s) sums[s] = headgate::Floats<Arch>(0.0f);
+  const std::int64_t length = count / STREAMS;
+  for (std::int64_t i = 0; i + 64 / 4 <= length; i += 16) {
+    for (index_t s = 0; s < STREAMS; ++s) {
+      for (index_t part = 0; part < 16; part += width) {
+        sums[s] = sums[s] + headgate::Floats<Arch>::load_unaligned(from + s * length + i + part);
+      }
+    }
+  }
+  for (index_t s = 1; s < STREAMS; ++s) sums[0] = sums[0] + sums[s];
+  return headgate::sum_lanes<Arch>(sums[0]);
+}
+
+// 12 chains of multiply-adds, which every machine overlaps fully. They start from different numbers: of equal chains the
+// compiler would keep one.
+HEADGATE_NOINLINE inline float multiply_adds(std::int64_t rounds) {
+  using Arch = headgate::NativeArch;
+  using F = headgate::Floats<Arch>;
+  const F x(0.999f);
+  F a(1.0f), b(2.0f), c(3.0f), d(4.0f), e(5.0f), f(6.0f), g(7.0f), h(8.0f), i(9.0f), j(10.0f), k(11.0f), l(12.0f);
+  for (; rounds > 0; --rounds) {
+    a = headgate::multiply_add<Arch>(a, x, x);
+    b = headgate::multiply_add<Arch>(b, x, x);
+    c = headgate::multiply_add<Arch>(c, x, x);
+    d = headgate::multiply_add<Arch>(d, x, x);
+    e = headgate::multiply_add<Arch>(e, x, x);
+    f = headgate::multiply_add<Arch>(f, x, x);
+    g = headgate::multiply_add<Arch>(g, x, x);
+    h = headgate::multiply_add<Arch>(h, x, x);
+    i = headgate::multiply_add<Arch>(i, x, x);
+    j = headgate::multiply_add<Arch>(j, x, x);
+    k = headgate::multiply_add<Arch>(k, x, x);
+    l = headgate::multiply_add<Arch>(l, x, x);
+  }
+  return headgate::sum_lanes<Arch>(((a + b) + (c + d)) + ((e + f) + (g + h)) + ((i + j) + (k + l)));
+}
+
+}  // namespace detail
+
+// The better of 1, 4 and 8 streams a thread, and the peak of multiply-adds. The best of some samples each: a limit is what
+// the machine can do undisturbed.
+inline Limits measure_limits(headgate::ExecutorRef threads, bool quick) {
+  const index_t n = threads.size();
+  // Short samples, between which others may run: 8 MiB a thread, the next 8 MiB each time.
+  constexpr std::int64_t count = (std::int64_t{8} << 20) / 4;
+  const index_t copies = Rotation::copies_of(n * count * 4);
+  headgate::AlignedBuffer memory(at(copies * n * count * 4));
+  const auto* const floats = reinterpret_cast<const float*>(memory.data());
+  Rotation rotation(copies);
+  const auto read = [&](float (*kernel)(const float*, std::int64_t)) {
+    return [&, kernel] {
+      const float* const from = floats + rotation.next() * n * count;
+      threads.run(n, [&](index_t i) { keep(kernel(from + i * count, count)); });
+    };
+  };
+  constexpr std::int64_t rounds = 100'000;
+  const std::vector<Sample> samples =
+      interleaved(quick ? 40 : 200, {read(detail::read_streams<1>), read(detail::read_streams<4>), read(detail::read_streams<8>),
+                                   [&] { threads.run(n, [&](index_t) { keep(detail::multiply_adds(rounds)); }); }});
+  const double seconds = std::min({samples[0].least, samples[1].least, samples[2].least});
+  const double flops = 2.0 * 12.0 * headgate::lanes<headgate::NativeArch> * static_cast<double>(rounds) * n;
+  return {4.0 * static_cast<double>(n * count) / seconds, flops / samples[3].least};
+}
+
+inline std::string processor() {
+  std::string name = "unknown processor";
+  if (std::FILE* const file = std::fopen("/proc/cpuinfo", "r")) {
+    char line[512];
+    while (std::fgets(line, sizeof(line), file) != nullptr) {
+      if (std::strncmp(line, "model name", 10) == 0 && std::strchr(line, ':') != nullptr) {
+        name = std::strchr(line, ':') + 2;
+        name.erase(name.find_last_not_of('\n') + 1);
+        break;
+      }
+    }
+    std::fclose(file);
+  }
+  return name;
+}
+
+// Says where the numbers below come from, and measures what they are compared with.
+inline Limits header(headgate::ExecutorRef threads, bool quick) {
+#if defined(__clang__)
+  constexpr const char* compiler = "clang " __clang_version__;
+#else
+  constexpr const char* compiler = "g++ " __VERSION__;
+#endif
+#if defined(HEADGATE_FLAGS)
+  constexpr const char* flags = HEADGATE_FLAGS;
+#else
+  constexpr const char* flags = "flags unknown";
+#endif
+  std::printf("%s, %d threads; %s, %s, kernels %s\n", processor().c_str(), static_cast<int>(threads.size()), compiler, flags,
+              headgate::NativeBackend::name());
+  const Limits limits = measure_limits(threads, quick);
+  std::printf("limits: memory read %.1f GB/s, f32 multiply-add %.0f GFLOP/s\n", limits.read_bytes * 1e-9,
+              limits.flops * 1e-9);
+  return limits;
+}
+
+}  // namespace bench

@@ -1,0 +1,135 @@
+// Dispatched: the backend of a program that runs on every machine of its architecture and uses what each one has. It calls
+// the best table of kernels among those linked (kernel_table.hpp) that this processor can run, by its feature bits alone;
+// without any, Scalar. select_kernels, called before threads start, may cap the choice.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <string_view>
+
+#include "headgate/core/status.hpp"
+#include "headgate/kernels/kernel_table.hpp"
+#include "headgate/kernels/scalar.hpp"
+
+// Defined by the kernel objects that a program links; one that is not linked has a null address.
+extern "C" {
+__attribute__((weak)) const headgate::KernelTableV1* headgate_kernels_avx2_v1() noexcept;
+__attribute__((weak)) const headgate::KernelTableV1* headgate_kernels_avx512_v1() noexcept;
+__attribute__((weak)) const headgate::KernelTableV1* headgate_kernels_neon_v1() noexcept;
+}
+
+namespace headgate::inline HEADGATE_ABI {
+
+namespace detail {
+
+inline constexpr KernelTableV1 scalar_table = make_kernel_table<Scalar>("scalar");
+
+inline bool cpu_has_avx2() noexcept {
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+#else
+  return false;
+#endif
+}
+inline bool cpu_has_avx512() noexcept {
+#if defined(__x86_64__)
+  return cpu_has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#else
+  return false;
+#endif
+}
+inline bool cpu_has_neon() noexcept {
+#if defined(__aarch64__)
+  return true;
+#else
+  return false;
+#endif
+}
+
+struct KernelChoice {
+  std::string_view name;
+  const KernelTableV1* table;  // null: not linked, or this processor cannot run it
+};
+
+// Best first.
+inline std::array<KernelChoice, 4> kernel_choices() noexcept {
+  const auto table = [](const KernelTableV1* (*get)() noexcept, bool runs) { return get && runs ? get() : nullptr; };
+  return {{{"avx512", table(headgate_kernels_avx512_v1, cpu_has_avx512())},
+           {"avx2", table(headgate_kernels_avx2_v1, cpu_has_avx2())},
+           {"neon", table(headgate_kernels_neon_v1, cpu_has_neon())},
+           {"scalar", &scalar_table}}};
+}
+
+inline std::atomic<const KernelTableV1*> active_table{nullptr};
+
+}  // namespace detail
+
+// Chooses the best kernels no better than cap ("avx512", "avx2", "neon", "scalar"; empty: the best).
+inline Status select_kernels(std::string_view cap = {}) noexcept {
+  bool allowed = cap.empty();
+  for (const detail::KernelChoice& choice : detail::kernel_choices()) {
+    allowed = allowed || choice.name == cap;
+    if (allowed && choice.table != nullptr) {
+      detail::active_table.store(choice.table, std::memory_order_relaxed);
+      return Status::success();
+    }
+  }
+  return Status::mismatch("instruction set is none of avx512, avx2, neon, scalar", 0, 0);
+}
+
+struct Dispatched {
+  static const KernelTableV1& table() noexcept {
+    const KernelTableV1* active = detail::active_table.load(std::memory_order_relaxed);
+    if (active == nullptr) [[unlikely]] {
+      static_cast<void>(select_kernels());
+      active = detail::active_table.load(std::memory_order_relaxed);
+    }
+    return *active;
+  }
+  static const char* name() noexcept { return table().name; }
+
+  static void multiply(F32, const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m, float* y,
+                       std::int64_t stride) noexcept {
+    table().multiply_f32(panels, k, num_panels, tile, m, y, stride);
+  }
+  static void multiply(Bf16, const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m, float* y,
+                       std::int64_t stride) noexcept {
+    table().multiply_bf16(panels, k, num_panels, tile, m, y, stride);
+  }
+  static void make_tile(const float* const* rows, index_t m, index_t k, float* tile) noexcept {
+    table().make_tile(rows, m, k, tile);
+  }
+
+  static float sum(const float* x, index_t n) noexcept { return table().sum(x, n); }
+  static float max(const float* x, index_t n) noexcept { return table().max(x, n); }
+  static float dot(const float* x, const float* y, index_t n) noexcept { return table().dot(x, y, n); }
+  static bool all_finite(const float* x, index_t n) noexcept { return table().all_finite(x, n); }
+  static void axpy(float a, const float* x, index_t n, float* y) noexcept { table().axpy(a, x, n, y); }
+  static void weighted_sum(const float* weights, index_t count, const float* rows, std::int64_t stride, index_t width,
+                           float* out) noexcept {
+    table().weighted_sum(weights, count, rows, stride, width, out);
+  }
+
+  static void softmax(float* x, index_t n) noexcept { table().softmax(x, n); }
+  static void sigmoid(float* x, index_t n) noexcept { table().sigmoid(x, n); }
+  static void rms_norm(const float* x, const float* weight, float epsilon, index_t n, float* y) noexcept {
+    table().rms_norm(x, weight, epsilon, n, y);
+  }
+  static void rope(float* x, const float* cosine, const float* sine, index_t half) noexcept {
+    table().rope(x, cosine, sine, half);
+  }
+  static void activate(Activation activation, const float* x, index_t n, float* y) noexcept {
+    table().activate(static_cast<std::uint8_t>(activation.kind), x, n, y);
+  }
+  static void glu(Activation activation, const float* gate, const float* up, index_t n, float* y) noexcept {
+    table().glu(static_cast<std::uint8_t>(activation.kind), activation.alpha, activation.limit, gate, up, n, y);
+  }
+  static index_t top_k(const float* keys, index_t n, index_t k, index_t* order) noexcept {
+    return table().top_k(keys, n, k, order);
+  }
+};
+static_assert(KernelBackend<Dispatched>);
+
+}  // namespace headgate::inline HEADGATE_ABI

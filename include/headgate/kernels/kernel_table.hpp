@@ -1,0 +1,77 @@
+// KernelTableV1: the kernels of one instruction set as plain functions on plain data. An object file that is compiled beyond
+// the program's baseline exports one function that returns its table, and nothing else that the linker could mix up:
+// the type and that function are the only names outside the ABI namespace, and hold no type that depends on flags.
+#pragma once
+
+#include "headgate/kernels/kernel_backend.hpp"
+
+namespace headgate {
+
+struct KernelTableV1 {
+  const char* name;
+  void (*multiply_f32)(const std::byte* panels, std::int32_t k, std::int32_t num_panels, const float* tile, std::int32_t m,
+                       float* y, std::int64_t stride) noexcept;
+  void (*multiply_bf16)(const std::byte* panels, std::int32_t k, std::int32_t num_panels, const float* tile, std::int32_t m,
+                        float* y, std::int64_t stride) noexcept;
+  void (*make_tile)(const float* const* rows, std::int32_t m, std::int32_t k, float* tile) noexcept;
+  float (*sum)(const float* x, std::int32_t n) noexcept;
+  float (*max)(const float* x, std::int32_t n) noexcept;
+  float (*dot)(const float* x, const float* y, std::int32_t n) noexcept;
+  bool (*all_finite)(const float* x, std::int32_t n) noexcept;
+  void (*axpy)(float a, const float* x, std::int32_t n, float* y) noexcept;
+  void (*weighted_sum)(const float* weights, std::int32_t count, const float* rows, std::int64_t stride,
+                       std::int32_t width, float* out) noexcept;
+  void (*softmax)(float* x, std::int32_t n) noexcept;
+  void (*sigmoid)(float* x, std::int32_t n) noexcept;
+  void (*rms_norm)(const float* x, const float* weight, float epsilon, std::int32_t n, float* y) noexcept;
+  void (*rope)(float* x, const float* cosine, const float* sine, std::int32_t half) noexcept;
+  // kind is the value of an ActivationKind.
+  void (*activate)(std::uint8_t kind, const float* x, std::int32_t n, float* y) noexcept;
+  void (*glu)(std::uint8_t kind, float alpha, float limit, const float* gate, const float* up, std::int32_t n,
+              float* y) noexcept;
+  std::int32_t (*top_k)(const float* keys, std::int32_t n, std::int32_t k, std::int32_t* order) noexcept;
+};
+
+inline namespace HEADGATE_ABI {
+
+// The entries whose arguments differ from the backend's.
+template <class B>
+struct TableEntries {
+  template <class Format>
+  static void multiply(const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m, float* y,
+                       std::int64_t stride) noexcept {
+    B::multiply(Format{}, panels, k, num_panels, tile, m, y, stride);
+  }
+  static void activate(std::uint8_t kind, const float* x, index_t n, float* y) noexcept {
+    B::activate(Activation{.kind = static_cast<ActivationKind>(kind)}, x, n, y);
+  }
+  static void glu(std::uint8_t kind, float alpha, float limit, const float* gate, const float* up, index_t n,
+                  float* y) noexcept {
+    B::glu(Activation{static_cast<ActivationKind>(kind), alpha, limit}, gate, up, n, y);
+  }
+};
+
+template <KernelBackend B>
+constexpr KernelTableV1 make_kernel_table(const char* name) noexcept {
+  using Entries = TableEntries<B>;
+  return {.name = name,
+          .multiply_f32 = Entries::template multiply<F32>,
+          .multiply_bf16 = Entries::template multiply<Bf16>,
+          .make_tile = B::make_tile,
+          .sum = B::sum,
+          .max = B::max,
+          .dot = B::dot,
+          .all_finite = B::all_finite,
+          .axpy = B::axpy,
+          .weighted_sum = B::weighted_sum,
+          .softmax = B::softmax,
+          .sigmoid = B::sigmoid,
+          .rms_norm = B::rms_norm,
+          .rope = B::rope,
+          .activate = Entries::activate,
+          .glu = Entries::glu,
+          .top_k = B::top_k};
+}
+
+}  // namespace HEADGATE_ABI
+}  // namespace headgate

@@ -1,0 +1,58 @@
+// Simd<Arch>: every kernel for one instruction set. Products, axpy and weighted_sum give the bits of Scalar, everything
+// else its values within the tolerances of tests/kernels.
+#pragma once
+
+#include "headgate/kernels/simd/activation.hpp"
+#include "headgate/kernels/simd/multiply.hpp"
+#include "headgate/kernels/simd/norm.hpp"
+#include "headgate/kernels/simd/rope.hpp"
+#include "headgate/kernels/simd/softmax.hpp"
+#include "headgate/kernels/simd/tile.hpp"
+#include "headgate/kernels/simd/top_k.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+template <class Arch>
+struct Simd {
+  static const char* name() noexcept { return Arch::name(); }
+
+  template <WeightFormat Format>
+  static void multiply(Format, const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m,
+                       float* y, std::int64_t stride) noexcept {
+    headgate::multiply<Arch, Format>(panels, k, num_panels, tile, m, y, stride);
+  }
+  static void make_tile(const float* const* rows, index_t m, index_t k, float* tile) noexcept {
+    headgate::make_tile<Arch>(rows, m, k, tile);
+  }
+
+  static float sum(const float* x, index_t n) noexcept { return headgate::sum<Arch>(x, n); }
+  static float max(const float* x, index_t n) noexcept { return headgate::max<Arch>(x, n); }
+  static float dot(const float* x, const float* y, index_t n) noexcept { return headgate::dot<Arch>(x, y, n); }
+  static bool all_finite(const float* x, index_t n) noexcept { return headgate::all_finite<Arch>(x, n); }
+  static void axpy(float a, const float* x, index_t n, float* y) noexcept { headgate::axpy<Arch>(a, x, n, y); }
+  static void weighted_sum(const float* weights, index_t count, const float* rows, std::int64_t stride, index_t width,
+                           float* out) noexcept {
+    headgate::weighted_sum<Arch>(weights, count, rows, stride, width, out);
+  }
+
+  static void softmax(float* x, index_t n) noexcept { headgate::softmax<Arch>(x, n); }
+  static void sigmoid(float* x, index_t n) noexcept { headgate::sigmoid<Arch>(x, n); }
+  static void rms_norm(const float* x, const float* weight, float epsilon, index_t n, float* y) noexcept {
+    headgate::rms_norm<Arch>(x, weight, epsilon, n, y);
+  }
+  static void rope(float* x, const float* cosine, const float* sine, index_t half) noexcept {
+    headgate::rope<Arch>(x, cosine, sine, half);
+  }
+  static void activate(Activation activation, const float* x, index_t n, float* y) noexcept {
+    headgate::activate<Arch>(activation, x, n, y);
+  }
+  static void glu(Activation activation, const float* gate, const float* up, index_t n, float* y) noexcept {
+    headgate::glu<Arch>(activation, gate, up, n, y);
+  }
+  static index_t top_k(const float* keys, index_t n, index_t k, index_t* order) noexcept {
+    return headgate::top_k<Arch>(keys, n, k, order);
+  }
+};
+static_assert(KernelBackend<Simd<NativeArch>>);
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,185 @@
+// Products of packed weights (panel16.hpp) and a tile of rows, in registers. A block is PANELS panels by ROWS rows: k runs
+// outermost, a line of weights is loaded once for all rows and a number of the tile broadcast once for all panels.
+// Lane by lane the sum is one chain of fused multiply-adds, k ascending from 0, whatever the block: the same bits always.
+//
+// Few rows take several panels at once, which hides the latency of the multiply-add and keeps several streams from memory
+// going; many rows take as many as the registers hold. Each block is a function of its own, never inlined: g++ 12 spills
+// accumulators that live across another loop.
+#pragma once
+
+#include "headgate/kernels/kernel_backend.hpp"
+#include "headgate/kernels/simd/arch.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+// How a format's line of 16 rows x 4 bytes becomes registers of floats: per_line values of k, part p of 16 / lanes parts.
+template <class Arch, class Format>
+struct WeightLine;
+
+template <class Arch>
+struct WeightLine<Arch, F32> {
+  static constexpr index_t per_line = 1;
+  template <index_t K>
+  static HEADGATE_INLINE Floats<Arch> get(const std::byte* line, index_t part) noexcept {
+    return Floats<Arch>::load_unaligned(reinterpret_cast<const float*>(line) + lanes<Arch> * part);
+  }
+};
+
+template <class Arch>
+struct WeightLine<Arch, Bf16> {
+  static constexpr index_t per_line = 2;
+  template <index_t K>
+  static HEADGATE_INLINE Floats<Arch> get(const std::byte* line, index_t part) noexcept {
+    const auto pair = as_words<Arch>(WeightLine<Arch, F32>::template get<0>(line, part));
+    return as_floats<Arch>(K == 0 ? pair << 16 : pair & 0xffff0000u);
+  }
+};
+
+// sums += weights of column K of a line, times that column's row of the tile. Whichever of weights and numbers are fewer
+// wait in registers.
+template <class Arch, class Format, index_t K, index_t PANELS, index_t ROWS>
+HEADGATE_INLINE void multiply_column(const std::byte* line, std::int64_t panel_bytes, const float* tile,
+                                     Floats<Arch> (&sums)[PANELS][panel_rows / lanes<Arch>][ROWS]) noexcept {
+  constexpr index_t parts = panel_rows / lanes<Arch>;
+  using Line = WeightLine<Arch, Format>;
+  if constexpr (ROWS <= PANELS * parts) {
+    Floats<Arch> x[ROWS];
+#pragma GCC unroll 16
+    for (index_t r = 0; r < ROWS; ++r) x[r] = Floats<Arch>(tile[r]);
+#pragma GCC unroll 16
+    for (index_t p = 0; p < PANELS; ++p) {
+#pragma GCC unroll 16
+      for (index_t part = 0; part < parts; ++part) {
+        const Floats<Arch> weights = Line::template get<K>(line + p * panel_bytes, part);
+#pragma GCC unroll 16
+        for (index_t r = 0; r < ROWS; ++r) sums[p][part][r] = fused<Arch>(weights, x[r], sums[p][part][r]);
+      }
+    }
+  } else {
+    Floats<Arch> weights[PANELS][parts];
+#pragma GCC unroll 16
+    for (index_t p = 0; p < PANELS; ++p) {
+#pragma GCC unroll 16
+      for (index_t part = 0; part < parts; ++part) weights[p][part] = Line::template get<K>(line + p * panel_bytes, part);
+    }
+#pragma GCC unroll 16
+    for (index_t r = 0; r < ROWS; ++r) {
+      const Floats<Arch> x(tile[r]);
+#pragma GCC unroll 16
+      for (index_t p = 0; p < PANELS; ++p) {
+#pragma GCC unroll 16
+        for (index_t part = 0; part < parts; ++part) {
+          sums[p][part][r] = fused<Arch>(weights[p][part], x, sums[p][part][r]);
+        }
+      }
+    }
+  }
+}
+
+// One block. panel_bytes lie between panels, tile_stride floats between the columns of the tile.
+template <class Arch, class Format, index_t PANELS, index_t ROWS>
+HEADGATE_NOINLINE void multiply_block(const std::byte* panels, std::int64_t panel_bytes, index_t k, const float* tile,
+                                      index_t tile_stride, float* y, std::int64_t stride) noexcept {
+  constexpr index_t parts = panel_rows / lanes<Arch>;
+  constexpr index_t per_line = WeightLine<Arch, Format>::per_line;
+  Floats<Arch> sums[PANELS][parts][ROWS];
+#pragma GCC unroll 16
+  for (index_t p = 0; p < PANELS; ++p) {
+#pragma GCC unroll 16
+    for (index_t part = 0; part < parts; ++part) {
+#pragma GCC unroll 16
+      for (index_t r = 0; r < ROWS; ++r) sums[p][part][r] = Floats<Arch>(0.0f);
+    }
+  }
+  const std::byte* line = panels;
+  for (index_t lines = k / per_line; lines > 0; --lines) {
+    multiply_column<Arch, Format, 0, PANELS, ROWS>(line, panel_bytes, tile, sums);
+    if constexpr (per_line == 2) {
+      __asm__ volatile("" : "+r"(line) : : "memory");  // read the line again: kept, it would take the registers of sums
+      multiply_column<Arch, Format, 1, PANELS, ROWS>(line, panel_bytes, tile + tile_stride, sums);
+    }
+    tile += per_line * tile_stride;
+    line += 64;
+  }
+  if (k % per_line != 0) multiply_column<Arch, Format, 0, PANELS, ROWS>(line, panel_bytes, tile, sums);
+#pragma GCC unroll 16
+  for (index_t r = 0; r < ROWS; ++r) {
+#pragma GCC unroll 16
+    for (index_t p = 0; p < PANELS; ++p) {
+#pragma GCC unroll 16
+      for (index_t part = 0; part < parts; ++part) {
+        sums[p][part][r].store_unaligned(y + r * stride + panel_rows * p + lanes<Arch> * part);
+      }
+    }
+  }
+}
+
+// Registers that a block keeps: its accumulators, and the fewer of weights and numbers of the tile.
+template <class Arch>
+constexpr index_t registers_of_block(index_t num_panels, index_t rows) noexcept {
+  const index_t weights = num_panels * (panel_rows / lanes<Arch>);
+  return weights * rows + (weights < rows ? weights : rows);
+}
+// How many may be kept without spilling, as g++ 12 and clang 14 allocate them: 32 registers with AVX-512 and on AArch64,
+// else 16; bf16 needs some to unpack a line.
+template <class Arch, class Format>
+inline constexpr index_t free_registers =
+    lanes<Arch> == 16 || std::is_base_of_v<xsimd::neon64, Arch> ? 27 : WeightLine<Arch, Format>::per_line == 1 ? 15 : 12;
+
+template <class Arch, class Format>
+constexpr index_t panels_at_once(index_t rows) noexcept {
+  index_t n = 4;
+  while (n > 1 && registers_of_block<Arch>(n, rows) > free_registers<Arch, Format>) --n;
+  return n;
+}
+template <class Arch, class Format>
+constexpr index_t rows_at_once() noexcept {
+  index_t n = max_tile_rows;
+  while (n > 1 && registers_of_block<Arch>(1, n) > free_registers<Arch, Format>) --n;
+  return n;
+}
+
+// ROWS rows of every panel.
+template <class Arch, class Format, index_t ROWS>
+void multiply_rows(const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t tile_stride, float* y,
+                   std::int64_t stride) noexcept {
+  constexpr index_t at_once = panels_at_once<Arch, Format>(ROWS);
+  const std::int64_t panel_bytes = Format::panel_bytes(k);
+  index_t p = 0;
+  for (; p + at_once <= num_panels; p += at_once) {
+    multiply_block<Arch, Format, at_once, ROWS>(panels + p * panel_bytes, panel_bytes, k, tile, tile_stride,
+                                                y + panel_rows * p, stride);
+  }
+  for (; p < num_panels; ++p) {
+    multiply_block<Arch, Format, 1, ROWS>(panels + p * panel_bytes, panel_bytes, k, tile, tile_stride, y + panel_rows * p,
+                                          stride);
+  }
+}
+
+// rows <= ROWS rows of every panel.
+template <class Arch, class Format, index_t ROWS>
+void multiply_up_to(index_t rows, const std::byte* panels, index_t k, index_t num_panels, const float* tile,
+                    index_t tile_stride, float* y, std::int64_t stride) noexcept {
+  if constexpr (ROWS > 1) {
+    if (rows < ROWS) {
+      return multiply_up_to<Arch, Format, ROWS - 1>(rows, panels, k, num_panels, tile, tile_stride, y, stride);
+    }
+  }
+  multiply_rows<Arch, Format, ROWS>(panels, k, num_panels, tile, tile_stride, y, stride);
+}
+
+// KernelBackend's multiply. A tile that is too high for the registers is cut into parts of nearly equal height.
+template <class Arch, class Format>
+void multiply(const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m, float* y,
+              std::int64_t stride) noexcept {
+  constexpr index_t most = rows_at_once<Arch, Format>();
+  const index_t parts = divide_up(m, most);
+  index_t first = 0;
+  for (index_t part = 0; part < parts; ++part) {
+    const index_t last = (part + 1) * m / parts;
+    multiply_up_to<Arch, Format, most>(last - first, panels, k, num_panels, tile + first, m, y + first * stride, stride);
+    first = last;
+  }
+}
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,32 @@
+// softmax and sigmoid in place, float32.
+//   softmax(x)_i = exp(x_i - max x) / sum_j exp(x_j - max x);  -inf gives exactly 0, and so does a row of nothing else.
+#pragma once
+
+#include "headgate/kernels/simd/exp.hpp"
+#include "headgate/kernels/simd/reduce.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+template <class Arch>
+HEADGATE_NOINLINE void softmax(float* x, index_t n) noexcept {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  const float largest = max<Arch>(x, n);
+  if (largest == -infinity) {
+    for (index_t i = 0; i < n; ++i) x[i] = 0.0f;
+    return;
+  }
+  Floats<Arch> totals(0.0f);
+  for (index_t i = 0; i < n; i += lanes<Arch>) {
+    store<Arch>(x + i, exp<Arch>(load<Arch>(x + i, n - i) - Floats<Arch>(largest)), n - i);
+    totals = totals + load<Arch>(x + i, n - i);  // again, because the empty lanes of a partial register must add nothing
+  }
+  const Floats<Arch> total(sum_lanes<Arch>(totals));
+  for (index_t i = 0; i < n; i += lanes<Arch>) store<Arch>(x + i, load<Arch>(x + i, n - i) / total, n - i);
+}
+
+template <class Arch>
+HEADGATE_NOINLINE void sigmoid(float* x, index_t n) noexcept {
+  for (index_t i = 0; i < n; i += lanes<Arch>) store<Arch>(x + i, sigmoid<Arch>(load<Arch>(x + i, n - i)), n - i);
+}
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,66 @@
+#include "headgate/core/dtype.hpp"
+
+#include <cmath>
+#include <cstring>
+
+#include "support/catch.hpp"
+
+using namespace headgate;
+
+TEST_CASE("every bfloat16 survives the way to float and back, NaN apart, which stays NaN") {
+  bool same = true;
+  for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+    bf16 value;
+    value.bits = static_cast<std::uint16_t>(bits);
+    const float wide = static_cast<float>(value);
+    const bf16 back(wide);
+    same = same && (std::isnan(wide) ? std::isnan(static_cast<float>(back)) : back.bits == bits);
+  }
+  CHECK(same);
+}
+
+TEST_CASE("floats become the nearest bfloat16, ties to even") {
+  const auto bits = [](float x) { return bf16(x).bits; };
+  CHECK(bits(1.0f) == 0x3f80);
+  CHECK(bits(1.0f + 0x1p-8f) == 0x3f80);  // halfway, to even
+  CHECK(bits(1.0f + 0x1p-8f + 0x1p-23f) == 0x3f81);
+  CHECK(bits(1.0f + 3 * 0x1p-8f) == 0x3f82);  // halfway, to even
+  CHECK(bits(3.4028235e38f) == 0x7f80);       // rounds to infinity
+  CHECK(bits(-INFINITY) == 0xff80);
+  CHECK(bits(-0.0f) == 0x8000);
+  CHECK(bits(1e-45f) == 0);
+  CHECK(std::isnan(static_cast<float>(bf16(std::bit_cast<float>(0x7f800001u)))));
+}
+
+TEST_CASE("every half is the float that IEEE 754 says") {
+  bool same = true;
+  for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+    f16 half;
+    half.bits = static_cast<std::uint16_t>(bits);
+    const float value = static_cast<float>(half);
+    const int exponent = static_cast<int>(bits >> 10) & 31;
+    const int fraction = static_cast<int>(bits) & 1023;
+    if (exponent == 31 && fraction != 0) {
+      same = same && std::isnan(value);
+      continue;
+    }
+    double expected = exponent == 31  ? INFINITY
+                      : exponent == 0 ? std::ldexp(fraction, -24)
+                                      : std::ldexp(1024 + fraction, exponent - 25);
+    if ((bits & 0x8000u) != 0) expected = -expected;
+    same = same && static_cast<double>(value) == expected && std::signbit(value) == std::signbit(expected);
+  }
+  CHECK(same);
+}
+
+TEST_CASE("data types have a name and a size, at their place in the list") {
+  index_t total = 0;
+  for (const DTypeInfo& entry : dtypes) {
+    CHECK(&info(entry.dtype) == &entry);
+    CHECK_FALSE(entry.name.empty());
+    total += entry.size;
+  }
+  CHECK(total == 1 + 1 + 1 + 2 + 2 + 2 + 2 + 4 + 4 + 4 + 8 + 8 + 8 + 1 + 1);
+  CHECK(info(DType::bf16).name == "BF16");
+  CHECK(info(DType::f8_e4m3).size == 1);
+}

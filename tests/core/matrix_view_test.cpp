@@ -1,0 +1,40 @@
+#include "headgate/core/matrix_view.hpp"
+
+#include <cmath>
+
+#include "support/catch.hpp"
+
+using namespace headgate;
+
+TEST_CASE("rows of a view are stride elements apart") {
+  std::vector<float> values(20);
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i);
+  const Rows dense(values.data(), 4, 5);
+  CHECK(dense.row(2)[1] == 11.0f);
+  CHECK(dense.row(2).size() == 5);
+  const Rows padded(values.data(), 4, 3, 5);
+  CHECK(padded.row(3)[2] == 17.0f);
+  CHECK(padded.row(3).size() == 3);
+  const ConstRows middle = padded.middle_rows(1, 2);
+  CHECK(middle.rows == 2);
+  CHECK(middle.cols == 3);
+  CHECK(middle.row_data(1)[0] == 10.0f);
+  const Rows none;
+  CHECK(none.rows == 0);
+  CHECK(none.data == nullptr);
+}
+
+TEST_CASE("rows far into a large matrix are found, where 32 bits would overflow") {
+  const ConstRows view(nullptr, 100'000, 100'000);
+  CHECK(view.stride * 99'999 == 9'999'900'000);
+}
+
+TEST_CASE("counts are signed, rounded up and checked for finiteness") {
+  CHECK(divide_up(0, 16) == 0);
+  CHECK(divide_up(16, 16) == 1);
+  CHECK(divide_up(17, 16) == 2);
+  CHECK(divide_up(std::numeric_limits<index_t>::max(), 2) == 1 << 30);
+  CHECK(at(7) == std::size_t{7});
+  for (const float x : {0.0f, -0.0f, 1e-45f, 3.4028235e38f, -3.4028235e38f}) CHECK(is_finite(x));
+  for (const float x : {INFINITY, -INFINITY, NAN, -NAN}) CHECK_FALSE(is_finite(x));
+}

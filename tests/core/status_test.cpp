@@ -1,0 +1,32 @@
+#include "headgate/core/status.hpp"
+
+#include "support/catch.hpp"
+
+using namespace headgate;
+
+TEST_CASE("a status is a success unless it says otherwise") {
+  CHECK(Status().ok());
+  CHECK(Status::success().ok());
+  constexpr Status mismatch = Status::mismatch("k", 9, 7);
+  CHECK_FALSE(mismatch.ok());
+  CHECK(mismatch.code == ErrorCode::usage);
+  CHECK(mismatch.found == 9);
+  CHECK(mismatch.allowed == 7);
+  CHECK(mismatch.token == -1);
+  constexpr Status numeric = Status::not_finite("logit", 1, 2, 3);
+  CHECK(numeric.code == ErrorCode::numeric);
+  CHECK(numeric.layer == 1);
+  CHECK(numeric.token == 2);
+  CHECK(numeric.expert == 3);
+}
+
+TEST_CASE("error codes are the exit codes of the program") {
+  CHECK(static_cast<int>(ErrorCode::ok) == 0);
+  CHECK(static_cast<int>(ErrorCode::failure) == 1);
+  CHECK(static_cast<int>(ErrorCode::usage) == 2);
+  CHECK(static_cast<int>(ErrorCode::bad_file) == 3);
+  CHECK(static_cast<int>(ErrorCode::io) == 4);
+  CHECK(static_cast<int>(ErrorCode::limit) == 5);
+  CHECK(static_cast<int>(ErrorCode::numeric) == 6);
+  CHECK(static_cast<int>(ErrorCode::interrupted) == 130);
+}

@@ -1,0 +1,191 @@
+#include "headgate/core/thread_pool.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <set>
+#include <stdexcept>
+#include <thread>
+#include <vector>
+
+#if defined(__linux__)
+#include <sched.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+#endif
+
+#include "support/catch.hpp"
+
+using namespace headgate;
+
+namespace {
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+constexpr bool sanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+constexpr bool sanitized = true;
+#else
+constexpr bool sanitized = false;
+#endif
+#else
+constexpr bool sanitized = false;
+#endif
+
+std::vector<int> times_called(ThreadPool& pool, index_t n) {
+  std::vector<int> times(at(n), 0);
+  pool.run(n, [&](index_t i) { ++times[at(i)]; });
+  return times;
+}
+
+}  // namespace
+
+TEST_CASE("a pool calls every task once, for any number of threads and tasks") {
+  for (const index_t threads : {1, 2, 3, 8}) {
+    ThreadPool pool(threads);
+    CHECK(pool.size() == threads);
+    for (const index_t n : {0, 1, 2, 3, 7, 8, 9, 1000}) CHECK(times_called(pool, n) == std::vector<int>(at(n), 1));
+  }
+}
+
+TEST_CASE("a pool of no thread or fewer runs on the caller's") {
+  for (const index_t threads : {1, 0, -3}) {
+    ThreadPool pool(threads);
+    CHECK(pool.size() == 1);
+    const std::thread::id self = std::this_thread::get_id();
+    bool same = true;
+    pool.run(5, [&](index_t) { same = same && std::this_thread::get_id() == self; });
+    CHECK(same);
+  }
+}
+
+TEST_CASE("what a task wrote is seen by the caller, and what the caller wrote by the next run") {
+  ThreadPool pool(3);
+  std::vector<index_t> values(64, 0);
+  for (index_t round = 0; round < 2000; ++round) {
+    pool.run(64, [&](index_t i) { values[at(i)] += values[at(i)] == round ? 1 : 1000000; });
+  }
+  CHECK(values == std::vector<index_t>(64, 2000));
+}
+
+TEST_CASE("threads that fell asleep wake up for the next run") {
+  ThreadPool pool(3);
+  for (int round = 0; round < 5; ++round) {
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    // Every task waits for the others, so that each thread must take one.
+    std::atomic<int> arrived{0};
+    pool.run(3, [&](index_t) {
+      ++arrived;
+      while (arrived.load() < 3) std::this_thread::yield();
+    });
+    CHECK(arrived == 3);
+  }
+}
+
+TEST_CASE("a caller that waits long for others' tasks sleeps and is woken") {
+  ThreadPool pool(2);
+  std::atomic<bool> taken{false};
+  pool.run(2, [&](index_t) {
+    if (!taken.exchange(true)) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(10));
+    } else {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  });
+  CHECK(times_called(pool, 10) == std::vector<int>(10, 1));
+}
+
+TEST_CASE("the first exception of a task reaches the caller and the pool stays usable") {
+  ThreadPool pool(3);
+  for (int round = 0; round < 100; ++round) {
+    std::atomic<int> called{0};
+    try {
+      pool.run(50, [&](index_t i) {
+        ++called;
+        if (i % 2 == 1) throw std::runtime_error("task " + std::to_string(i));
+      });
+      FAIL("nothing was thrown");
+    } catch (const std::runtime_error& error) {
+      CHECK(std::string(error.what()).starts_with("task "));
+    }
+    CHECK(called.load() >= 2);
+    CHECK(times_called(pool, 20) == std::vector<int>(20, 1));
+  }
+}
+
+TEST_CASE("a run from inside a task does its tasks there") {
+  ThreadPool pool(3);
+  std::atomic<int> count{0};
+  pool.run(6, [&](index_t) {
+    const std::thread::id self = std::this_thread::get_id();
+    pool.run(5, [&](index_t) {
+      if (std::this_thread::get_id() == self) ++count;
+    });
+  });
+  CHECK(count == 30);
+}
+
+TEST_CASE("runs from two threads at once both finish") {
+  ThreadPool pool(3);
+  std::atomic<int> count{0};
+  const auto work = [&] {
+    for (int round = 0; round < 300; ++round) pool.run(7, [&](index_t) { ++count; });
+  };
+  std::thread other(work);
+  work();
+  other.join();
+  CHECK(count == 2 * 300 * 7);
+}
+
+TEST_CASE("pools come and go") {
+  for (int round = 0; round < 100; ++round) {
+    ThreadPool pool(4);
+    if (round % 2 == 0) CHECK(times_called(pool, 4) == std::vector<int>(4, 1));
+  }
+}
+
+#if defined(__linux__)
+TEST_CASE("as many threads are available as the affinity mask allows") {
+  cpu_set_t before;
+  REQUIRE(sched_getaffinity(0, sizeof(before), &before) == 0);
+  CHECK(available_threads() == CPU_COUNT(&before));
+  cpu_set_t one;
+  CPU_ZERO(&one);
+  for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu) {
+    if (CPU_ISSET(cpu, &before)) {
+      CPU_SET(cpu, &one);
+      break;
+    }
+  }
+  REQUIRE(sched_setaffinity(0, sizeof(one), &one) == 0);
+  CHECK(available_threads() == 1);
+  {
+    ThreadPool pool(4);  // more threads than processors: slow, but it ends
+    CHECK(times_called(pool, 100) == std::vector<int>(100, 1));
+  }
+  REQUIRE(sched_setaffinity(0, sizeof(before), &before) == 0);
+}
+
+TEST_CASE("a pool is smaller where the system refuses threads") {
+  if (sanitized) return;  // sanitizers need the address space that this takes away
+  const pid_t child = fork();
+  REQUIRE(child >= 0);
+  if (child == 0) {
+    // Room for some stacks of 8 MiB, not for 63.
+    long pages = 0;
+    if (std::FILE* const file = std::fopen("/proc/self/statm", "r")) {
+      if (std::fscanf(file, "%ld", &pages) != 1) pages = 0;
+      std::fclose(file);
+    }
+    const rlimit limit{at(pages) * 4096 + (rlim_t{200} << 20), RLIM_INFINITY};
+    if (pages == 0 || setrlimit(RLIMIT_AS, &limit) != 0) _exit(2);
+    ThreadPool pool(64);
+    const bool smaller = pool.size() > 1 && pool.size() < 64;
+    _exit(smaller && times_called(pool, 64) == std::vector<int>(64, 1) ? 0 : 1);
+  }
+  int status = 0;
+  REQUIRE(waitpid(child, &status, 0) == child);
+  CHECK(WIFEXITED(status));
+  CHECK(WEXITSTATUS(status) == 0);
+}
+#endif

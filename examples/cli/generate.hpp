@@ -1,0 +1,32 @@
+// headgate generate: writes on from a prompt.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <vector>
+
+struct GenerateOptions {
+  std::optional<std::string> model;        // none: the demo model
+  std::optional<std::string> prompt;       // one of these three
+  std::optional<std::string> prompt_file;  // -: standard input
+  std::optional<std::vector<std::int32_t>> token_ids;
+  std::int64_t max_tokens = -1;       // -1: until the context is full
+  std::int64_t context = 0;           // positions; 0: what the model was made for
+  std::int64_t threads = 0;           // 0: all processors this process may use
+  std::int64_t batch_rows = 512;      // rows of one forward pass of the prompt
+  std::optional<std::uint64_t> seed;  // none: from the system's entropy
+  float temperature = 0.8f;           // 0: always the most likely token
+  std::int64_t top_k = 40;            // 0: all
+  float top_p = 0.95f;                // 1: all
+  float min_p = 0.05f;                // 0: all
+  float repeat_penalty = 1.0f;        // 1: none
+  bool ignore_eos = false;
+  std::vector<std::string> stop;     // strings that end the text and are no part of it
+  std::int64_t logprobs = 0;         // best tokens listed per step; 0: none
+  std::optional<std::string> trace;  // file of routes
+  bool json = false;
+};
+
+// Returns the exit code: 0, or 128 + the number of the signal that ended the run. Throws headgate::Error.
+int generate(const GenerateOptions& options);

@@ -1,0 +1,9 @@
+// The program's kernels for neon. The only file compiled with its flags; nothing but this function leaves it.
+#include "headgate/kernels/kernel_table.hpp"
+#include "headgate/kernels/simd.hpp"
+
+extern "C" const headgate::KernelTableV1* headgate_kernels_neon_v1() noexcept {
+  using namespace headgate;
+  static constexpr KernelTableV1 table = make_kernel_table<Simd<NativeArch>>("neon");
+  return &table;
+}

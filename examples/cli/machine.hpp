@@ -1,0 +1,12 @@
+// What the program takes of the machine: the best kernels it has, and the processors it may use.
+#pragma once
+
+#include <cstdint>
+
+// Chooses the kernels, no better than HEADGATE_ISA says. Throws a usage error for a name that is none.
+void choose_kernels();
+// Of those chosen: "avx512", "avx2", "neon", "scalar".
+const char* kernels_name();
+
+// Threads to run on: those asked for, or, for 0, one on each processor that this process is allowed.
+int thread_count(std::int64_t asked);

@@ -1,0 +1,60 @@
+#include "prompt.hpp"
+
+#include <cerrno>
+#include <system_error>
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <fmt/format.h>
+
+#include "headgate/core/error.hpp"
+
+namespace {
+
+using headgate::Error;
+using headgate::ErrorCode;
+
+constexpr std::size_t max_text = std::size_t{64} << 20;
+
+// A descriptor that is closed with its owner.
+struct Descriptor {
+  int fd;
+  ~Descriptor() {
+    if (fd > STDERR_FILENO) ::close(fd);
+  }
+};
+
+std::string read_file(const std::string& path) {
+  const bool standard = path == "-";
+  const std::string name = standard ? "standard input" : path;
+  const auto fail = [&name](int error) {
+    throw Error(ErrorCode::io, {name, "", -1, "cannot be read: " + std::generic_category().message(error)});
+  };
+  const Descriptor file{standard ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  if (file.fd < 0) fail(errno);
+  std::string text;
+  for (;;) {
+    constexpr std::size_t piece = std::size_t{1} << 16;
+    const std::size_t before = text.size();
+    text.resize(before + piece);
+    const ssize_t got = ::read(file.fd, text.data() + before, piece);
+    text.resize(before + (got > 0 ? static_cast<std::size_t>(got) : 0));
+    if (got == 0) return text;
+    if (got < 0 && errno != EINTR) fail(errno);
+    if (text.size() > max_text) {
+      throw Error(ErrorCode::limit, {name, "", -1, fmt::format("more than {} bytes of text", max_text)});
+    }
+  }
+}
+
+}  // namespace
+
+std::string read_prompt(const std::optional<std::string>& text, const std::optional<std::string>& file) {
+  if (text && file) throw Error(ErrorCode::usage, {"", "-p and -f", -1, "only one of them may be given"});
+  if (!text && !file) throw Error(ErrorCode::usage, {"", "", -1, "no prompt; give it with -p TEXT or -f FILE"});
+  std::string prompt = file ? read_file(*file) : *text;
+  if (prompt.empty()) throw Error(ErrorCode::usage, {"", file ? "-f" : "-p", -1, "the prompt is empty"});
+  return prompt;
+}

@@ -1,0 +1,69 @@
+// What a run of generate took: for people on standard error, for programs in the JSON object.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <string>
+#include <utility>
+
+#include <fmt/format.h>
+
+#include "json_writer.hpp"
+
+class Stopwatch {
+ public:
+  // Seconds since it was made or last asked.
+  double lap() {
+    const auto now = std::chrono::steady_clock::now();
+    return std::chrono::duration<double>(now - std::exchange(start_, now)).count();
+  }
+
+ private:
+  std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
+};
+
+struct Statistics {
+  double load_s = 0.0;
+  double prefill_s = 0.0;
+  double decode_s = 0.0;
+  std::int64_t prefill_tokens = 0;
+  std::int64_t decode_tokens = 0;    // passed through the model one by one
+  std::int64_t bytes_per_token = 0;  // weights read for one of them
+  std::int64_t routed_rows = 0;      // rows of all routed layers
+  std::int64_t routed_entries = 0;   // experts chosen for them
+  std::int64_t weight_bytes = 0;
+  int threads = 1;
+  std::string kernels;
+  std::uint64_t seed = 0;
+
+  static double rate(double amount, double seconds) { return seconds > 0.0 ? amount / seconds : 0.0; }
+  double prefill_rate() const { return rate(static_cast<double>(prefill_tokens), prefill_s); }
+  double decode_rate() const { return rate(static_cast<double>(decode_tokens), decode_s); }
+  double weights_gb_per_s() const { return decode_rate() * static_cast<double>(bytes_per_token) * 1e-9; }
+  double experts_per_token() const {
+    return rate(static_cast<double>(routed_entries), static_cast<double>(routed_rows));
+  }
+
+  std::string text() const {
+    return fmt::format(
+        "load     {:.2f} s, {:.1f} MB of weights\n"
+        "prefill  {} tokens in {:.3f} s: {:.1f} tokens/s\n"
+        "decode   {} tokens in {:.3f} s: {:.1f} tokens/s, {:.2f} GB/s of weights read\n"
+        "run      {:.2f} experts per token and layer, kernels {}, threads {}, seed {}\n",
+        load_s, static_cast<double>(weight_bytes) * 1e-6, prefill_tokens, prefill_s, prefill_rate(), decode_tokens,
+        decode_s, decode_rate(), weights_gb_per_s(), experts_per_token(), kernels, threads, seed);
+  }
+  void write(JsonWriter& out) const {
+    out.begin_object();
+    out.key("load_s").value(load_s);
+    out.key("prefill_tokens").value(prefill_tokens).key("prefill_s").value(prefill_s);
+    out.key("prefill_tokens_per_s").value(prefill_rate());
+    out.key("decode_tokens").value(decode_tokens).key("decode_s").value(decode_s);
+    out.key("decode_tokens_per_s").value(decode_rate());
+    out.key("weights_gb_per_s").value(weights_gb_per_s());
+    out.key("experts_per_token").value(experts_per_token());
+    out.key("weight_bytes").value(weight_bytes);
+    out.key("kernels").value(kernels).key("threads").value(threads).key("seed").value(seed);
+    out.end_object();
+  }
+};

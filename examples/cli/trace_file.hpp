@@ -1,0 +1,44 @@
+// TraceFile: the experts and weights of every routed layer and position, one JSON object a line:
+//   {"layer":0,"token":7,"experts":[3,9],"weights":[0.6,0.4]}
+// token is the position in the text from 0; experts stand in order of selection.
+#pragma once
+
+#include <filesystem>
+#include <string>
+#include <utility>
+
+#include "headgate/routing/routing_plan.hpp"
+#include "json_writer.hpp"
+#include "numbers.hpp"
+#include "output_file.hpp"
+
+class TraceFile {
+ public:
+  // Opens the file, which must be none of the model's; what it held stays until the first line is written.
+  TraceFile(const std::string& path, const std::string& model) : file_(OutputFile::open(path)) {
+    std::error_code none;  // a folder that cannot be listed is the loader's to report
+    for (const auto& entry : std::filesystem::directory_iterator(model, none)) {
+      if (file_.is(entry.path().string())) throw_usage("--trace", headgate::escaped(path) + " is a file of the model");
+    }
+  }
+  void start() { file_.start(); }
+  void write(headgate::index_t layer, headgate::index_t first_position, const headgate::RoutingPlan& plan) {
+    for (headgate::index_t row = 0; row < plan.tokens(); ++row) {
+      line_.begin_object().key("layer").value(layer).key("token").value(first_position + row);
+      line_.key("experts").array(plan.experts(row)).key("weights").array(plan.weights(row)).end_object();
+      text_ += line_.take() + '\n';
+    }
+    if (text_.size() >= std::size_t{1} << 16) flush();
+  }
+  void finish() {
+    flush();
+    file_.close();
+  }
+
+ private:
+  void flush() { file_.write(std::exchange(text_, {})); }
+
+  OutputFile file_;
+  JsonWriter line_;
+  std::string text_;  // not written yet
+};

@@ -1,0 +1,6 @@
+// headgate --version: what was built, with what, and what it will use on this machine.
+#pragma once
+
+#include <string>
+
+std::string version_text();

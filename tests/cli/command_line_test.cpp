@@ -1,0 +1,173 @@
+// What is typed wrongly ends in exit code 2 and one line that names the flag and what is allowed, before any model is
+// read.
+#include "cli/program.hpp"
+
+#include <cstdio>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/scratch_folder.hpp"
+#include "support/catch.hpp"
+
+namespace {
+
+using Words = std::vector<std::string>;
+
+void check_one_line(const cli::Result& result) {
+  CHECK(result.err.starts_with("headgate: error: "));
+  CHECK(result.err.size() <= 4096);
+  CHECK(result.err.find('\n') == result.err.size() - 1);
+  for (const char c : result.err.substr(0, result.err.size() - 1)) CHECK((c >= 0x20 && c < 0x7f));
+}
+
+void check_usage(const Words& words, const std::string& part) {
+  CAPTURE(words);
+  const cli::Result result = cli::run(words);
+  CHECK(result.code == 2);
+  CHECK(result.out.empty());
+  CAPTURE(result.err);
+  CHECK(result.err.find(part) != std::string::npos);
+  check_one_line(result);
+}
+
+}  // namespace
+
+TEST_CASE("an unknown word, a missing value and a flag given twice are usage errors with a suggestion") {
+  check_usage({}, "generate, inspect and tokenize");
+  check_usage({"genrate"}, "did you mean generate?");
+  check_usage({"generate", "--temprature", "1"}, "did you mean --temperature?");
+  check_usage({"xyzzy"}, "see --help");
+  check_usage({"generate", "-n"}, "--max-tokens");
+  check_usage({"generate", "-p", "a", "-t", "1", "-t", "2"}, "--threads");
+  check_usage({"generate", "--json=false", "-p", "a", "word"}, "'word'");
+  check_usage({"generate", "inspect"}, "'inspect'");
+  check_usage({"inspect", "-p", "a"}, "'-p'");
+}
+
+TEST_CASE("a number that is not wholly a number in range is a usage error") {
+  const char* const wrong_counts[] = {
+      "-2", "0", "100000000000000000000", "4.5", "1e3", "0x10", "", " 4", "4x", "+4", "1,000", "\xD9\xA4", "nan", "4 "};
+  for (const std::string flag : {"-n", "-c", "-t", "-ub", "--logprobs"}) {
+    for (const char* const text : wrong_counts) {
+      check_usage({"generate", "-p", "a", flag, text}, flag == "-ub" ? "--ubatch-size" : flag);
+    }
+  }
+  check_usage({"generate", "-p", "a", "-t", "-4"}, "1 to 1024");
+  check_usage({"generate", "-p", "a", "-t", "100000"}, "1 to 1024");
+  check_usage({"generate", "-p", "a", "-c", "-8"}, "-c");
+  for (const char* const text : {"-1", "nan", "inf", "0,7", "1e400", "", "x", " 1"}) {
+    check_usage({"generate", "-p", "a", "--temp", text}, "--temp");
+    check_usage({"generate", "-p", "a", "--top-p", text}, "--top-p");
+    check_usage({"generate", "-p", "a", "--min-p", text}, "--min-p");
+    check_usage({"generate", "-p", "a", "--repeat-penalty", text}, "--repeat-penalty");
+  }
+  check_usage({"generate", "-p", "a", "--top-p", "0"}, "--top-p");
+  check_usage({"generate", "-p", "a", "--top-p", "2"}, "--top-p");
+  check_usage({"generate", "-p", "a", "--repeat-penalty", "0"}, "--repeat-penalty");
+  check_usage({"generate", "-p", "a", "--top-k", "-5"}, "--top-k");
+  for (const char* const text : {"abc", "18446744073709551616", "-1", ""}) {
+    check_usage({"generate", "-p", "a", "-s", text}, "--seed");
+  }
+}
+
+TEST_CASE("exactly one prompt is wanted, and it is not empty") {
+  check_usage({"generate"}, "-p");
+  check_usage({"tokenize"}, "-p");
+  check_usage({"generate", "-p", ""}, "empty");
+  check_usage({"generate", "-p", "a", "-f", "b"}, "only one");
+  check_usage({"generate", "-p", "a", "--tokens", "1"}, "only one");
+  check_usage({"generate", "-f", "a", "--tokens", "1"}, "only one");
+  check_usage({"tokenize", "-p", "a", "-f", "b"}, "only one");
+  for (const char* const text : {"", ",", "1,", "1,,2", "1, 2", "-1", "1;2", "99999999999"}) {
+    check_usage({"generate", "--tokens", text}, "--tokens");
+  }
+  check_usage({"generate", "--tokens", "5,4096"}, "4096");  // the demo model knows 0 to 4095
+  check_usage({"generate", "-p", "a", "--stop", ""}, "--stop");
+  check_usage({"generate", "-p", "a", "--stop="}, "--stop");
+  check_usage({"generate", "-p", "a", "-m", ""}, "-m");
+  check_usage({"generate", "-p", "a", "--logprobs", "5"}, "--json");
+}
+
+TEST_CASE("numbers at the edge of what is allowed are taken") {
+  for (const Words& words : std::vector<Words>{{"--temp", "1e-30"},
+                                               {"--top-k", "1000000"},
+                                               {"-s", "0"},
+                                               {"--seed", "18446744073709551615"},
+                                               {"--top-p", "1"},
+                                               {"--min-p", "0"},
+                                               {"-t", "7"},
+                                               {"-ub", "2147483647"}}) {
+    Words all = {"generate", "-p", "Once upon a time", "-n", "2"};
+    all.insert(all.end(), words.begin(), words.end());
+    CAPTURE(words);
+    const cli::Result result = cli::run(all);
+    CHECK(result.code == 0);
+  }
+}
+
+TEST_CASE("a count that no machine can hold is a limit, with both numbers") {
+  for (const Words& words :
+       std::vector<Words>{{"-n", "9223372036854775807"}, {"-c", "1000000000000000"}, {"-c", "9223372036854775807"}}) {
+    Words all = {"generate", "-p", "a"};
+    all.insert(all.end(), words.begin(), words.end());
+    CAPTURE(words);
+    const cli::Result result = cli::run(all);
+    CAPTURE(result.err);
+    CHECK(result.code == 5);
+    CHECK(result.err.find(words[1]) != std::string::npos);
+  }
+}
+
+TEST_CASE("with --json an error is one object on standard output, with the same exit code") {
+  const cli::Result result = cli::run({"generate", "-p", "a", "-n", "\"\\\x01\xff", "--json"});
+  CHECK(result.code == 2);
+  const nlohmann::json object = nlohmann::json::parse(result.out);
+  CHECK(object.at("error").at("code") == 2);
+  CHECK(object.at("error").at("message").get<std::string>().starts_with("-n: got "));
+  check_one_line(result);
+}
+
+TEST_CASE("a very long argument is refused in a short line") {
+  const cli::Result result = cli::run({"generate", "-p", "a", "-n", std::string(100'000, '\x7f')});
+  CHECK(result.code == 2);
+  check_one_line(result);
+  const cli::Result unknown = cli::run({"--" + std::string(100'000, '\xc3')});
+  CHECK(unknown.code == 2);
+  check_one_line(unknown);
+}
+
+TEST_CASE("--help and --version go to standard output, fit a screen, and notice that it is full") {
+  for (const Words& words : std::vector<Words>{{"--help"}, {"generate", "--help"}, {"inspect", "-h"}, {"--version"}}) {
+    CAPTURE(words);
+    const cli::Result result = cli::run(words);
+    CHECK(result.code == 0);
+    CHECK(result.err.empty());
+    CHECK(std::count(result.out.begin(), result.out.end(), '\n') <= 40);
+    CHECK(cli::run(words, {.output_to = "/dev/full"}).code == 4);
+  }
+  const std::string help = cli::run({"generate", "--help"}).out;
+  for (const char* const flag :
+       {"-p,", "-f,", "-n,", "-t,", "-c,", "-s,", "-ub ", "--temp,", "--top-k", "--top-p", "--min-p",
+        "--repeat-penalty", "--ignore-eos", "--stop", "--tokens", "--logprobs", "--trace", "--json"}) {
+    CAPTURE(flag);
+    CHECK(help.find(flag) != std::string::npos);
+  }
+  CHECK(help.find("Examples:") != std::string::npos);
+  const std::string version = cli::run({"--version"}).out;
+  for (const char* const part : {"headgate 0.1.0", "compiler", "kernels", "threads", "fmt", "PCRE2", "CLI11"}) {
+    CAPTURE(part);
+    CHECK(version.find(part) != std::string::npos);
+  }
+}
+
+TEST_CASE("HEADGATE_ISA caps the kernels, and a name that is none is an error") {
+  const cli::Result scalar = cli::run({"--version"}, {.environment = {"HEADGATE_ISA=scalar"}});
+  CHECK(scalar.code == 0);
+  CHECK(scalar.out.find("scalar") != std::string::npos);
+  const cli::Result unknown = cli::run({"generate", "-p", "a", "-n", "1"}, {.environment = {"HEADGATE_ISA=avx99"}});
+  CHECK(unknown.code == 2);
+  CHECK(unknown.err.find("avx99") != std::string::npos);
+  CHECK(unknown.err.find("HEADGATE_ISA") != std::string::npos);
+}

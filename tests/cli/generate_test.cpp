@@ -1,0 +1,340 @@
+// headgate generate on the demo model, against what a reference outside this project computed, and against itself.
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <csignal>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+#include "cli/program.hpp"
+#include "cli/scratch_folder.hpp"
+#include "support/catch.hpp"
+
+namespace {
+
+using Words = std::vector<std::string>;
+using nlohmann::json;
+
+const json& expected() {
+  static const json value = json::parse(cli::read_all(HEADGATE_SOURCE_DIR "/tests/golden/tales/expected.json"));
+  return value;
+}
+std::string comma_list(const json& ids) {
+  std::string text;
+  for (const json& id : ids) text += (text.empty() ? "" : ",") + std::to_string(id.get<int>());
+  return text;
+}
+// Greedy continuation of the first golden prompt.
+const std::string& story() {
+  static const std::string text = expected().at("continuations").at(0).at("greedy_text");
+  return text;
+}
+Words greedy(const Words& more) {
+  Words words = {"generate", "-p", "Once upon a time", "--temp", "0", "--ignore-eos"};
+  words.insert(words.end(), more.begin(), more.end());
+  return words;
+}
+json run_json(Words words) {
+  words.emplace_back("--json");
+  const cli::Result result = cli::run(words);
+  CAPTURE(words, result.err);
+  REQUIRE(result.code == 0);
+  return json::parse(result.out);
+}
+void check_routes(const Words& flags, const json& routes) {
+  const cli::ScratchFolder folder;
+  const std::string trace = folder / "trace.jsonl";
+  Words words = {"generate", "--tokens", comma_list(routes.at("tokens")), "-n", "1", "--temp", "0", "--trace", trace};
+  words.insert(words.end(), flags.begin(), flags.end());
+  REQUIRE(cli::run(words).code == 0);
+  std::vector<std::vector<int>> seen(6, std::vector<int>(routes.at("tokens").size()));
+  std::size_t lines = 0;
+  const std::string text = cli::read_all(trace);
+  for (std::size_t first = 0; first < text.size(); ++lines) {
+    const std::size_t end = text.find('\n', first);
+    REQUIRE(end != std::string::npos);
+    const json line = json::parse(text.substr(first, end - first));
+    first = end + 1;
+    REQUIRE(line.size() == 4);
+    const json& layer = routes.at("layers").at(line.at("layer").get<std::size_t>());
+    const auto token = line.at("token").get<std::size_t>();
+    ++seen.at(line.at("layer").get<std::size_t>()).at(token);
+    CAPTURE(line.dump());
+    CHECK(line.at("experts") == layer.at("experts").at(token));
+    for (std::size_t i = 0; i < line.at("weights").size(); ++i) {
+      const double difference =
+          line.at("weights").at(i).get<double>() - layer.at("weights").at(token).at(i).get<double>();
+      CHECK(std::abs(difference) <= 1e-5);
+    }
+  }
+  CHECK(lines == 6 * routes.at("tokens").size());
+  for (const auto& layer : seen) {
+    for (const int times : layer) CHECK(times == 1);
+  }
+}
+
+}  // namespace
+
+TEST_CASE("the program's greedy tokens, text and best log-probabilities are the reference's") {
+  for (const json& golden : expected().at("continuations")) {
+    const json result =
+        run_json({"generate", "--tokens", comma_list(golden.at("prompt")), "-n",
+                  std::to_string(golden.at("greedy").size()), "--temp", "0", "--ignore-eos", "--logprobs", "5"});
+    CAPTURE(golden.at("text").get<std::string>());
+    CHECK(result.at("prompt_tokens") == golden.at("prompt"));
+    CHECK(result.at("tokens") == golden.at("greedy"));
+    CHECK(result.at("text") == golden.at("greedy_text"));
+    CHECK(result.at("finish_reason") == "length");
+    REQUIRE(result.at("logprobs").size() == golden.at("greedy").size());
+    for (std::size_t step = 0; step < golden.at("greedy").size(); ++step) {
+      CAPTURE(step);
+      const json& entry = result.at("logprobs").at(step);
+      CHECK(entry.at("token") == golden.at("greedy").at(step));
+      REQUIRE(entry.at("top").size() == 5);
+      CHECK(entry.at("logprob") == entry.at("top").at(0).at(1));
+      for (std::size_t i = 0; i < 5; ++i) {
+        CHECK(entry.at("top").at(i).at(0) == golden.at("top5_logprobs").at(step).at(i).at(0));
+        CHECK(std::abs(entry.at("top").at(i).at(1).get<double>() -
+                       golden.at("top5_logprobs").at(step).at(i).at(1).get<double>()) <= 2e-4);
+      }
+    }
+  }
+}
+
+TEST_CASE("text given with -p becomes the reference's prompt tokens, and only the new text reaches standard output") {
+  for (const json& golden : expected().at("continuations")) {
+    const std::string text = golden.at("text");
+    const json result = run_json({"generate", "-p", text, "-n", "1", "--temp", "0"});
+    CHECK(result.at("prompt_tokens") == golden.at("prompt"));
+  }
+  const cli::Result argument = cli::run(greedy({"-n", "48"}));
+  CHECK(argument.code == 0);
+  CHECK(argument.out == story());
+  const Words from_input = {"generate", "-f", "-", "--temp", "0", "--ignore-eos", "-n", "48"};
+  CHECK(cli::run(from_input, {.input = "Once upon a time"}).out == story());
+  const cli::ScratchFolder folder;
+  cli::write_all(folder / "prompt.txt", "Once upon a time");
+  const Words from_file = {"generate", "-f", folder / "prompt.txt", "--temp", "0", "--ignore-eos", "-n", "48"};
+  CHECK(cli::run(from_file).out == story());
+}
+
+TEST_CASE("the trace names the reference's experts and weights, however the prompt is cut") {
+  const json& routes = expected().at("routes");
+  check_routes({}, routes);
+  check_routes({"-ub", "1"}, routes);
+  check_routes({"-ub", "7", "-t", "3"}, routes);
+}
+
+TEST_CASE("the trace of decoded tokens goes on where the prompt's ended") {
+  const cli::ScratchFolder folder;
+  const std::string whole = folder / "whole";
+  const std::string steps = folder / "steps";
+  REQUIRE(cli::run(greedy({"-n", "9", "--trace", steps})).code == 0);
+  const json golden = expected().at("continuations").at(0);
+  json ids = golden.at("prompt");
+  for (std::size_t i = 0; i < 8; ++i) ids.push_back(golden.at("greedy").at(i));
+  REQUIRE(cli::run({"generate", "--tokens", comma_list(ids), "-n", "1", "--temp", "0", "--trace", whole}).code == 0);
+  const auto sorted_lines = [](const std::string& text) {
+    std::vector<std::string> lines;
+    for (std::size_t first = 0; first < text.size(); first = text.find('\n', first) + 1) {
+      lines.push_back(text.substr(first, text.find('\n', first) - first));
+    }
+    std::sort(lines.begin(), lines.end());
+    return lines;
+  };
+  CHECK(sorted_lines(cli::read_all(steps)) == sorted_lines(cli::read_all(whole)));
+}
+
+TEST_CASE(
+    "one seed gives one text and the same bits of its log-probabilities, at any number of threads and prompt rows") {
+  const Words words = {"generate", "-p", "The king said to his daughter,", "-n", "40", "-s", "11", "--logprobs", "3"};
+  const auto result_of = [&](const std::string& threads, const std::string& rows) {
+    Words all = words;
+    all.insert(all.end(), {"-t", threads, "-ub", rows});
+    json result = run_json(all);
+    result.erase("stats");
+    return result;
+  };
+  const json first = result_of("1", "512");
+  for (const char* const threads : {"1", "2", "3"}) {
+    for (const char* const rows : {"1", "4", "512"}) {
+      CAPTURE(threads, rows);
+      CHECK(result_of(threads, rows) == first);
+    }
+  }
+  Words other = words;
+  other.at(6) = "12";
+  CHECK(run_json(other).at("tokens") != first.at("tokens"));
+}
+
+TEST_CASE("every kind of kernels writes the same greedy text") {
+  for (const std::string isa : {"scalar", "avx2", "avx512"}) {  // one that this machine lacks leaves the next one down
+    CAPTURE(isa);
+    const cli::Result result = cli::run(greedy({"-n", "48"}), {.environment = {"HEADGATE_ISA=" + isa}});
+    CHECK(result.code == 0);
+    CHECK(result.out == story());
+  }
+}
+
+TEST_CASE("the seed that is printed gives the same text again") {
+  const cli::Result first = cli::run({"generate", "-p", "Once upon a time", "-n", "20"});
+  REQUIRE(first.code == 0);
+  const std::size_t place = first.err.find("seed ");
+  REQUIRE(place != std::string::npos);
+  const std::size_t end = first.err.find_first_not_of("0123456789", place + 5);
+  const std::string seed = first.err.substr(place + 5, end - place - 5);
+  CAPTURE(seed);
+  CHECK(cli::run({"generate", "-p", "Once upon a time", "-n", "20", "-s", seed}).out == first.out);
+}
+
+TEST_CASE("sampling flags that leave one candidate give the greedy text") {
+  for (const Words& words :
+       std::vector<Words>{{"--top-k", "1"}, {"--top-p", "0.000001"}, {"--min-p", "1"}, {"--temp", "1e-30"}}) {
+    Words all = {"generate", "-p", "Once upon a time", "--ignore-eos", "-n", "20", "-s", "3"};
+    all.insert(all.end(), words.begin(), words.end());
+    CAPTURE(words);
+    const std::string out = cli::run(all).out;
+    CHECK(!out.empty());
+    CHECK(story().starts_with(out));
+  }
+}
+
+TEST_CASE("a penalty on repetition changes a text that repeats, and not its raw log-probabilities") {
+  const Words words = {"generate", "-p", "#include <", "--temp", "0", "-n", "12", "--ignore-eos", "--logprobs", "2"};
+  Words penalised = words;
+  penalised.insert(penalised.end(), {"--repeat-penalty", "1.5"});
+  const json plain = run_json(words);
+  const json other = run_json(penalised);
+  CHECK(plain.at("tokens") != other.at("tokens"));
+  CHECK(plain.at("logprobs").at(0).at("top") == other.at("logprobs").at(0).at("top"));
+}
+
+TEST_CASE("a stop string ends the text before it, wherever the borders of the tokens are") {
+  for (const auto& [first, size] :
+       std::vector<std::pair<std::size_t, std::size_t>>{{0, 1}, {3, 9}, {20, 2}, {31, 14}, {60, 40}}) {
+    const std::string stop = story().substr(first, size);
+    const std::string before = story().substr(0, story().find(stop));
+    CAPTURE(stop);
+    const json result = run_json(greedy({"-n", "48", "--stop", stop}));
+    CHECK(result.at("text") == before);
+    CHECK(result.at("finish_reason") == "stop");
+    CHECK(cli::run(greedy({"-n", "48", "--stop", stop})).out == before);
+  }
+  CHECK(cli::run(greedy({"-n", "48", "--stop", "never said"})).out == story());
+  // A beginning of a stop string that does not go on is text like any other.
+  const std::string nearly = story().substr(5, 12) + "~";
+  CHECK(cli::run(greedy({"-n", "48", "--stop", nearly, "--stop", story().substr(80, 6)})).out ==
+        story().substr(0, story().find(story().substr(80, 6))));
+}
+
+TEST_CASE("ten thousand stop strings are as good as one") {
+  Words words = greedy({"-n", "48"});
+  for (int i = 0; i < 10'000; ++i) words.insert(words.end(), {"--stop", "absent " + std::to_string(i)});
+  words.insert(words.end(), {"--stop", story().substr(40, 5)});
+  CHECK(cli::run(words).out == story().substr(0, story().find(story().substr(40, 5))));
+}
+
+TEST_CASE("generation ends with the context, and a prompt that does not fit names both numbers") {
+  const json full = run_json(greedy({"-c", "20"}));
+  CHECK(full.at("tokens").size() == 15);
+  CHECK(full.at("finish_reason") == "length");
+  CHECK(run_json(greedy({"-c", "20", "-n", "400"})).at("tokens").size() == 15);
+  const json exact = run_json(greedy({"-c", "5"}));
+  CHECK(exact.at("tokens").empty());
+  CHECK(exact.at("finish_reason") == "length");
+  const cli::Result over = cli::run(greedy({"-c", "4"}));
+  CHECK(over.code == 5);
+  CHECK(over.err.find("got 5") != std::string::npos);
+  CHECK(over.err.find("allowed 4") != std::string::npos);
+  CHECK(cli::run({"generate", "--tokens", "0", "-n", "1", "--temp", "0"}).code == 0);
+}
+
+TEST_CASE("the end-of-text token ends the text unless it is ignored, and has no text of its own") {
+  json ended;
+  Words words;
+  for (const char* const seed : {"1", "2", "3", "4", "5"}) {  // stories of this model end after some 200 tokens
+    words = {"generate", "-p", "Once upon a time", "-s", seed};
+    ended = run_json(words);
+    if (ended.at("finish_reason") == "stop") break;
+  }
+  REQUIRE(ended.at("finish_reason") == "stop");
+  CHECK(ended.at("tokens").back() == 0);
+  CHECK(ended.at("text").get<std::string>().find("endoftext") == std::string::npos);
+  words.emplace_back("--ignore-eos");
+  const json longer = run_json(words);
+  CHECK(longer.at("finish_reason") == "length");
+  CHECK(longer.at("tokens").size() > ended.at("tokens").size());
+  CHECK(longer.at("text").get<std::string>().starts_with(ended.at("text").get<std::string>()));
+}
+
+TEST_CASE("statistics are on standard error and in the object, the plan of memory before the rest") {
+  const cli::Result result = cli::run(greedy({"-n", "16"}));
+  for (const char* const part :
+       {"memory", "load", "prefill", "decode", "tokens/s", "GB/s", "experts per token", "kernels", "threads", "seed"}) {
+    CAPTURE(part, result.err);
+    CHECK(result.err.find(part) != std::string::npos);
+  }
+  const json stats = run_json(greedy({"-n", "16", "-t", "2"})).at("stats");
+  CHECK(stats.at("threads") == 2);
+  CHECK(stats.at("prefill_tokens") == 5);
+  CHECK(stats.at("decode_tokens") == 15);
+  CHECK(stats.at("experts_per_token") == 2.0);
+  CHECK(stats.at("decode_tokens_per_s").get<double>() > 0.0);
+  CHECK(stats.at("weights_gb_per_s").get<double>() > 0.0);
+}
+
+#if defined(__has_feature)
+#define HEADGATE_CLANG_SANITIZER (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define HEADGATE_CLANG_SANITIZER 0
+#endif
+// Sanitizers take memory of their own.
+#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !HEADGATE_CLANG_SANITIZER
+TEST_CASE("peak memory stays within the plan that is printed") {
+  std::int64_t peak = 0;
+  const cli::Launch launch = {.on_output = [&](pid_t pid, std::string_view) {
+    std::ifstream status("/proc/" + std::to_string(pid) + "/status");
+    for (std::string line; std::getline(status, line);) {
+      if (line.starts_with("VmHWM:")) peak = std::max(peak, 1024 * std::int64_t{std::stol(line.substr(6))});
+    }
+    return true;
+  }};
+  const cli::Result result = cli::run(greedy({"-n", "400", "-t", "2"}), launch);
+  REQUIRE(result.code == 0);
+  const std::size_t place = result.err.find("memory: ");
+  REQUIRE(place != std::string::npos);
+  std::int64_t plan = 0;
+  std::from_chars(result.err.data() + place + 8, result.err.data() + result.err.size(), plan);
+  CAPTURE(result.err, peak, plan);
+  CHECK(peak > 0);
+  CHECK(peak <= plan);
+}
+#endif
+
+TEST_CASE("Ctrl-C and SIGTERM end a long run within 100 ms, keep its text and say so with the exit code") {
+  const std::string whole = cli::run(greedy({"-n", "200", "-t", "2"})).out;
+  for (const int signal : {SIGINT, SIGTERM}) {
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point sent{};
+    const cli::Launch launch = {.on_output = [&](pid_t pid, std::string_view out) {
+      if (sent == Clock::time_point{} && out.size() > 20) {
+        sent = Clock::now();
+        ::kill(pid, signal);
+      }
+      return true;
+    }};
+    const cli::Result result = cli::run(greedy({"-n", "-1", "-c", "8000", "-t", "2"}), launch);
+    const auto waited = Clock::now() - sent;
+    CHECK(result.code == 128 + signal);
+    CHECK_FALSE(result.killed);
+    CHECK(waited < std::chrono::milliseconds(100));
+    CHECK(result.out.size() > 20);
+    CHECK(whole.substr(0, std::min(whole.size(), result.out.size())) ==
+          result.out.substr(0, std::min(whole.size(), result.out.size())));
+    CHECK(result.err.find("decode") != std::string::npos);
+  }
+}

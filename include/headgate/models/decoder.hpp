@@ -1,0 +1,129 @@
+// Model: a decoder-only language model, immutable once loaded and shared by any number of sessions and threads.
+//   x = embedding[token];  x = block_l(x) for every layer;  logits = head(norm(x))
+// One type for every family, router, attention and weight format (layers/decoder_block.hpp). What a text leaves behind is a
+// Model::State; models/session.hpp keeps one.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "headgate/attention/rope.hpp"
+#include "headgate/kernels/native.hpp"
+#include "headgate/layers/any_linear.hpp"
+#include "headgate/layers/decoder_block.hpp"
+#include "headgate/models/embedding.hpp"
+#include "headgate/models/model_config.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+// Called after every routed layer of a pass, on the calling thread: the layer, the position of the plan's first row, the
+// plan. Dense layers have no plan. An exception it throws ends the forward and reaches its caller.
+using RouteHook = std::function<void(index_t layer, index_t first_position, const RoutingPlan& plan)>;
+
+class Model {
+ public:
+  struct Parts {
+    ModelConfig config;
+    Embedding embedding;
+    Rope rope;
+    std::vector<DecoderBlock> blocks;
+    RmsNorm<> norm;
+    std::optional<AnyLinear> head;     // none: tied to the embedding
+    std::int64_t weight_bytes = 0;     // of all parts
+    std::int64_t bytes_per_token = 0;  // weights read for one token of decoding
+  };
+  struct State {
+    std::vector<DecoderBlock::Cache> caches;  // one a layer
+    DecoderBlock::State routing;
+  };
+  // Rows that pass through all layers together: the tokens from first_position on.
+  struct Pass {
+    std::span<const std::int32_t> tokens;
+    index_t first_position;
+    const RouteHook& on_route;             // may be empty
+    const std::atomic<bool>& interrupted;  // looked at before every layer
+  };
+
+  // Parts of different widths, or a router whose rows depend on each other, are refused.
+  static Expected<Model> create(Parts parts) {
+    const index_t width = parts.embedding.hidden_size();
+    if (parts.norm.width() != width) {
+      return Status::mismatch("width of the last norm against the embedding", parts.norm.width(), width);
+    }
+    if (parts.head && parts.head->cols() != width) {
+      return Status::mismatch("width of the head against the embedding", parts.head->cols(), width);
+    }
+    if (parts.head && parts.head->rows() != parts.embedding.vocab_size()) {
+      return Status::mismatch("rows of the head against the embedding", parts.head->rows(), parts.embedding.vocab_size());
+    }
+    for (const DecoderBlock& block : parts.blocks) {
+      if (block.attention().hidden_size() != width) {
+        return Status::mismatch("width of a layer against the embedding", block.attention().hidden_size(), width);
+      }
+      if (block.routed() != nullptr && block.routed()->router().traits().batch_coupled) {
+        return Status::mismatch("routers whose rows depend on each other, which a decoder cannot use", 1, 0);
+      }
+    }
+    return Model(std::move(parts));
+  }
+
+  const ModelConfig& config() const noexcept { return parts_.config; }
+  index_t vocab_size() const noexcept { return parts_.embedding.vocab_size(); }
+  index_t hidden_size() const noexcept { return parts_.embedding.hidden_size(); }
+  index_t num_layers() const noexcept { return static_cast<index_t>(parts_.blocks.size()); }
+  const DecoderBlock& block(index_t layer) const noexcept { return parts_.blocks[at(layer)]; }
+  std::int64_t weight_bytes() const noexcept { return parts_.weight_bytes; }
+  std::int64_t bytes_per_token() const noexcept { return parts_.bytes_per_token; }
+
+  // Throws std::bad_alloc.
+  State make_state(index_t context_size) const {
+    State state;
+    for (const DecoderBlock& block : parts_.blocks) state.caches.push_back(block.attention().make_cache(context_size));
+    return state;
+  }
+
+  // x (tokens, hidden_size) = the rows behind the last layer. Status.token is the row. Preconditions: the ids are below
+  // vocab_size, the state is of this model and holds the positions before first_position.
+  Status forward(const Pass& pass, State& state, Rows x, Context& ctx) const {
+    const FloatModes modes;
+    const Workspace::Mark mark(ctx.workspace);
+    const Rows cosines{ctx.workspace.take<float>(std::int64_t{x.rows} * parts_.rope.half()).data(), x.rows, parts_.rope.half()};
+    const Rows sines{ctx.workspace.take<float>(std::int64_t{x.rows} * parts_.rope.half()).data(), x.rows, parts_.rope.half()};
+    parts_.rope.angles(pass.first_position, cosines, sines);
+    parts_.embedding.read(pass.tokens, x);
+    state.routing.reset(x.rows);
+    for (index_t l = 0; l < num_layers(); ++l) {
+      if (pass.interrupted.load(std::memory_order_relaxed)) return {ErrorCode::interrupted, "interrupted"};
+      const DecoderRows rows{x, pass.tokens, pass.first_position, cosines, sines};
+      if (Status status = block(l).forward(rows, l, state.caches[at(l)], state.routing, ctx); !status.ok()) return status;
+      if (pass.on_route && block(l).routed() != nullptr) pass.on_route(l, pass.first_position, state.routing.plan);
+    }
+    return Status::success();
+  }
+
+  // logits (T, vocab_size) of rows that forward made. Those that are not finite are an error; Status.token is the row.
+  Status logits(ConstRows x, Rows logits, Context& ctx) const {
+    const FloatModes modes;
+    const Workspace::Mark mark(ctx.workspace);
+    const Rows normed{ctx.workspace.take<float>(std::int64_t{x.rows} * x.cols).data(), x.rows, x.cols};
+    Status status = parts_.norm.forward(x, normed, ctx);
+    if (status.ok()) {
+      status = parts_.head ? parts_.head->forward(normed, logits, ctx) : parts_.embedding.forward(normed, logits, ctx);
+    }
+    for (index_t t = 0; status.ok() && t < logits.rows; ++t) {
+      if (!NativeBackend::all_finite(logits.row_data(t), logits.cols)) {
+        status = Status::not_finite("a logit is not finite", num_layers(), t);
+      }
+    }
+    return status;
+  }
+
+ private:
+  explicit Model(Parts parts) : parts_(std::move(parts)) {}
+  Parts parts_;
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

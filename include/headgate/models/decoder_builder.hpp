@@ -1,0 +1,139 @@
+// From tensors to a Model: packs weights row by row, in the format that keeps their values, and gives the pages of every
+// tensor back when it has been read. So memory peaks at the packed weights and one tensor.
+#pragma once
+
+#include <algorithm>
+#include <vector>
+
+#include "headgate/attention/gqa.hpp"
+#include "headgate/experts/glu_experts.hpp"
+#include "headgate/models/decoder.hpp"
+#include "headgate/models/decoder_tensors.hpp"
+#include "headgate/models/weight_count.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+class DecoderBuilder {
+ public:
+  // All outlive the builder.
+  DecoderBuilder(const ModelConfig& config, const DecoderTensors& tensors, const TensorSource& source, Context& ctx) noexcept
+      : config_(config), tensors_(tensors), source_(source), ctx_(ctx) {}
+
+  // make_router(layer, gate) -> AnyRouter from the router weights of a layer, ConstRows (num_experts, hidden_size).
+  // Throws Error and std::bad_alloc.
+  template <class F>
+  Model build(F&& make_router) {
+    Embedding embedding = with_format({tensors_.embedding}, [&]<class Format>(Format) {
+      return Embedding(linear<Format>(*tensors_.embedding));
+    });
+    std::vector<DecoderBlock> blocks;
+    for (index_t l = 0; l < config_.num_hidden_layers; ++l) blocks.push_back(block(l, make_router));
+    std::optional<AnyLinear> head;
+    if (tensors_.head != nullptr) {
+      head = with_format({tensors_.head}, [&]<class Format>(Format) { return AnyLinear(linear<Format>(*tensors_.head)); });
+    }
+    const WeightCount count = WeightCount::of(config_, tensors_);
+    return Model::create({config_, std::move(embedding), Rope::create(config_.rope_theta, config_.head_dim).value(),
+                          std::move(blocks), norm(*tensors_.norm), std::move(head), count.packed_bytes,
+                          count.bytes_per_token})
+        .value();
+  }
+
+ private:
+  template <class F>
+  DecoderBlock block(index_t l, F&& make_router) {
+    const LayerTensors& t = tensors_.layers[at(l)];
+    AnyAttention attention = with_format({t.query, t.key, t.value, t.output}, [&]<class Format>(Format) {
+      return AnyAttention(this->attention<Format>(t));
+    });
+    AnyExperts experts = with_format(t.experts, [&]<class Format>(Format) {
+      return AnyExperts(this->experts<Format>(t));
+    });
+    using Ffn = std::variant<DecoderBlock::Routed, DecoderBlock::Dense>;
+    const auto ffn = [&]() -> Ffn {
+      if (!t.is_sparse()) return DecoderBlock::Dense::create(std::move(experts)).value();
+      const TensorRows rows(*t.router);
+      std::vector<float> gate(at(rows.parameters()));
+      each_row(rows, [&](index_t r, const float* row) { std::copy_n(row, rows.cols(), &gate[at(r) * at(rows.cols())]); });
+      return DecoderBlock::Routed(make_router(l, ConstRows(gate.data(), rows.rows, rows.cols())), std::move(experts));
+    };
+    return DecoderBlock::create(norm(*t.attention_norm), std::move(attention), norm(*t.ffn_norm), ffn()).value();
+  }
+
+  template <class Format>
+  GroupedQueryAttention<Format> attention(const LayerTensors& t) {
+    GroupedQueryAttention<Format> packed(attention_shape(config_, t));
+    each_row(*t.query, [&](index_t r, const float* row) { packed.set_query_row(r, row); });
+    each_row(*t.key, [&](index_t r, const float* row) { packed.set_key_row(r, row); });
+    each_row(*t.value, [&](index_t r, const float* row) { packed.set_value_row(r, row); });
+    each_row(*t.output, [&](index_t r, const float* row) { packed.set_output_row(r, row); });
+    std::span<float> qkv_bias = packed.qkv_bias();
+    for (const Tensor* bias : {t.query_bias, t.key_bias, t.value_bias}) {
+      if (bias == nullptr) continue;
+      copy(*bias, qkv_bias.first(at(bias->row_size())));
+      qkv_bias = qkv_bias.subspan(at(bias->row_size()));
+    }
+    if (t.output_bias != nullptr) copy(*t.output_bias, packed.output_bias());
+    if (t.query_norm != nullptr) copy(*t.query_norm, packed.query_norm());
+    if (t.key_norm != nullptr) copy(*t.key_norm, packed.key_norm());
+    return packed;
+  }
+
+  template <class Format>
+  GluExperts<Format> experts(const LayerTensors& t) {
+    GluExperts<Format> bank(expert_shape(config_, t));
+    for (ExpertId e = 0; e < bank.num_experts(); ++e) {
+      const GluTensors& expert = t.experts[at(e)];
+      each_row(expert.gate, [&](index_t r, const float* row) { bank.set_gate_row(e, r, row); });
+      each_row(expert.up, [&](index_t r, const float* row) { bank.set_up_row(e, r, row); });
+      each_row(expert.down, [&](index_t r, const float* row) { bank.set_down_row(e, r, row); });
+    }
+    return bank;
+  }
+
+  template <class Format>
+  Linear<Format> linear(const Tensor& tensor) {
+    const TensorRows all(tensor);
+    Linear<Format> packed(all.rows, all.cols());
+    each_row(all, [&](index_t r, const float* row) { packed.set_row(r, row); });
+    return packed;
+  }
+  RmsNorm<> norm(const Tensor& tensor) {
+    std::vector<float> weight(at(tensor.row_size()));
+    copy(tensor, weight);
+    return {std::move(weight), config_.rms_norm_eps};
+  }
+
+  // use(row, values) on the context's threads, then the pages are released.
+  template <class F>
+  void each_row(const TensorRows& rows, F&& use) {
+    const index_t n = ctx_.slices(rows.rows);
+    ctx_.parallel(n, [&](index_t i) {
+      std::vector<float> values(at(rows.cols()));
+      const Slice slice = Slice::of(rows.rows, n, i);
+      for (index_t r = slice.first; r < slice.last; ++r) {
+        read_row(*rows.tensor, rows.first + r, values);
+        use(r, values.data());
+      }
+    });
+    source_.release(part_of(rows));
+  }
+  void copy(const Tensor& vector, std::span<float> out) {
+    read_row(vector, 0, out);
+    source_.release(vector);
+  }
+  static Tensor part_of(const TensorRows& rows) {
+    const std::size_t row_bytes = at(rows.tensor->row_size() * info(rows.tensor->dtype).size);
+    Tensor part = *rows.tensor;
+    part.bytes = part.bytes.subspan(at(rows.first) * row_bytes, at(rows.rows) * row_bytes);
+    part.offset += at(rows.first) * row_bytes;
+    return part;
+  }
+
+  const ModelConfig& config_;
+  const DecoderTensors& tensors_;
+  const TensorSource& source_;
+  Context& ctx_;
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,57 @@
+// ModelDescription: what a checkpoint is and what a token of it costs, from config.json and the headers of its tensors.
+#pragma once
+
+#include <set>
+#include <string>
+#include <vector>
+
+#include "headgate/models/memory_plan.hpp"
+#include "headgate/models/session_options.hpp"
+#include "headgate/models/weight_count.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+struct TensorSummary {
+  std::string name;
+  DType dtype;
+  Shape shape;
+};
+
+struct ModelDescription {
+  ModelConfig config;                       // config.model_type is the family
+  WeightCount weights;                      // parameters, bytes read per token, bytes of an expert, ...
+  std::vector<TensorSummary> tensors;       // of the files, by name
+  std::vector<std::string> unused_tensors;  // that the family knows nothing of: ignored
+  std::vector<std::string> unknown_keys;    // of config.json that the family knows nothing of: ignored
+
+  static ModelDescription of(const ModelConfig& config, const DecoderTensors& found, const TensorSource& source) {
+    ModelDescription description{config, WeightCount::of(config, found), {}, {}, {}};
+    std::set<const Tensor*> used;
+    found.for_each([&](const Tensor& tensor) { used.insert(&tensor); });
+    for (const Tensor& tensor : source.tensors()) {
+      description.tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
+      if (used.count(&tensor) == 0) description.unused_tensors.push_back(tensor.name);
+    }
+    return description;
+  }
+
+  // What loading the model and one session of these options will take. context_size 0: the model's own.
+  MemoryPlan memory(const SessionOptions& options = {}) const noexcept {
+    const index_t context = options.context_size == 0 ? config.max_position_embeddings : options.context_size;
+    const std::int64_t rows = std::min(options.rows_per_pass, context);
+    // Of a pass: rows between layers, in a layer, and of the attention; the bank keeps to a share of its own.
+    const std::int64_t row_floats = std::int64_t{5} * config.hidden_size +
+                                    std::int64_t{config.num_attention_heads * 3 + config.num_key_value_heads * 2} *
+                                        config.head_dim;
+    constexpr std::int64_t bank = std::int64_t{16} << 20;
+    const double kv_cache = static_cast<double>(config.num_hidden_layers) *
+                            static_cast<double>(KvCache::bytes(context, config.num_key_value_heads, config.head_dim));
+    const std::int64_t logits = std::int64_t{2} * config.vocab_size * (options.all_logits ? context : 1);
+    return {.weights = weights.packed_bytes,
+            .kv_cache = static_cast<std::int64_t>(std::min(kv_cache, 0x1p62)),
+            .workspace = std::int64_t{sizeof(float)} * (rows * row_floats + logits) + bank,
+            .largest_tensor = weights.largest_tensor};
+  }
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

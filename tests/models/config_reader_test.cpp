@@ -1,0 +1,98 @@
+#include "headgate/models/config_reader.hpp"
+
+#include "headgate/io/json.hpp"
+#include "io/scratch_folder.hpp"
+
+using namespace headgate;
+
+namespace {
+
+// What a reader makes of a document, or the field it refuses.
+template <class Read>
+auto read(const std::string& text, Read&& reader) {
+  const Json json = parse_json(text, "config.json");
+  return reader(JsonObject(json, "config.json"));
+}
+template <class Read>
+std::string refused(const std::string& text, Read&& reader) {
+  const Error error = io_test::error_of([&] { read(text, reader); });
+  CHECK(error.code() == ErrorCode::bad_file);
+  return error.detail().field;
+}
+
+}  // namespace
+
+TEST_CASE("rope_theta is read where transformers 4 and where transformers 5 write it") {
+  CHECK(read("{\"rope_theta\": 500}", read_rope_theta) == 500.0);
+  CHECK(read("{\"rope_theta\": 1e6, \"rope_scaling\": null}", read_rope_theta) == 1e6);
+  CHECK(read("{\"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 1e4}}", read_rope_theta) == 1e4);
+  CHECK(read("{\"rope_theta\": 2.0, \"rope_parameters\": {\"rope_theta\": 2}}", read_rope_theta) == 2.0);
+  CHECK(refused("{}", read_rope_theta) == "rope_theta");
+  CHECK(refused("{\"rope_theta\": 2, \"rope_parameters\": {\"rope_theta\": 3}}", read_rope_theta) == "rope_theta");
+  CHECK(refused("{\"rope_theta\": 2, \"rope_scaling\": {\"type\": \"yarn\"}}", read_rope_theta) == "rope_scaling.type");
+  CHECK(refused("{\"rope_theta\": 0.5}", read_rope_theta) == "rope_theta");
+}
+
+TEST_CASE("the number of experts has two names") {
+  CHECK(read("{\"num_experts\": 8}", read_num_experts) == 8);
+  CHECK(read("{\"num_local_experts\": 8}", read_num_experts) == 8);
+  CHECK(read("{\"num_experts\": 8, \"num_local_experts\": 8}", read_num_experts) == 8);
+  CHECK(refused("{\"num_experts\": 8, \"num_local_experts\": 7}", read_num_experts) == "num_local_experts");
+  CHECK(refused("{}", read_num_experts) == "num_experts");
+}
+
+TEST_CASE("head_dim is given or follows from the width") {
+  ModelConfig config;
+  config.hidden_size = 48;
+  config.num_attention_heads = 6;
+  const auto reader = [&](const JsonObject& json) { return read_head_dim(json, "head_dim", config); };
+  CHECK(read("{}", reader) == 8);
+  CHECK(read("{\"head_dim\": null}", reader) == 8);
+  CHECK(read("{\"head_dim\": 26}", reader) == 26);
+  CHECK(refused("{\"head_dim\": 5}", reader) == "head_dim");
+  config.num_attention_heads = 48;
+  CHECK(refused("{}", reader) == "head_dim");
+  config.num_attention_heads = 5;
+  CHECK(refused("{}", reader) == "num_attention_heads");
+}
+
+TEST_CASE("a key with a neutral value may be there with that value") {
+  const auto flag = [](const JsonObject& json) { require_neutral(json, "flag", false); };
+  const auto count = [](const JsonObject& json) { require_neutral(json, "count", std::int64_t{0}); };
+  const auto factor = [](const JsonObject& json) { require_neutral(json, "factor", 1.0); };
+  const auto none = [](const JsonObject& json) { require_absent(json, "key"); };
+  read("{\"flag\": false, \"count\": 0, \"factor\": 1, \"key\": null}", [&](const JsonObject& json) {
+    flag(json);
+    count(json);
+    factor(json);
+    none(json);
+  });
+  CHECK(refused("{\"flag\": true}", flag) == "flag");
+  CHECK(refused("{\"count\": 1}", count) == "count");
+  CHECK(refused("{\"factor\": 0.5}", factor) == "factor");
+  CHECK(refused("{\"key\": {}}", none) == "key");
+}
+
+TEST_CASE("a dense width is required where there is a dense layer") {
+  ModelConfig config;
+  config.num_hidden_layers = 2;
+  config.num_experts = 4;
+  const auto reader = [&](const JsonObject& json) { return read_dense_width(json, "intermediate_size", config); };
+  CHECK(read("{}", reader) == 0);
+  CHECK(read("{\"intermediate_size\": 9}", reader) == 9);
+  config.mlp_only_layers = {1};
+  CHECK(refused("{}", reader) == "intermediate_size");
+  CHECK(read("{\"intermediate_size\": 9}", reader) == 9);
+}
+
+TEST_CASE("end-of-text ids are sorted, distinct and from every file") {
+  ModelConfig config;
+  config.vocab_size = 10;
+  const auto reader = [&](const JsonObject& json) { add_eos(json, config); };
+  read("{\"eos_token_id\": [7, 3, 7]}", reader);
+  read("{\"eos_token_id\": 5}", reader);
+  read("{\"eos_token_id\": null}", reader);
+  read("{}", reader);
+  CHECK(config.eos_token_ids == std::vector<std::int32_t>{3, 5, 7});
+  CHECK(refused("{\"eos_token_id\": 10}", reader) == "eos_token_id");
+}

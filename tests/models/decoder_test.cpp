@@ -1,0 +1,138 @@
+// A model put together by hand, from an attention, a router and experts of the user's own.
+#include "headgate/models/decoder.hpp"
+
+#include <new>
+
+#include "headgate/experts/per_expert.hpp"
+#include "models/checkpoints.hpp"
+#include "support/test_router.hpp"
+
+using namespace headgate;
+
+namespace {
+
+constexpr index_t width = 6;
+constexpr index_t vocab_size = 9;
+
+// Attends to nothing, and has no memory to give beyond 100 positions.
+struct NoAttention {
+  struct Cache {
+    Cache clone(index_t) const { return {}; }
+  };
+  index_t hidden_size() const noexcept { return width; }
+  std::int64_t weight_bytes() const noexcept { return 0; }
+  Cache make_cache(index_t context_size) const {
+    if (context_size > 100) throw std::bad_alloc();
+    return {};
+  }
+  Status forward(const AttentionInput&, Cache&, Rows y, Context&) const {
+    for (index_t t = 0; t < y.rows; ++t) {
+      for (float& value : y.row(t)) value = 0.0f;
+    }
+    return Status::success();
+  }
+};
+
+// Experts route across the batch: no decoder can use it.
+struct Coupled : TestRouter {
+  Coupled() : TestRouter(2, width, 1, 1) {}
+  RouterTraits traits() const noexcept { return {.batch_coupled = true}; }
+};
+
+RmsNorm<> ones(index_t size = width) { return {std::vector<float>(at(size), 1.0f), 1e-6f}; }
+AnyExperts bank(index_t num_experts) { return GluExperts<F32>(GluShape{num_experts, width, 4}); }
+
+template <class R>
+DecoderBlock block(R router) {
+  const index_t num_experts = router.num_experts();
+  return DecoderBlock::create(ones(), NoAttention(), ones(),
+                              DecoderBlock::Routed(AnyRouter(std::move(router)), bank(num_experts)))
+      .value();
+}
+
+Embedding embedding(index_t hidden_size = width) {
+  Linear<F32> table(vocab_size, hidden_size);
+  std::vector<float> row(at(hidden_size));
+  for (index_t t = 0; t < vocab_size; ++t) {
+    for (index_t i = 0; i < hidden_size; ++i) row[at(i)] = (i == t % hidden_size ? 1.0f : 0.0f) + 0.01f * static_cast<float>(t);
+    table.set_row(t, row.data());
+  }
+  return Embedding(std::move(table));
+}
+
+Model::Parts parts() {
+  Model::Parts made{{}, embedding(), Rope::create(10000.0, 2).value(), {}, ones(), std::nullopt};
+  made.config.max_position_embeddings = 50;
+  made.blocks.push_back(block(TestRouter(3, width, 2, 1)));
+  made.blocks.push_back(block(TestRouter(4, width, 1, 2)));
+  return made;
+}
+
+std::string refused(Model::Parts made) {
+  const auto model = Model::create(std::move(made));
+  REQUIRE(!model.has_value());
+  CHECK(model.error().code() == ErrorCode::usage);
+  return model.error().what();
+}
+
+}  // namespace
+
+TEST_CASE("a model of attention and experts that add nothing returns its embedding's products") {
+  const auto model = std::make_shared<const Model>(Model::create(parts()).value());
+  CHECK(model->num_layers() == 2);
+  CHECK(model->vocab_size() == vocab_size);
+  CHECK(model->hidden_size() == width);
+  Session session(model);
+  Context ctx;
+  const std::int32_t tokens[] = {8, 4};
+  REQUIRE(session.forward(tokens, ctx).ok());
+  float x[width];
+  const std::int32_t last[] = {4};
+  embedding().read(last, {x, 1, width});
+  float normed[width];
+  REQUIRE(ones().forward({x, 1, width}, {normed, 1, width}, ctx).ok());
+  float logits[vocab_size];
+  REQUIRE(embedding().forward({normed, 1, width}, {logits, 1, vocab_size}, ctx).ok());
+  for (index_t t = 0; t < vocab_size; ++t) CHECK(session.logits()[at(t)] == logits[t]);
+}
+
+TEST_CASE("a head of its own replaces the embedding as output") {
+  Model::Parts made = parts();
+  Linear<F32> head(vocab_size, width);
+  const std::vector<float> row(at(width), 1.0f);
+  head.set_row(5, row.data());
+  made.head = AnyLinear(std::move(head));
+  Session session(std::make_shared<const Model>(Model::create(std::move(made)).value()));
+  Context ctx;
+  const std::int32_t token = 2;
+  REQUIRE(session.forward({&token, 1}, ctx).ok());
+  for (index_t t = 0; t < vocab_size; ++t) CHECK((session.logits()[at(t)] != 0.0f) == (t == 5));
+}
+
+TEST_CASE("parts that do not fit, and routers that couple a batch, make no model") {
+  Model::Parts made = parts();
+  made.norm = ones(width + 1);
+  CHECK(io_test::contains(refused(std::move(made)), "norm"));
+  made = parts();
+  made.head = AnyLinear(Linear<F32>(vocab_size, width + 1));
+  CHECK(io_test::contains(refused(std::move(made)), "width of the head"));
+  made = parts();
+  made.head = AnyLinear(Linear<F32>(vocab_size - 1, width));
+  CHECK(io_test::contains(refused(std::move(made)), "rows of the head"));
+  made = parts();
+  made.embedding = embedding(width + 2);
+  made.norm = ones(width + 2);
+  CHECK(io_test::contains(refused(std::move(made)), "width of a layer"));
+  made = parts();
+  made.blocks.push_back(block(Coupled()));
+  CHECK(io_test::contains(refused(std::move(made)), "depend on each other"));
+}
+
+TEST_CASE("memory that is not there for keys and values is a limit") {
+  const auto model = std::make_shared<const Model>(Model::create(parts()).value());
+  CHECK(Session::create(model, {.context_size = 100}).has_value());
+  const auto session = Session::create(model, {.context_size = 101});
+  REQUIRE(!session.has_value());
+  CHECK(session.error().code() == ErrorCode::limit);
+  CHECK(session.error().detail().field == "context_size");
+}

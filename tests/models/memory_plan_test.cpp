@@ -1,0 +1,11 @@
+#include "headgate/models/memory_plan.hpp"
+
+#include "support/catch.hpp"
+
+using namespace headgate;
+
+TEST_CASE("a plan of memory adds up in 64 bits") {
+  constexpr MemoryPlan plan{.weights = std::int64_t{1} << 40, .kv_cache = 20, .workspace = 3, .largest_tensor = 100};
+  static_assert(plan.total() == (std::int64_t{1} << 40) + 123);
+  CHECK(MemoryPlan{}.total() == 0);
+}

@@ -1,0 +1,91 @@
+#include "headgate/sampling/candidates.hpp"
+
+#include "support/catch.hpp"
+
+using namespace headgate;
+
+namespace {
+
+std::vector<Candidate> candidates_of(std::initializer_list<float> logits) {
+  std::vector<Candidate> candidates;
+  for (const float x : logits) candidates.push_back({static_cast<std::int32_t>(candidates.size()), x});
+  return candidates;
+}
+std::vector<std::int32_t> tokens(const std::vector<Candidate>& candidates) {
+  std::vector<std::int32_t> ids;
+  for (const Candidate& c : candidates) ids.push_back(c.token);
+  return ids;
+}
+using Ids = std::vector<std::int32_t>;
+constexpr float inf = std::numeric_limits<float>::infinity();
+
+}  // namespace
+
+TEST_CASE("greedy takes the largest logit, of equal ones the first") {
+  const float logits[] = {1.0f, 3.0f, 3.0f, -inf};
+  CHECK(greedy(logits) == 1);
+  const float one[] = {-inf};
+  CHECK(greedy(one) == 0);
+}
+
+TEST_CASE("the repetition penalty divides positive logits, multiplies negative ones, and counts a token once") {
+  std::vector<Candidate> c = candidates_of({4.0f, -4.0f, 4.0f, 0.0f, -inf});
+  const std::int32_t recent[] = {0, 1, 0, 3, 4, 99, -1};
+  penalize_repeats(c, recent, 2.0f);
+  CHECK(c[0].logit == 2.0f);
+  CHECK(c[1].logit == -8.0f);
+  CHECK(c[2].logit == 4.0f);
+  CHECK(c[3].logit == 0.0f);
+  CHECK(c[4].logit == -inf);
+  std::vector<Candidate> large = candidates_of({3e38f});
+  const std::int32_t zero[] = {0};
+  penalize_repeats(large, zero, 1e-20f);
+  CHECK(std::isfinite(large[0].logit));
+}
+
+TEST_CASE("top-k keeps the k best, sorted, ties to the lower id") {
+  std::vector<Candidate> c = candidates_of({1.0f, 2.0f, 3.0f, 2.0f});
+  keep_top_k(c, 2);
+  CHECK(tokens(c) == Ids{2, 1});
+  keep_top_k(c, 9);
+  CHECK(tokens(c) == Ids{2, 1});
+  c = candidates_of({1.0f, 2.0f});
+  keep_top_k(c, 0);
+  CHECK(tokens(c) == Ids{0, 1});
+}
+
+TEST_CASE("top-p keeps the best until their probabilities add up to p, and at least one") {
+  const auto kept = [](float p) {
+    std::vector<Candidate> c = candidates_of({std::log(0.1f), std::log(0.5f), std::log(0.25f), std::log(0.15f)});
+    keep_top_p(c, p);
+    return tokens(c);
+  };
+  CHECK(kept(0.0f) == Ids{1});
+  CHECK(kept(0.4f) == Ids{1});
+  CHECK(kept(0.6f) == Ids{1, 2});
+  CHECK(kept(0.8f) == Ids{1, 2, 3});
+  CHECK(kept(0.95f) == Ids{1, 2, 3, 0});
+  CHECK(kept(1.0f) == Ids{0, 1, 2, 3});
+}
+
+TEST_CASE("min-p keeps those at least p times as likely as the best") {
+  const auto kept = [](float p) {
+    std::vector<Candidate> c = candidates_of({std::log(0.1f), std::log(0.5f), std::log(0.25f), std::log(0.15f)});
+    keep_min_p(c, p);
+    return tokens(c);
+  };
+  CHECK(kept(0.0f) == Ids{0, 1, 2, 3});
+  CHECK(kept(0.25f) == Ids{1, 2, 3});
+  CHECK(kept(0.45f) == Ids{1, 2});
+  CHECK(kept(1.0f) == Ids{1});
+}
+
+TEST_CASE("unnormalised probabilities are relative to the best, also at extreme temperatures") {
+  const std::vector<Candidate> c = candidates_of({0.0f, 1.0f, -inf});
+  const std::vector<double> plain = unnormalized_probabilities(c);
+  CHECK(std::abs(plain[0] - std::exp(-1.0)) < 1e-15);
+  CHECK(plain[1] == 1.0);
+  CHECK(plain[2] == 0.0);
+  CHECK(unnormalized_probabilities(c, 1e-30) == std::vector<double>{0.0, 1.0, 0.0});
+  CHECK(unnormalized_probabilities(c, 1e30) == std::vector<double>{1.0, 1.0, 0.0});
+}

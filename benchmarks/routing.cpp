@@ -49,7 +49,7 @@ void measure(index_t num_experts, index_t k, index_t tokens, ExecutorRef threads
   const auto route = [&] { throw_if_error(router.route({.hidden = hidden}, state, plan, ctx)); };
   const auto multiply = [&] { product(packed.view(), hidden, Rows(logits.data(), tokens, num_experts), ctx); };
 
-  route();  // warms up
+  route();                                                              // warms up
   const int calls = static_cast<int>(1 + 2e6 / nanoseconds(3, route));  // rounds of 2 ms or of one call
   double routing = std::numeric_limits<double>::infinity();
   double product_alone = routing;
@@ -70,7 +70,8 @@ int main(int argc, char** argv) {
     return 2;
   }
   headgate::ThreadPool pool(threads);
-  std::printf("softmax top-k over %s, hidden 2048, threads %d; ns/token\n", headgate::NativeBackend::name(), pool.size());
+  std::printf("softmax top-k over %s, hidden 2048, threads %d; ns/token\n", headgate::NativeBackend::name(),
+              pool.size());
   std::printf("%8s %4s %6s %12s %12s %9s %7s\n", "experts", "k", "tokens", "routing", "product", "rest", "ratio");
   for (const int experts : {8, 64, 256}) {
     for (const int k : {2, 8}) {

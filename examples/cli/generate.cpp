@@ -42,13 +42,17 @@ struct Step {
   std::vector<headgate::TokenLogprob> top = {};
 };
 
-// What a run brings forth. The text goes to standard output as it comes, unless it is wanted as part of an object.
+// What a run brings forth.
 struct Outcome {
   std::vector<std::int32_t> prompt;
   std::vector<Step> steps;
   std::string text;
   const char* finish_reason = "length";
+  Statistics statistics;
 };
+
+// For people. That it cannot be written is no reason to stop.
+void note(const std::string& text) { std::fputs(text.c_str(), stderr); }
 
 [[noreturn]] void throw_limit(std::string what) { throw Error(ErrorCode::limit, {"", "", -1, std::move(what)}); }
 
@@ -99,7 +103,7 @@ headgate::SessionOptions plan_memory(const GenerateOptions& options, const headg
                     context, kv_bytes, machine));
   }
   if (context > made_for) {
-    fmt::print(stderr, "headgate: warning: the model was made for {} positions, not {}\n", made_for, context);
+    note(fmt::format("headgate: warning: the model was made for {} positions, not {}\n", made_for, context));
   }
   session.context_size = static_cast<index_t>(context);
   session.rows_per_pass = static_cast<index_t>(std::min({options.batch_rows, context, std::int64_t{1} << 16}));
@@ -107,24 +111,33 @@ headgate::SessionOptions plan_memory(const GenerateOptions& options, const headg
   constexpr std::int64_t rest = std::int64_t{64} << 20;  // program, tokenizer and scratch memory of a usual pass
   const std::int64_t scratch = rest + std::max<std::int64_t>(plan.workspace - rest / 2, 0);
   const std::int64_t total = plan.weights + plan.kv_cache + plan.largest_tensor + scratch;
-  fmt::print(stderr, "memory: {} bytes at most: weights {}, KV cache {}, one tensor {}, all else {}\n", total,
-             plan.weights, plan.kv_cache, plan.largest_tensor, scratch);
+  note(fmt::format("memory: {} bytes at most: weights {}, KV cache {}, one tensor {}, all else {}\n", total,
+                   plan.weights, plan.kv_cache, plan.largest_tensor, scratch));
   if (static_cast<double>(total) > machine) {
     throw_limit(fmt::format("memory to run the model (got {}, allowed {:.0f})", total, machine));
   }
   return session;
 }
 
-// Appends tokens until there is a reason to stop. Returns interrupted or numeric when a pass says so; what was written
-// before stands.
-headgate::Status write_on(const GenerateOptions& options, headgate::Session& session, headgate::Sampler& sampler,
-                          const headgate::Tokenizer& tokenizer, headgate::Context& ctx, Outcome& outcome,
-                          Statistics& statistics) {
+// Writes on from outcome.prompt until there is a reason to stop. Returns interrupted or numeric when a pass of the
+// model says so; what was written before stands. Text goes to standard output as it comes, unless an object is wanted.
+struct Writer {
+  const GenerateOptions& options;
+  const headgate::Tokenizer& tokenizer;
+  headgate::Session& session;
+  headgate::Sampler& sampler;
+  headgate::Context& ctx;
+
+  headgate::Status write_on(Outcome& outcome) const;
+};
+
+headgate::Status Writer::write_on(Outcome& outcome) const {
   OutputFile output = OutputFile::standard_output();
   const auto show = [&](const std::string& text) {
     outcome.text += text;
     if (!options.json) output.write(text);
   };
+  Statistics& statistics = outcome.statistics;
   headgate::StreamDecoder decoder(tokenizer);
   StopStrings stop(options.stop);
   const index_t room = session.context_size() - static_cast<index_t>(outcome.prompt.size());
@@ -162,7 +175,7 @@ headgate::Status write_on(const GenerateOptions& options, headgate::Session& ses
   return status;
 }
 
-std::string json_text(const GenerateOptions& options, const Outcome& outcome, const Statistics& statistics) {
+std::string json_text(const GenerateOptions& options, const Outcome& outcome) {
   JsonWriter out;
   out.begin_object().key("prompt_tokens").array(outcome.prompt);
   out.key("tokens").begin_array();
@@ -180,7 +193,7 @@ std::string json_text(const GenerateOptions& options, const Outcome& outcome, co
     out.end_array();
   }
   out.key("stats");
-  statistics.write(out);
+  outcome.statistics.write(out);
   return out.end_object().take() + '\n';
 }
 
@@ -193,11 +206,10 @@ int generate(const GenerateOptions& options) {
   std::unique_ptr<TraceFile> trace;
   if (options.trace) trace = std::make_unique<TraceFile>(*options.trace, folder);
 
-  Statistics statistics;
+  Outcome outcome;
   Stopwatch watch;
   const headgate::ModelDescription description = headgate::describe_model(folder);
   const headgate::Tokenizer tokenizer = load_tokenizer(folder, description.config.vocab_size);
-  Outcome outcome;
   outcome.prompt = prompt_ids(options, text, tokenizer, description.config.vocab_size);
   const headgate::SessionOptions session_options = plan_memory(options, description);
   if (static_cast<std::int64_t>(outcome.prompt.size()) > session_options.context_size) {
@@ -208,21 +220,21 @@ int generate(const GenerateOptions& options) {
   headgate::ThreadPool threads(thread_count(options.threads));
   const std::shared_ptr<const headgate::Model> model = headgate::load_model(folder, {.executor = threads});
   headgate::Session session(model, session_options);
-  headgate::SamplerOptions sampling;
-  sampling.temperature = options.temperature;
-  sampling.top_k = static_cast<index_t>(std::min<std::int64_t>(options.top_k, headgate::max_index));
-  sampling.top_p = options.top_p;
-  sampling.min_p = options.min_p;
-  sampling.repeat_penalty = options.repeat_penalty;
-  sampling.seed = options.seed ? *options.seed : std::random_device{}();
-  headgate::Sampler sampler(sampling);
+  const std::uint64_t seed = options.seed ? *options.seed : std::random_device{}();
+  headgate::Sampler sampler({.temperature = options.temperature,
+                             .top_k = static_cast<index_t>(std::min<std::int64_t>(options.top_k, headgate::max_index)),
+                             .top_p = options.top_p,
+                             .min_p = options.min_p,
+                             .repeat_penalty = options.repeat_penalty,
+                             .seed = seed});
   for (const std::int32_t id : outcome.prompt) sampler.accept(id);
+  Statistics& statistics = outcome.statistics;
   statistics.load_s = watch.lap();
   statistics.bytes_per_token = model->bytes_per_token();
   statistics.weight_bytes = model->weight_bytes();
   statistics.threads = threads.size();
   statistics.kernels = kernels_name();
-  statistics.seed = sampling.seed;
+  statistics.seed = seed;
 
   if (trace) trace->start();
   session.on_route = [&](index_t layer, index_t first_position, const headgate::RoutingPlan& plan) {
@@ -231,14 +243,18 @@ int generate(const GenerateOptions& options) {
     if (trace) trace->write(layer, first_position, plan);
   };
   headgate::Context ctx(threads);
-  const headgate::Status status = write_on(options, session, sampler, tokenizer, ctx, outcome, statistics);
+  const headgate::Status status = Writer{options, tokenizer, session, sampler, ctx}.write_on(outcome);
   if (trace) trace->finish();
   const bool interrupted = status.code == ErrorCode::interrupted;
   if (!interrupted) headgate::throw_if_error(status);
   if (interrupted) outcome.finish_reason = "interrupted";
-  if (options.json) OutputFile::standard_output().write(json_text(options, outcome, statistics));
-  // The text ends where it ends; what follows it on a terminal begins a line of its own.
-  if (!options.json) std::fputc('\n', ::isatty(STDOUT_FILENO) ? stdout : stderr), std::fflush(stdout);
-  std::fputs(statistics.text().c_str(), stderr);
+  if (options.json) {
+    OutputFile::standard_output().write(json_text(options, outcome));
+  } else if (::isatty(STDOUT_FILENO) != 0) {
+    OutputFile::standard_output().write("\n");  // what follows on a terminal begins a line of its own
+  } else {
+    note("\n");
+  }
+  note(statistics.text());
   return interrupted ? Interrupt::exit_code() : 0;
 }

@@ -15,7 +15,8 @@ namespace {
 bool rounds_up() {
   volatile float one = 1.0f;
   volatile float tiny = 1e-10f;
-  return one + tiny > 1.0f;
+  volatile float sum = one + tiny;  // stored, so that the addition is not moved to where the modes are others
+  return sum > 1.0f;
 }
 
 }  // namespace

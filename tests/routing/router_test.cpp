@@ -5,7 +5,7 @@
 
 #include <algorithm>
 
-#include "headgate/kernels/scalar.hpp"
+#include "headgate/kernels/native.hpp"
 #include "headgate/routing/any_router.hpp"
 #include "support/all_routers.hpp"
 #include "support/catch.hpp"
@@ -58,7 +58,7 @@ bool contains(std::span<const ExpertId> experts, ExpertId e) {
 // Calls law(instance, make, laws, hidden) for every router and shape.
 template <class Law>
 void for_all_instances(Law law) {
-  for_all_routers<Scalar>([&](const char* name, unsigned laws, auto make) {
+  for_all_routers<NativeBackend>([&](const char* name, unsigned laws, auto make) {
     for (const Shape shape : shapes) {
       INFO(name << ", " << shape.num_experts << " experts, k " << shape.k);
       law(Instance(shape.num_experts, hidden_size, shape.k, 11), make, laws, random_hidden(12));

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that are missing: bash cmake/install_debian_packages.sh program|tests|all
+set -euo pipefail
+
+packages=(g++ cmake ninja-build libxsimd-dev libfmt-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libcli11-dev)
+case ${1:?program, tests or all} in
+  program) ;;
+  tests) packages+=(libeigen3-dev catch2 pkg-config python3) ;;
+  all) packages+=(libeigen3-dev catch2 pkg-config python3 clang llvm clang-format clang-tidy libclang-rt-dev libbenchmark-dev) ;;
+  *)
+    echo "usage: bash cmake/install_debian_packages.sh program|tests|all" >&2
+    exit 2
+    ;;
+esac
+
+if ! command -v dpkg-query apt-get >/dev/null; then
+  echo "Not Debian: the packages called ${packages[*]} there are expected to be installed." >&2
+  exit 0
+fi
+missing=()
+for package in "${packages[@]}"; do
+  state=$(dpkg-query --show --showformat='${db:Status-Status}' "$package" 2>/dev/null) || state=absent
+  [[ $state == installed ]] || missing+=("$package")
+done
+[[ ${#missing[@]} -eq 0 ]] && exit 0
+
+sudo=()
+if [[ $(id -u) -ne 0 ]]; then
+  command -v sudo >/dev/null || { echo "Please install: apt-get install ${missing[*]}" >&2; exit 1; }
+  sudo=(sudo)
+fi
+"${sudo[@]}" apt-get update >&2
+"${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}" >&2

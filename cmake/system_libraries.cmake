@@ -1,0 +1,27 @@
+# Imported targets for libraries whose CMake packages are missing or broken where we must work: Debian 12 has none for
+# PCRE2 and utf8proc, and its xsimd target links -lxtl, which no package brings. Installed with headgateConfig.cmake.
+
+# headgate_system_library(<name> <header> [<library>]): defines headgate::<name> if the system has it.
+function(headgate_system_library name header)
+  if(TARGET headgate::${name})
+    return()
+  endif()
+  string(TOUPPER ${name} upper)
+  find_path(HEADGATE_${upper}_INCLUDE_DIR ${header})
+  mark_as_advanced(HEADGATE_${upper}_INCLUDE_DIR)
+  if(NOT HEADGATE_${upper}_INCLUDE_DIR)
+    return()
+  endif()
+  if(ARGC GREATER 2)
+    find_library(HEADGATE_${upper}_LIBRARY NAMES ${ARGV2})
+    mark_as_advanced(HEADGATE_${upper}_LIBRARY)
+    if(NOT HEADGATE_${upper}_LIBRARY)
+      return()
+    endif()
+  endif()
+  add_library(headgate::${name} INTERFACE IMPORTED GLOBAL)
+  target_include_directories(headgate::${name} INTERFACE ${HEADGATE_${upper}_INCLUDE_DIR})
+  if(ARGC GREATER 2)
+    target_link_libraries(headgate::${name} INTERFACE ${HEADGATE_${upper}_LIBRARY})
+  endif()
+endfunction()

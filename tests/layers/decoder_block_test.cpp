@@ -1,0 +1,142 @@
+#include "headgate/layers/decoder_block.hpp"
+
+#include "headgate/experts/glu_experts.hpp"
+#include "support/catch.hpp"
+#include "support/test_router.hpp"
+
+using namespace headgate;
+
+namespace {
+
+constexpr index_t width = 10;
+
+// y_t = the sum of the rows up to t: it mixes positions, as attention does.
+struct RunningSum {
+  struct Cache {
+    std::vector<float> sums;
+    Cache clone(index_t) const { return *this; }
+  };
+  bool fails = false;
+  index_t hidden_size() const noexcept { return width; }
+  std::int64_t weight_bytes() const noexcept { return 0; }
+  Cache make_cache(index_t context_size) const { return {std::vector<float>(at(context_size * width))}; }
+  Status forward(const AttentionInput& in, Cache& cache, Rows y, Context&) const {
+    if (fails) return Status::not_finite("nothing but trouble", -1, 1);
+    for (index_t t = 0; t < y.rows; ++t) {
+      const index_t position = in.first_position + t;
+      for (index_t i = 0; i < width; ++i) {
+        const float before = position == 0 ? 0.0f : cache.sums[at((position - 1) * width + i)];
+        cache.sums[at(position * width + i)] = y.row(t)[at(i)] = before + in.hidden.row(t)[at(i)];
+      }
+    }
+    return Status::success();
+  }
+};
+
+RmsNorm<> norm(float first) {
+  std::vector<float> weight(at(width));
+  for (index_t i = 0; i < width; ++i) weight[at(i)] = first + 0.1f * static_cast<float>(i);
+  return {std::move(weight), 1e-6f};
+}
+AnyExperts experts(index_t num_experts, index_t hidden_size = width) {
+  std::mt19937 rng(5);
+  const GluShape shape{.num_experts = num_experts, .hidden_size = hidden_size, .ffn_size = 7};
+  GluExperts<F32> bank(shape);
+  for (ExpertId e = 0; e < num_experts; ++e) {
+    const auto gate = reference::Matrix::random(7, hidden_size, 0.5f, rng);
+    const auto up = reference::Matrix::random(7, hidden_size, 0.5f, rng);
+    const auto down = reference::Matrix::random(hidden_size, 7, 0.5f, rng);
+    throw_if_error(bank.set_expert(e, {.gate = gate.view(), .up = up.view(), .down = down.view()}));
+  }
+  return bank;
+}
+DecoderBlock::Routed routed() { return {AnyRouter(TestRouter(5, width, 2, 6)), experts(5)}; }
+DecoderBlock::Dense dense() { return DecoderBlock::Dense::create(experts(1)).value(); }
+
+reference::Matrix input(index_t tokens) {
+  std::mt19937 rng(7);
+  return reference::Matrix::random(tokens, width, 2.0f, rng);
+}
+
+struct Result {
+  Status status;
+  reference::Matrix x;
+};
+Result run(const DecoderBlock& block, index_t tokens) {
+  Result result{{}, input(tokens)};
+  DecoderBlock::Cache cache = block.attention().make_cache(tokens);
+  DecoderBlock::State state;
+  state.reset(tokens);
+  Context ctx;
+  const std::vector<std::int32_t> ids(at(tokens));
+  result.status = block.forward({result.x.view(), ids, 0, {}, {}}, 3, cache, state, ctx);
+  return result;
+}
+
+// The same from the parts, step by step.
+template <class Ffn>
+reference::Matrix expected(index_t tokens, Ffn&& ffn) {
+  reference::Matrix x = input(tokens);
+  reference::Matrix normed(tokens, width);
+  reference::Matrix out(tokens, width);
+  Context ctx;
+  throw_if_error(norm(0.5f).forward(x.view(), normed.view(), ctx));
+  RunningSum attention;
+  RunningSum::Cache cache = attention.make_cache(tokens);
+  throw_if_error(attention.forward({normed.view(), 0, {}, {}}, cache, out.view(), ctx));
+  for (std::size_t i = 0; i < x.values.size(); ++i) x.values[i] += out.values[i];
+  throw_if_error(norm(0.7f).forward(x.view(), normed.view(), ctx));
+  out = reference::Matrix(tokens, width);
+  ffn(normed, out, ctx);
+  for (std::size_t i = 0; i < x.values.size(); ++i) x.values[i] += out.values[i];
+  return x;
+}
+
+}  // namespace
+
+TEST_CASE("a block is norm, attention, residual, norm, experts, residual") {
+  const DecoderBlock block = DecoderBlock::create(norm(0.5f), RunningSum(), norm(0.7f), routed()).value();
+  CHECK(block.routed() != nullptr);
+  for (const index_t tokens : {1, 2, 13}) {
+    const Result result = run(block, tokens);
+    REQUIRE(result.status.ok());
+    CHECK(result.x == expected(tokens, [](reference::Matrix& x, reference::Matrix& y, Context& ctx) {
+            DecoderBlock::State state;
+            state.reset(x.rows);
+            throw_if_error(routed().forward({x.view()}, state, y.view(), ctx));
+          }));
+  }
+}
+
+TEST_CASE("in a dense block every token passes through the one expert") {
+  const DecoderBlock block = DecoderBlock::create(norm(0.5f), RunningSum(), norm(0.7f), dense()).value();
+  CHECK(block.routed() == nullptr);
+  for (const index_t tokens : {1, 13}) {
+    const Result result = run(block, tokens);
+    REQUIRE(result.status.ok());
+    CHECK(result.x == expected(tokens, [](reference::Matrix& x, reference::Matrix& y, Context& ctx) {
+            RoutingPlan plan;
+            throw_if_error(dense().add(x.view(), y.view(), plan, ctx));
+          }));
+  }
+}
+
+TEST_CASE("no token passes through a block unharmed and without an error") {
+  const DecoderBlock block = DecoderBlock::create(norm(0.5f), RunningSum(), norm(0.7f), routed()).value();
+  CHECK(run(block, 0).status.ok());
+}
+
+TEST_CASE("an error inside a block names the layer") {
+  const DecoderBlock broken = DecoderBlock::create(norm(0.5f), RunningSum{true}, norm(0.7f), dense()).value();
+  const Status status = run(broken, 2).status;
+  CHECK(status.code == ErrorCode::numeric);
+  CHECK(status.layer == 3);
+  CHECK(status.token == 1);
+}
+
+TEST_CASE("parts of different widths make no block") {
+  CHECK(!DecoderBlock::create(RmsNorm<>({1.0f, 1.0f}, 1e-6f), RunningSum(), norm(0.7f), dense()));
+  CHECK(!DecoderBlock::create(norm(0.5f), RunningSum(), RmsNorm<>({1.0f}, 1e-6f), dense()));
+  CHECK(!DecoderBlock::create(norm(0.5f), RunningSum(), norm(0.7f),
+                              DecoderBlock::Dense::create(experts(1, width + 1)).value()));
+}

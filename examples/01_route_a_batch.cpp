@@ -10,5 +10,5 @@ int main() {
   headgate::RoutingPlan plan;
   headgate::Context context;  // threads, scratch memory and edits are yours, too
   headgate::throw_if_error(router.route({.hidden = {tokens, 3, 2}}, state, plan, context));
-  for (int i = 0; i < 6; ++i) std::printf("token %d: expert %d (%.3f)\n", i / 2, plan.experts()[i], plan.weights()[i]);
+  for (auto i = 0u; i < 6; ++i) std::printf("token %u: expert %d, %.3f\n", i / 2, plan.experts()[i], plan.weights()[i]);
 }

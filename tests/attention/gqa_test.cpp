@@ -132,8 +132,8 @@ std::vector<float> run(const A& attention, ConstRows x, const Rope& rope, index_
     std::vector<float> cosines(at(rows) * at(rope.half()));
     std::vector<float> sines(cosines.size());
     rope.angles(first, {cosines.data(), rows, rope.half()}, {sines.data(), rows, rope.half()});
-    const AttentionInput in{x.middle_rows(first, rows), first, {cosines.data(), rows, rope.half()},
-                            {sines.data(), rows, rope.half()}};
+    const AttentionInput in{
+        x.middle_rows(first, rows), first, {cosines.data(), rows, rope.half()}, {sines.data(), rows, rope.half()}};
     throw_if_error(attention.forward(in, cache, {y.data() + first * x.cols, rows, x.cols}, ctx));
   }
   return y;
@@ -163,7 +163,8 @@ TEST_CASE("grouped-query attention is its definition in double") {
     for (index_t t = 0; t < tokens; ++t) {
       for (index_t i = 0; i < shape.hidden_size; ++i) {
         const double e = expected[at(t)][at(i)];
-        worst = std::max(worst, std::abs(static_cast<double>(found[at(t * shape.hidden_size + i)]) - e) / (1.0 + std::abs(e)));
+        worst = std::max(worst,
+                         std::abs(static_cast<double>(found[at(t * shape.hidden_size + i)]) - e) / (1.0 + std::abs(e)));
       }
     }
     INFO("heads " << shape.num_heads << " of " << shape.head_dim);
@@ -201,7 +202,8 @@ TEST_CASE("an attention refuses input that does not fit") {
   std::vector<float> x(at(5 * shape.hidden_size));
   std::vector<float> angles(at(5 * shape.head_dim));
   const auto forward = [&](index_t tokens, index_t width, index_t first, index_t half, index_t y_rows) {
-    const AttentionInput in{{x.data(), tokens, width}, first, {angles.data(), tokens, half}, {angles.data(), tokens, half}};
+    const AttentionInput in{
+        {x.data(), tokens, width}, first, {angles.data(), tokens, half}, {angles.data(), tokens, half}};
     return attention.forward(in, cache, {x.data(), y_rows, shape.hidden_size}, ctx);
   };
   CHECK(forward(4, shape.hidden_size, 0, 13, 4).ok());
@@ -214,6 +216,29 @@ TEST_CASE("an attention refuses input that does not fit") {
   CHECK(full.code == ErrorCode::limit);
   CHECK(full.found == 5);
   CHECK(full.allowed == 4);
+}
+
+TEST_CASE("a score that is not finite is an error with the row, whichever thread meets it") {
+  for (const AttentionShape& shape : shapes) {
+    const Reference reference(shape, 1);
+    const auto attention = reference.packed<F32>();
+    const index_t half = shape.head_dim / 2;
+    std::mt19937 rng(2);
+    std::vector<float> x = random_floats(at(20) * at(shape.hidden_size), 1.0f, rng);
+    x[at(13 * shape.hidden_size)] = std::numeric_limits<float>::quiet_NaN();
+    const std::vector<float> angles(at(20) * at(half), 0.5f);
+    std::vector<float> y(x.size());
+    for (const index_t threads : {1, 2, 3}) {
+      ThreadExecutor executor(threads);
+      Context ctx(executor);
+      KvCache cache = attention.make_cache(20);
+      const ConstRows turned(angles.data(), 20, half);
+      const Status status = attention.forward({{x.data(), 20, shape.hidden_size}, 0, turned, turned}, cache,
+                                              {y.data(), 20, shape.hidden_size}, ctx);
+      CHECK(status.code == ErrorCode::numeric);
+      CHECK(status.token == 13);
+    }
+  }
 }
 
 TEST_CASE("an attention of an impossible shape is not made") {

@@ -79,7 +79,8 @@ class Copy {
   void poke(const std::string& tensor, std::size_t first_byte, const std::string& bytes,
             const std::string& file = "model.safetensors") {
     std::string text = read(file);
-    for (const headgate::Tensor& t : headgate::read_safetensors(std::as_bytes(std::span(text.data(), text.size())), file)) {
+    for (const headgate::Tensor& t :
+         headgate::read_safetensors(std::as_bytes(std::span(text.data(), text.size())), file)) {
       if (t.name != tensor) continue;
       const std::size_t at = t.offset + first_byte;
       REQUIRE(first_byte + bytes.size() <= t.bytes.size());
@@ -112,7 +113,8 @@ inline headgate::Error refusal(const std::string& key, const std::string& value,
   INFO(key << " = " << value);
   return io_test::error_of([&] { headgate::describe_model(copy.path()); });
 }
-inline bool accepts(const std::string& key, const std::string& value, const std::string& checkpoint = tiny("tied_bf16")) {
+inline bool accepts(const std::string& key, const std::string& value,
+                    const std::string& checkpoint = tiny("tied_bf16")) {
   Copy copy(checkpoint);
   copy.set(key, value);
   headgate::describe_model(copy.path());

@@ -39,8 +39,7 @@ TEST_CASE("a family gives the routers, from the stored gate of each layer") {
 }
 
 TEST_CASE("an error of a router reaches the caller of build") {
-  CHECK_THROWS_AS(build([](index_t, ConstRows gate) -> AnyRouter {
-                    return mixtral_router({.gate = gate}, gate.rows + 1).value();
-                  }),
-                  Error);
+  CHECK_THROWS_AS(
+      build([](index_t, ConstRows gate) -> AnyRouter { return mixtral_router({.gate = gate}, gate.rows + 1).value(); }),
+      Error);
 }

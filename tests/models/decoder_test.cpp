@@ -54,7 +54,8 @@ Embedding embedding(index_t hidden_size = width) {
   Linear<F32> table(vocab_size, hidden_size);
   std::vector<float> row(at(hidden_size));
   for (index_t t = 0; t < vocab_size; ++t) {
-    for (index_t i = 0; i < hidden_size; ++i) row[at(i)] = (i == t % hidden_size ? 1.0f : 0.0f) + 0.01f * static_cast<float>(t);
+    for (index_t i = 0; i < hidden_size; ++i)
+      row[at(i)] = (i == t % hidden_size ? 1.0f : 0.0f) + 0.01f * static_cast<float>(t);
     table.set_row(t, row.data());
   }
   return Embedding(std::move(table));

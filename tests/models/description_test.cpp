@@ -37,6 +37,7 @@ TEST_CASE("a session takes no more scratch memory than was planned") {
     Context ctx;
     const std::vector<std::int32_t> tokens(96, 5);
     REQUIRE(session.forward(tokens, ctx).ok());
-    CHECK(static_cast<std::int64_t>(ctx.workspace.capacity()) <= describe_model(tiny("tied_bf16")).memory(options).workspace);
+    CHECK(static_cast<std::int64_t>(ctx.workspace.capacity()) <=
+          describe_model(tiny("tied_bf16")).memory(options).workspace);
   }
 }

@@ -42,13 +42,30 @@ TEST_CASE("try_load_model returns what load_model throws") {
 
 TEST_CASE("a config.json that is no JSON object is refused with the byte (D1, D2, D3, D4)") {
   const std::string good = read_all(tiny("tied_bf16") + "/config.json");
-  for (const std::string& text : std::vector<std::string>{
-           "", " ", good.substr(0, good.size() / 2), good.substr(0, good.size() - 2), "[]", "null", "3", "\"text\"",
-           "\xef\xbb\xbf" + good, std::string("\xff\xfe{\0}\0", 6), "<!DOCTYPE html><html></html>",
-           "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n", good + "x", good + std::string(1, '\0'),
-           "{\"a\": 1,}", "{a: 1}", "{/* no */}", "{\"a\": \"\x01\"}", "{\"a\": \"\xff\"}", "{\"a\": \"\\ud800\"}",
-           std::string(100000, '['), std::string(100000, '[') + std::string(100000, ']'),
-           "{\"model_type\": \"qwen3_moe\", \"model_type\": \"qwen3_moe\"}"}) {
+  for (const std::string& text :
+       std::vector<std::string>{"",
+                                " ",
+                                good.substr(0, good.size() / 2),
+                                good.substr(0, good.size() - 2),
+                                "[]",
+                                "null",
+                                "3",
+                                "\"text\"",
+                                "\xef\xbb\xbf" + good,
+                                std::string("\xff\xfe{\0}\0", 6),
+                                "<!DOCTYPE html><html></html>",
+                                "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 3\n",
+                                good + "x",
+                                good + std::string(1, '\0'),
+                                "{\"a\": 1,}",
+                                "{a: 1}",
+                                "{/* no */}",
+                                "{\"a\": \"\x01\"}",
+                                "{\"a\": \"\xff\"}",
+                                "{\"a\": \"\\ud800\"}",
+                                std::string(100000, '['),
+                                std::string(100000, '[') + std::string(100000, ']'),
+                                "{\"model_type\": \"qwen3_moe\", \"model_type\": \"qwen3_moe\"}"}) {
     const Error error = config_refusal(text);
     INFO(error.what());
     CHECK(error.code() == ErrorCode::bad_file);

@@ -120,7 +120,8 @@ TEST_CASE("the demo model routes as the reference does, however it is run") {
         for (index_t t = 0; t < plan.tokens(); ++t) {
           const std::size_t position = at(seen[at(layer)]++);
           const std::span<const ExpertId> experts = plan.experts(t);
-          if (std::vector<ExpertId>(experts.begin(), experts.end()) != ids(wanted.get_list("experts")[position])) ++wrong_ids;
+          if (std::vector<ExpertId>(experts.begin(), experts.end()) != ids(wanted.get_list("experts")[position]))
+            ++wrong_ids;
           const std::vector<double> weights = numbers(wanted.get_list("weights")[position]);
           for (std::size_t i = 0; i < std::min(weights.size(), experts.size()); ++i) {
             worst = std::max(worst, std::abs(static_cast<double>(plan.weights(t)[i]) - weights[i]));
@@ -171,8 +172,8 @@ TEST_CASE("the configuration says which layers have experts") {
     for (index_t l = 0; l < model->num_layers(); ++l) layers.push_back(model->block(l).routed() != nullptr);
     return layers;
   };
-  CHECK(sparse("tied_bf16") == std::vector<bool>{true, false, true});            // mlp_only_layers [1]
-  CHECK(sparse("head_f32") == std::vector<bool>{false, true, false, true});     // decoder_sparse_step 2
+  CHECK(sparse("tied_bf16") == std::vector<bool>{true, false, true});        // mlp_only_layers [1]
+  CHECK(sparse("head_f32") == std::vector<bool>{false, true, false, true});  // decoder_sparse_step 2
 }
 
 TEST_CASE("weights are divided by their sum only where norm_topk_prob says so") {
@@ -232,10 +233,11 @@ TEST_CASE("keys that change nothing are ignored, keys nobody knows are listed (D
 }
 
 TEST_CASE("every size of the configuration is checked for type and range (D6, D7, D8)") {
-  const char* const sizes[] = {"vocab_size",          "hidden_size",       "num_hidden_layers",
-                               "num_attention_heads", "num_key_value_heads", "moe_intermediate_size",
-                               "num_local_experts",   "num_experts_per_tok", "intermediate_size",
-                               "max_position_embeddings"};
+  const char* const sizes[] = {"vocab_size",          "hidden_size",
+                               "num_hidden_layers",   "num_attention_heads",
+                               "num_key_value_heads", "moe_intermediate_size",
+                               "num_local_experts",   "num_experts_per_tok",
+                               "intermediate_size",   "max_position_embeddings"};
   for (const std::string key : sizes) {
     for (const char* value : {"", "0", "-1", "4294967304", "1e400", "\"64\"", "64.5", "null", "true", "[64]"}) {
       if (key == "max_position_embeddings" && value == std::string("4294967304")) continue;  // a limit: D17
@@ -305,7 +307,8 @@ TEST_CASE("numbers that no norm or rotation can have are refused (D15, D16, D21)
     CHECK(error.code() == ErrorCode::bad_file);
     CHECK(error.detail().field == "rms_norm_eps");
   }
-  for (const char* value : {"NaN", "Infinity", "1,5e-6"}) CHECK(refusal("rms_norm_eps", value).code() == ErrorCode::bad_file);
+  for (const char* value : {"NaN", "Infinity", "1,5e-6"})
+    CHECK(refusal("rms_norm_eps", value).code() == ErrorCode::bad_file);
   CHECK(accepts("rms_norm_eps", "1e-40"));
   const std::string old = tiny("head_f32");  // of transformers 4
   for (const char* value : {"0", "-1", "1e999", "\"1\"", ""}) {
@@ -322,7 +325,8 @@ TEST_CASE("numbers that no norm or rotation can have are refused (D15, D16, D21)
   CHECK(kind.detail().field == "rope_parameters.rope_type");
   CHECK(kind.detail().what == "the kind \"llama3\" is not supported, known: \"default\"");
   CHECK(refusal("rope_parameters", "{\"rope_type\": \"default\"}").detail().field == "rope_parameters.rope_theta");
-  CHECK(refusal("rope_parameters", "{\"rope_theta\": 1e4, \"partial_rotary_factor\": 0.5}").code() == ErrorCode::bad_file);
+  CHECK(refusal("rope_parameters", "{\"rope_theta\": 1e4, \"partial_rotary_factor\": 0.5}").code() ==
+        ErrorCode::bad_file);
   CHECK(refusal("rope_theta", "500.0").detail().field == "rope_theta");  // differs from rope_parameters'
   CHECK(accepts("rope_theta", "10000"));
 }
@@ -383,7 +387,8 @@ TEST_CASE("token ids lie in the vocabulary, and end-of-text ids of both files ar
   CHECK(describe_model(copy.path()).config.is_eos(148));
   CHECK(!describe_model(copy.path()).config.is_eos(3));
   copy.write("generation_config.json", "{\"eos_token_id\": 149}");
-  CHECK(io_test::contains(io_test::error_of([&] { describe_model(copy.path()); }).detail().file, "generation_config.json"));
+  CHECK(io_test::contains(io_test::error_of([&] { describe_model(copy.path()); }).detail().file,
+                          "generation_config.json"));
   copy.remove("generation_config.json");
   CHECK(describe_model(copy.path()).config.eos_token_ids == std::vector<std::int32_t>{2, 9});
 }

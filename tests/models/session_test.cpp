@@ -254,21 +254,21 @@ TEST_CASE("weights that are not numbers end in a numeric error with layer and to
     return status;
   };
   for (const std::uint32_t value : {quiet_nan, signalling_nan, infinity}) {
-    CHECK(damaged(layer1 + "mlp.gate.weight", 0, bits(value)).layer == 1);                // one logit
-    CHECK(damaged(layer1 + "mlp.gate.weight", 24 * 4, bits(value, 24)).layer == 1);       // one row
-    CHECK(damaged(layer1 + "mlp.gate.weight", 0, bits(value, 24 * 5)).layer == 1);        // all
-    CHECK(damaged("model.embed_tokens.weight", 59 * 24 * 4, bits(value)).token == 2);     // of the third token
+    CHECK(damaged(layer1 + "mlp.gate.weight", 0, bits(value)).layer == 1);             // one logit
+    CHECK(damaged(layer1 + "mlp.gate.weight", 24 * 4, bits(value, 24)).layer == 1);    // one row
+    CHECK(damaged(layer1 + "mlp.gate.weight", 0, bits(value, 24 * 5)).layer == 1);     // all
+    CHECK(damaged("model.embed_tokens.weight", 59 * 24 * 4, bits(value)).token == 2);  // of the third token
     CHECK(damaged(layer0 + "input_layernorm.weight", 4, bits(value)).layer == 0);
     CHECK(damaged(layer0 + "self_attn.q_proj.weight", 0, bits(value)).layer == 0);
     CHECK(damaged(layer0 + "self_attn.k_norm.weight", 0, bits(value)).layer == 0);
     CHECK(damaged(layer0 + "mlp.down_proj.weight", 0, bits(value)).layer == 0);
     CHECK(damaged(layer1 + "self_attn.v_proj.bias", 0, bits(value)).token == 0);
-    CHECK(damaged("model.norm.weight", 0, bits(value)).layer == 4);                       // behind the layers
+    CHECK(damaged("model.norm.weight", 0, bits(value)).layer == 4);  // behind the layers
     const Status head = damaged("lm_head.weight", 0, bits(value));
     CHECK(head.layer == 4);
     CHECK(head.token == 11);
   }
-  CHECK(damaged(layer1 + "mlp.gate.weight", 0, bits(huge, 24 * 5)).layer == 1);           // 3e38 times anything above 1
+  CHECK(damaged(layer1 + "mlp.gate.weight", 0, bits(huge, 24 * 5)).layer == 1);  // 3e38 times anything above 1
   CHECK(damaged("model.norm.weight", 0, bits(huge, 24)).layer == 4);
   CHECK(damaged(layer0 + "self_attn.o_proj.weight", 0, std::string(24 * 78 * 4, '\xff')).layer == 0);
 }

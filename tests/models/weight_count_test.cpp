@@ -33,7 +33,10 @@ TEST_CASE("bytes counted from shapes are those of the packed parts") {
   const struct {
     std::string folder;
     bool is_bf16;
-  } cases[] = {{tales, true}, {tiny("tied_bf16"), true}, {tiny("head_f32"), false}, {tiny("stacked_f16"), false},
+  } cases[] = {{tales, true},
+               {tiny("tied_bf16"), true},
+               {tiny("head_f32"), false},
+               {tiny("stacked_f16"), false},
                {tiny("sharded_bf16"), true}};
   for (const auto& [folder, is_bf16] : cases) {
     INFO(folder);
@@ -41,8 +44,8 @@ TEST_CASE("bytes counted from shapes are those of the packed parts") {
     const std::shared_ptr<const Model> model = load_model(folder);
     const ModelConfig& c = model->config();
     // Embedding, head and norms by hand; the rest as it is in memory.
-    const std::int64_t table = divide_up(c.vocab_size, 16) * (is_bf16 ? Bf16::panel_bytes(c.hidden_size)
-                                                                      : F32::panel_bytes(c.hidden_size));
+    const std::int64_t table =
+        divide_up(c.vocab_size, 16) * (is_bf16 ? Bf16::panel_bytes(c.hidden_size) : F32::panel_bytes(c.hidden_size));
     std::int64_t packed = c.tie_word_embeddings ? table : 2 * table;
     std::int64_t read = table;
     const std::int64_t norm = std::int64_t{4} * c.hidden_size;

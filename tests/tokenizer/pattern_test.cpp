@@ -50,7 +50,7 @@ TEST_CASE("a literal pattern has no special characters") {
 }
 
 TEST_CASE("matches longer than the first window are found whole") {
-  for (const std::size_t size : {63, 64, 65, 255, 256, 257, 5000}) {
+  for (const std::size_t size : {63u, 64u, 65u, 255u, 256u, 257u, 5000u}) {
     CHECK(matches("a+b", std::string(size, 'a') + "b") == Texts{std::string(size, 'a') + "b"});
     CHECK(matches("a+b", std::string(size, 'a') + "c").empty());
     std::string text;

@@ -1,10 +1,11 @@
-// GroupedQueryAttention (Ainslie et al. 2023, "GQA"), causal: query head h of row t reads the KV head h / (heads / kv_heads):
+// GroupedQueryAttention (Ainslie et al. 2023, "GQA"), causal: query head h of row t reads the KV head h / (heads /
+// kv_heads):
 //   q, k, v = x W_q^T, x W_k^T, x W_v^T [+ biases];  q, k = rms_norm(q), rms_norm(k) head by head [Qwen3], then rotated
 //   o_t = sum over s <= t of softmax_s(q_t . k_s / sqrt(head_dim)) v_s;   y = o W_o^T [+ bias]
 //
 // Queries that share a KV head are stacked to tiles, whatever token they belong to; every score is one chain of
-// multiply-adds (kernels/kernel_backend.hpp), softmax and weighted sum run over positions 0 to t. So neither the tiles nor
-// the threads can change a bit.
+// multiply-adds (kernels/kernel_backend.hpp), softmax and weighted sum run over positions 0 to t. So neither the tiles
+// nor the threads can change a bit.
 #pragma once
 
 #include <cmath>
@@ -33,7 +34,8 @@ struct AttentionShape {
     if (hidden_size < 1) return Status::mismatch("hidden_size, at least", hidden_size, 1);
     if (num_heads < 1) return Status::mismatch("attention heads, at least", num_heads, 1);
     if (num_kv_heads < 1) return Status::mismatch("KV heads, at least", num_kv_heads, 1);
-    if (num_heads % num_kv_heads != 0) return Status::mismatch("attention heads left over by KV heads", num_heads % num_kv_heads, 0);
+    if (num_heads % num_kv_heads != 0)
+      return Status::mismatch("attention heads left over by KV heads", num_heads % num_kv_heads, 0);
     if (head_dim < 2 || head_dim % 2 != 0) return Status::mismatch("head_dim, even and at least", head_dim, 2);
     const std::int64_t all = std::int64_t{num_heads} * head_dim;
     if (hidden_size > max_size) return Status::mismatch("hidden_size", hidden_size, max_size);
@@ -52,8 +54,7 @@ class GroupedQueryAttention {
     if (Status status = shape.check(); !status.ok()) return status;
     return GroupedQueryAttention(shape, Checked{});
   }
-  explicit GroupedQueryAttention(const AttentionShape& shape)
-    requires has_exceptions
+  explicit GroupedQueryAttention(const AttentionShape& shape) requires has_exceptions
       : GroupedQueryAttention(create(shape).value()) {}
 
   // Preconditions: the row exists; values has hidden_size elements, in set_output_row num_heads * head_dim.
@@ -79,7 +80,8 @@ class GroupedQueryAttention {
   KvCache make_cache(index_t context_size) const { return {context_size, shape_.num_kv_heads, shape_.head_dim}; }
 
   Status forward(const AttentionInput& in, KvCache& cache, Rows y, Context& ctx) const {
-    if (Status status = check_attention(in, y, hidden_size(), shape_.head_dim / 2, cache.context_size()); !status.ok()) {
+    if (Status status = check_attention(in, y, hidden_size(), shape_.head_dim / 2, cache.context_size());
+        !status.ok()) {
       return status;
     }
     const Workspace::Mark mark(ctx.workspace);
@@ -88,7 +90,7 @@ class GroupedQueryAttention {
     const Rows mixed = take_rows(in.hidden.rows, shape_.query_size(), ctx);
     product<Backend>(qkv_.view(), in.hidden, qkv, ctx);
     prepare(in, qkv, queries, cache, ctx);
-    attend(queries, in.first_position, cache, mixed, ctx);
+    if (Status status = attend(queries, in.first_position, cache, mixed, ctx); !status.ok()) return status;
     product<Backend>(output_.view(), ConstRows(mixed), y, ctx);
     add_bias(output_bias_, y);
     return Status::success();
@@ -147,8 +149,9 @@ class GroupedQueryAttention {
     }
   }
 
-  // Tiles of queries of one KV head are the units of work; the threads take them in turn, because later ones are longer.
-  void attend(ConstRows queries, index_t first_position, const KvCache& cache, Rows mixed, Context& ctx) const {
+  // Tiles of queries of one KV head are the units of work; the threads take them in turn, because later ones are
+  // longer. A score that is not finite is an error, because softmax would make a weight of it: 0, as if it were masked.
+  Status attend(ConstRows queries, index_t first_position, const KvCache& cache, Rows mixed, Context& ctx) const {
     const index_t group = shape_.num_heads / shape_.num_kv_heads;
     const TileCut cut{queries.rows * group};
     const index_t units = cut.count() * shape_.num_kv_heads;
@@ -156,18 +159,26 @@ class GroupedQueryAttention {
     const index_t padded = divide_up(first_position + queries.rows, panel_rows) * panel_rows;
     const std::int64_t scratch = std::int64_t{max_tile_rows} * (padded + shape_.head_dim);
     float* const all_scratch = ctx.workspace.take<float>(n * scratch).data();
+    const std::span<index_t> first_bad = ctx.workspace.take<index_t>(n);
     ctx.parallel(n, [&](index_t i) {
       float* const tile = all_scratch + i * scratch;
       float* const scores = tile + max_tile_rows * shape_.head_dim;
+      first_bad[at(i)] = queries.rows;
       for (index_t unit = i; unit < units; unit += n) {
         const index_t kv_head = unit % shape_.num_kv_heads;
-        attend_tile(queries, first_position, cache, kv_head, cut.tile(unit / shape_.num_kv_heads), tile, scores, mixed);
+        const index_t bad = attend_tile(queries, first_position, cache, kv_head, cut.tile(unit / shape_.num_kv_heads),
+                                        tile, scores, mixed);
+        if (bad < first_bad[at(i)]) first_bad[at(i)] = bad;
       }
     });
+    index_t bad = queries.rows;
+    for (const index_t row : first_bad) bad = row < bad ? row : bad;
+    return bad == queries.rows ? Status::success() : Status::not_finite("attention score is not finite", -1, bad);
   }
-  // Query j of a KV head is head j % group of the group, of row j / group.
-  void attend_tile(ConstRows queries, index_t first_position, const KvCache& cache, index_t kv_head, Slice tile_queries,
-                   float* tile, float* scores, Rows mixed) const noexcept {
+  // Query j of a KV head is head j % group of the group, of row j / group. Returns the first row with a score that is
+  // not finite, or the number of rows.
+  index_t attend_tile(ConstRows queries, index_t first_position, const KvCache& cache, index_t kv_head,
+                      Slice tile_queries, float* tile, float* scores, Rows mixed) const noexcept {
     const index_t group = shape_.num_heads / shape_.num_kv_heads;
     const index_t d = shape_.head_dim;
     const auto column = [&](index_t j) { return (kv_head * group + j % group) * d; };
@@ -183,13 +194,17 @@ class GroupedQueryAttention {
     const index_t panels = (first_position + (tile_queries.last - 1) / group) / panel_rows + 1;
     const index_t stride = panels * panel_rows;
     Backend::multiply(F32{}, keys.data, d, panels, tile, m, scores, stride);
+    index_t bad = queries.rows;
     for (index_t r = 0; r < m; ++r) {
       const index_t j = tile_queries.first + r;
       const index_t positions = first_position + j / group + 1;
       float* const weights = scores + std::int64_t{r} * stride;
+      if (bad == queries.rows && !Backend::all_finite(weights, positions)) bad = j / group;
       Backend::softmax(weights, positions);
-      Backend::weighted_sum(weights, positions, cache.values(kv_head).data, d, d, mixed.row_data(j / group) + column(j));
+      Backend::weighted_sum(weights, positions, cache.values(kv_head).data, d, d,
+                            mixed.row_data(j / group) + column(j));
     }
+    return bad;
   }
 
   AttentionShape shape_;

@@ -1,6 +1,6 @@
 // KvCache: the keys and values of one layer, by position, in float32. Keys of a head are packed as a matrix
-// (positions, head_dim) in Panel16, so that q . k for many positions is one product whose queries share a KV head; values
-// are rows, for the weighted sum.
+// (positions, head_dim) in Panel16, so that q . k for many positions is one product whose queries share a KV head;
+// values are rows, for the weighted sum.
 #pragma once
 
 #include <cstring>

@@ -15,9 +15,11 @@ namespace headgate::inline HEADGATE_ABI {
 class Rope {
  public:
   static Expected<Rope> create(double theta, index_t head_dim) {
-    if (head_dim < 2 || head_dim % 2 != 0) return Status::mismatch("head_dim of rotary positions, even and at least", head_dim, 2);
+    if (head_dim < 2 || head_dim % 2 != 0)
+      return Status::mismatch("head_dim of rotary positions, even and at least", head_dim, 2);
     if (!(theta > 0.0 && std::isfinite(theta))) {
-      return Error(ErrorCode::usage, {"", "rope_theta", -1, "expected a positive number, found " + std::to_string(theta)});
+      return Error(ErrorCode::usage,
+                   {"", "rope_theta", -1, "expected a positive number, found " + std::to_string(theta)});
     }
     return Rope(theta, head_dim);
   }

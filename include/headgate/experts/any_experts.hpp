@@ -12,7 +12,8 @@ namespace headgate::inline HEADGATE_ABI {
 class AnyExperts {
  public:
   template <Experts Bank>
-  requires(!std::same_as<Bank, AnyExperts>) AnyExperts(Bank bank)  // NOLINT(google-explicit-constructor)
+    requires(!std::same_as<Bank, AnyExperts>)
+  AnyExperts(Bank bank)  // NOLINT(google-explicit-constructor)
       : num_experts_(bank.num_experts()),
         hidden_size_(bank.hidden_size()),
         expert_bytes_(bank.expert_bytes()),

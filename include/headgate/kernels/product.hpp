@@ -43,7 +43,8 @@ void product(PanelView<Format> weights, ConstRows x, Rows y, Context& ctx) {
   const auto multiply = [&](Slice panels, Slice of_tiles) {
     // Panels that stay in the L2 cache while all tiles pass by.
     constexpr std::int64_t l2_block = std::int64_t{256} << 10;
-    const auto fitting = static_cast<index_t>(l2_block / Format::panel_bytes(weights.cols) & ~std::int64_t{1});
+    const std::int64_t panel_bytes = Format::panel_bytes(weights.cols < 1 ? 1 : weights.cols);
+    const auto fitting = static_cast<index_t>(l2_block / panel_bytes & ~std::int64_t{1});
     const index_t block = fitting < 2 ? 2 : fitting;
     for (index_t first = panels.first; first < panels.last; first += block) {
       const index_t last = first + block < panels.last ? first + block : panels.last;

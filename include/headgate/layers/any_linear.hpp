@@ -26,7 +26,8 @@ concept LinearLayer = requires(const L& linear, ConstRows x, Rows y, Context& ct
 class AnyLinear {
  public:
   template <LinearLayer L>
-  requires(!std::same_as<L, AnyLinear>) AnyLinear(L linear)  // NOLINT(google-explicit-constructor)
+    requires(!std::same_as<L, AnyLinear>)
+  AnyLinear(L linear)  // NOLINT(google-explicit-constructor)
       : rows_(linear.rows()),
         cols_(linear.cols()),
         bytes_(linear.bytes()),

@@ -30,7 +30,8 @@ inline void require_absent(const JsonObject& json, std::string_view key) {
 }
 // The key must be absent, null or this value.
 inline void require_neutral(const JsonObject& json, std::string_view key, bool neutral) {
-  if (json.get_bool(key, neutral) != neutral) json.fail(key, neutral ? "false is not supported" : "true is not supported");
+  if (json.get_bool(key, neutral) != neutral)
+    json.fail(key, neutral ? "false is not supported" : "true is not supported");
 }
 inline void require_neutral(const JsonObject& json, std::string_view key, std::int64_t neutral) {
   json.get_integer(key, neutral, neutral, neutral);
@@ -96,7 +97,8 @@ inline index_t read_num_experts(const JsonObject& json) {
     json.fail(old_key, "the key is missing, expected num_experts or num_local_experts");
   }
   const index_t found = json.get_index(json.has(old_key) ? old_key : new_key, 1, ConfigLimits::experts);
-  if (json.get_index(new_key, 1, ConfigLimits::experts, found) != found) json.fail(new_key, "it differs from num_experts");
+  if (json.get_index(new_key, 1, ConfigLimits::experts, found) != found)
+    json.fail(new_key, "it differs from num_experts");
   return found;
 }
 
@@ -111,7 +113,8 @@ inline double read_rope_theta(const JsonObject& json) {
   };
   if (json.has("rope_scaling")) {
     const JsonObject scaling = json.get_object("rope_scaling");
-    if (!scaling.has("type") && !scaling.has("rope_type")) scaling.fail("rope_type", "the key is missing, expected \"default\"");
+    if (!scaling.has("type") && !scaling.has("rope_type"))
+      scaling.fail("rope_type", "the key is missing, expected \"default\"");
     check_kind(scaling, "type");
     check_kind(scaling, "rope_type");
   }
@@ -154,8 +157,8 @@ inline void add_eos(const JsonObject& json, ModelConfig& c) {
   constexpr std::string_view key = "eos_token_id";
   if (!json.has(key)) return;
   const bool is_list = std::holds_alternative<Json::Array>(json.value(key)->value);
-  const std::vector<std::int64_t> found = is_list ? json.get_integers(key, 0, c.vocab_size - 1)
-                                                  : std::vector{json.get_integer(key, 0, c.vocab_size - 1)};
+  const std::vector<std::int64_t> found =
+      is_list ? json.get_integers(key, 0, c.vocab_size - 1) : std::vector{json.get_integer(key, 0, c.vocab_size - 1)};
   for (const std::int64_t id : found) c.eos_token_ids.push_back(static_cast<std::int32_t>(id));
   std::sort(c.eos_token_ids.begin(), c.eos_token_ids.end());
   c.eos_token_ids.erase(std::unique(c.eos_token_ids.begin(), c.eos_token_ids.end()), c.eos_token_ids.end());
@@ -168,7 +171,8 @@ inline void read_token_ids(const JsonObject& json, ModelConfig& c) {
 inline void require_activation(const JsonObject& json, std::string_view key, std::string_view expected) {
   const std::string found = json.get_string(key, std::string(expected));
   if (found == expected) return;
-  json.fail(key, "the activation \"" + escaped(found, 40) + "\" is not supported, known: \"" + std::string(expected) + "\"");
+  json.fail(key,
+            "the activation \"" + escaped(found, 40) + "\" is not supported, known: \"" + std::string(expected) + "\"");
 }
 
 // A window counts only where use_sliding_window says so.

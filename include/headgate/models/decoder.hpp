@@ -1,7 +1,7 @@
 // Model: a decoder-only language model, immutable once loaded and shared by any number of sessions and threads.
 //   x = embedding[token];  x = block_l(x) for every layer;  logits = head(norm(x))
-// One type for every family, router, attention and weight format (layers/decoder_block.hpp). What a text leaves behind is a
-// Model::State; models/session.hpp keeps one.
+// One type for every family, router, attention and weight format (layers/decoder_block.hpp). What a text leaves behind
+// is a Model::State; models/session.hpp keeps one.
 #pragma once
 
 #include <atomic>
@@ -19,8 +19,8 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
-// Called after every routed layer of a pass, on the calling thread: the layer, the position of the plan's first row, the
-// plan. Dense layers have no plan. An exception it throws ends the forward and reaches its caller.
+// Called after every routed layer of a pass, on the calling thread: the layer, the position of the plan's first row,
+// the plan. Dense layers have no plan. An exception it throws ends the forward and reaches its caller.
 using RouteHook = std::function<void(index_t layer, index_t first_position, const RoutingPlan& plan)>;
 
 class Model {
@@ -57,7 +57,8 @@ class Model {
       return Status::mismatch("width of the head against the embedding", parts.head->cols(), width);
     }
     if (parts.head && parts.head->rows() != parts.embedding.vocab_size()) {
-      return Status::mismatch("rows of the head against the embedding", parts.head->rows(), parts.embedding.vocab_size());
+      return Status::mismatch("rows of the head against the embedding", parts.head->rows(),
+                              parts.embedding.vocab_size());
     }
     for (const DecoderBlock& block : parts.blocks) {
       if (block.attention().hidden_size() != width) {
@@ -90,15 +91,18 @@ class Model {
   Status forward(const Pass& pass, State& state, Rows x, Context& ctx) const {
     const FloatModes modes;
     const Workspace::Mark mark(ctx.workspace);
-    const Rows cosines{ctx.workspace.take<float>(std::int64_t{x.rows} * parts_.rope.half()).data(), x.rows, parts_.rope.half()};
-    const Rows sines{ctx.workspace.take<float>(std::int64_t{x.rows} * parts_.rope.half()).data(), x.rows, parts_.rope.half()};
+    const Rows cosines{ctx.workspace.take<float>(std::int64_t{x.rows} * parts_.rope.half()).data(), x.rows,
+                       parts_.rope.half()};
+    const Rows sines{ctx.workspace.take<float>(std::int64_t{x.rows} * parts_.rope.half()).data(), x.rows,
+                     parts_.rope.half()};
     parts_.rope.angles(pass.first_position, cosines, sines);
     parts_.embedding.read(pass.tokens, x);
     state.routing.reset(x.rows);
     for (index_t l = 0; l < num_layers(); ++l) {
       if (pass.interrupted.load(std::memory_order_relaxed)) return {ErrorCode::interrupted, "interrupted"};
       const DecoderRows rows{x, pass.tokens, pass.first_position, cosines, sines};
-      if (Status status = block(l).forward(rows, l, state.caches[at(l)], state.routing, ctx); !status.ok()) return status;
+      if (Status status = block(l).forward(rows, l, state.caches[at(l)], state.routing, ctx); !status.ok())
+        return status;
       if (pass.on_route && block(l).routed() != nullptr) pass.on_route(l, pass.first_position, state.routing.plan);
     }
     return Status::success();

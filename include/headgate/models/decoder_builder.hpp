@@ -1,5 +1,5 @@
-// From tensors to a Model: packs weights row by row, in the format that keeps their values, and gives the pages of every
-// tensor back when it has been read. So memory peaks at the packed weights and one tensor.
+// From tensors to a Model: packs weights row by row, in the format that keeps their values, and gives the pages of
+// every tensor back when it has been read. So memory peaks at the packed weights and one tensor.
 #pragma once
 
 #include <algorithm>
@@ -16,21 +16,22 @@ namespace headgate::inline HEADGATE_ABI {
 class DecoderBuilder {
  public:
   // All outlive the builder.
-  DecoderBuilder(const ModelConfig& config, const DecoderTensors& tensors, const TensorSource& source, Context& ctx) noexcept
+  DecoderBuilder(const ModelConfig& config, const DecoderTensors& tensors, const TensorSource& source,
+                 Context& ctx) noexcept
       : config_(config), tensors_(tensors), source_(source), ctx_(ctx) {}
 
   // make_router(layer, gate) -> AnyRouter from the router weights of a layer, ConstRows (num_experts, hidden_size).
   // Throws Error and std::bad_alloc.
   template <class F>
   Model build(F&& make_router) {
-    Embedding embedding = with_format({tensors_.embedding}, [&]<class Format>(Format) {
-      return Embedding(linear<Format>(*tensors_.embedding));
-    });
+    Embedding embedding = with_format(
+        {tensors_.embedding}, [&]<class Format>(Format) { return Embedding(linear<Format>(*tensors_.embedding)); });
     std::vector<DecoderBlock> blocks;
     for (index_t l = 0; l < config_.num_hidden_layers; ++l) blocks.push_back(block(l, make_router));
     std::optional<AnyLinear> head;
     if (tensors_.head != nullptr) {
-      head = with_format({tensors_.head}, [&]<class Format>(Format) { return AnyLinear(linear<Format>(*tensors_.head)); });
+      head =
+          with_format({tensors_.head}, [&]<class Format>(Format) { return AnyLinear(linear<Format>(*tensors_.head)); });
     }
     const WeightCount count = WeightCount::of(config_, tensors_);
     return Model::create({config_, std::move(embedding), Rope::create(config_.rope_theta, config_.head_dim).value(),
@@ -46,15 +47,15 @@ class DecoderBuilder {
     AnyAttention attention = with_format({t.query, t.key, t.value, t.output}, [&]<class Format>(Format) {
       return AnyAttention(this->attention<Format>(t));
     });
-    AnyExperts experts = with_format(t.experts, [&]<class Format>(Format) {
-      return AnyExperts(this->experts<Format>(t));
-    });
+    AnyExperts experts =
+        with_format(t.experts, [&]<class Format>(Format) { return AnyExperts(this->experts<Format>(t)); });
     using Ffn = std::variant<DecoderBlock::Routed, DecoderBlock::Dense>;
     const auto ffn = [&]() -> Ffn {
       if (!t.is_sparse()) return DecoderBlock::Dense::create(std::move(experts)).value();
       const TensorRows rows(*t.router);
       std::vector<float> gate(at(rows.parameters()));
-      each_row(rows, [&](index_t r, const float* row) { std::copy_n(row, rows.cols(), &gate[at(r) * at(rows.cols())]); });
+      each_row(rows,
+               [&](index_t r, const float* row) { std::copy_n(row, rows.cols(), &gate[at(r) * at(rows.cols())]); });
       return DecoderBlock::Routed(make_router(l, ConstRows(gate.data(), rows.rows, rows.cols())), std::move(experts));
     };
     return DecoderBlock::create(norm(*t.attention_norm), std::move(attention), norm(*t.ffn_norm), ffn()).value();

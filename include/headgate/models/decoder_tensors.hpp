@@ -1,5 +1,6 @@
-// DecoderTensors: where in its files a decoder's weights lie. A family fills it (qwen3_moe.hpp) and every tensor in it has
-// been compared with the config, so what follows, counting and packing, asks no more. Pointers are the TensorSource's.
+// DecoderTensors: where in its files a decoder's weights lie. A family fills it (qwen3_moe.hpp) and every tensor in it
+// has been compared with the config, so what follows, counting and packing, asks no more. Pointers are the
+// TensorSource's.
 #pragma once
 
 #include <algorithm>
@@ -46,11 +47,11 @@ struct LayerTensors {
   const Tensor* key_bias = nullptr;
   const Tensor* value_bias = nullptr;
   const Tensor* output_bias = nullptr;
-  const Tensor* query_norm = nullptr;      // (head_dim), null without
-  const Tensor* key_norm = nullptr;        // (head_dim), null without
-  const Tensor* ffn_norm = nullptr;        // (hidden_size)
-  const Tensor* router = nullptr;          // (num_experts, hidden_size), null in a dense layer
-  std::vector<GluTensors> experts;         // one in a dense layer
+  const Tensor* query_norm = nullptr;  // (head_dim), null without
+  const Tensor* key_norm = nullptr;    // (head_dim), null without
+  const Tensor* ffn_norm = nullptr;    // (hidden_size)
+  const Tensor* router = nullptr;      // (num_experts, hidden_size), null in a dense layer
+  std::vector<GluTensors> experts;     // one in a dense layer
 
   bool is_sparse() const noexcept { return router != nullptr; }
 };
@@ -84,14 +85,16 @@ inline const Tensor& require_floats(const TensorSource& source, const std::strin
 }
 
 // The matrices of one feed-forward network: prefix + gate_proj.weight, up_proj.weight, down_proj.weight.
-inline GluTensors find_glu(const TensorSource& source, const std::string& prefix, index_t ffn_size, index_t hidden_size) {
+inline GluTensors find_glu(const TensorSource& source, const std::string& prefix, index_t ffn_size,
+                           index_t hidden_size) {
   return {require_floats(source, prefix + "gate_proj.weight", {ffn_size, hidden_size}),
           require_floats(source, prefix + "up_proj.weight", {ffn_size, hidden_size}),
           require_floats(source, prefix + "down_proj.weight", {hidden_size, ffn_size})};
 }
 
-// The experts of a layer, either one by one (prefix + "0.gate_proj.weight", ...) or stacked as transformers 5 holds them:
-// gate_up_proj (num_experts, 2 ffn_size, hidden_size), gate rows first, and down_proj (num_experts, hidden_size, ffn_size).
+// The experts of a layer, either one by one (prefix + "0.gate_proj.weight", ...) or stacked as transformers 5 holds
+// them: gate_up_proj (num_experts, 2 ffn_size, hidden_size), gate rows first, and down_proj (num_experts, hidden_size,
+// ffn_size).
 inline std::vector<GluTensors> find_experts(const TensorSource& source, const std::string& prefix, index_t num_experts,
                                             index_t ffn_size, index_t hidden_size) {
   std::vector<GluTensors> experts;
@@ -113,7 +116,8 @@ inline std::vector<GluTensors> find_experts(const TensorSource& source, const st
 }
 
 // Null when the embedding is the head. A file that says so and still holds another head is believed.
-inline const Tensor* find_head(const TensorSource& source, const std::string& name, const Tensor& embedding, bool is_tied) {
+inline const Tensor* find_head(const TensorSource& source, const std::string& name, const Tensor& embedding,
+                               bool is_tied) {
   if (is_tied && source.find(name) == nullptr) return nullptr;
   const Tensor& head = require_floats(source, name, embedding.shape);
   const bool is_copy = is_tied && head.dtype == embedding.dtype &&

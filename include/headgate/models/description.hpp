@@ -40,9 +40,9 @@ struct ModelDescription {
     const index_t context = options.context_size == 0 ? config.max_position_embeddings : options.context_size;
     const std::int64_t rows = std::min(options.rows_per_pass, context);
     // Of a pass: rows between layers, in a layer, and of the attention; the bank keeps to a share of its own.
-    const std::int64_t row_floats = std::int64_t{5} * config.hidden_size +
-                                    std::int64_t{config.num_attention_heads * 3 + config.num_key_value_heads * 2} *
-                                        config.head_dim;
+    const std::int64_t row_floats =
+        std::int64_t{5} * config.hidden_size +
+        std::int64_t{config.num_attention_heads * 3 + config.num_key_value_heads * 2} * config.head_dim;
     constexpr std::int64_t bank = std::int64_t{16} << 20;
     const double kv_cache = static_cast<double>(config.num_hidden_layers) *
                             static_cast<double>(KvCache::bytes(context, config.num_key_value_heads, config.head_dim));

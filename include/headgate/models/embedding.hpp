@@ -1,9 +1,10 @@
-// Embedding: the table of token vectors (vocab_size, hidden_size), packed. A tied table is also the output head, so it lies
-// as heads do; a row is read across it.
+// Embedding: the table of token vectors (vocab_size, hidden_size), packed. A tied table is also the output head, so it
+// lies as heads do; a row is read across it.
 #pragma once
 
 #include <variant>
 
+#include "headgate/kernels/native.hpp"
 #include "headgate/layers/linear.hpp"
 
 namespace headgate::inline HEADGATE_ABI {

@@ -18,7 +18,8 @@ struct FamilyList {
     const bool is_known = ((model_type == Family::model_type ? (use(Family{}), true) : false) || ...);
     if (is_known) return;
     std::string known;
-    for (const std::string_view name : {Family::model_type...}) known += (known.empty() ? "" : ", ") + std::string(name);
+    for (const std::string_view name : {Family::model_type...})
+      known += (known.empty() ? "" : ", ") + std::string(name);
     config.fail("model_type", "the family \"" + escaped(model_type, 80) + "\" is not supported, known: " + known);
   }
 };

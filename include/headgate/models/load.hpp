@@ -62,7 +62,8 @@ inline std::shared_ptr<const Model> load_model(const std::string& folder, const 
 }
 
 // The same error as a value.
-inline Expected<std::shared_ptr<const Model>> try_load_model(const std::string& folder, const LoadOptions& options = {}) {
+inline Expected<std::shared_ptr<const Model>> try_load_model(const std::string& folder,
+                                                             const LoadOptions& options = {}) {
   try {
     return load_model(folder, options);
   } catch (const Error& error) {

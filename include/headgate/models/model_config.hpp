@@ -1,5 +1,5 @@
-// ModelConfig: what config.json says of a decoder, under the checkpoint's own names. Plain numbers, checked by the family
-// that read them (qwen3_moe.hpp).
+// ModelConfig: what config.json says of a decoder, under the checkpoint's own names. Plain numbers, checked by the
+// family that read them (qwen3_moe.hpp).
 #pragma once
 
 #include <algorithm>
@@ -18,23 +18,23 @@ struct ModelConfig {
   index_t num_hidden_layers = 0;
   index_t max_position_embeddings = 0;  // positions the model was made for
   float rms_norm_eps = 0.0f;
-  bool tie_word_embeddings = false;     // the output head is the embedding table
+  bool tie_word_embeddings = false;  // the output head is the embedding table
 
   index_t num_attention_heads = 0;
   index_t num_key_value_heads = 0;
   index_t head_dim = 0;
-  bool attention_bias = false;          // of q, k, v and o
+  bool attention_bias = false;  // of q, k, v and o
   double rope_theta = 0.0;
 
-  index_t intermediate_size = 0;        // of dense layers
-  index_t moe_intermediate_size = 0;    // of one expert
+  index_t intermediate_size = 0;      // of dense layers
+  index_t moe_intermediate_size = 0;  // of one expert
   index_t num_experts = 0;
   index_t num_experts_per_tok = 0;
   bool norm_topk_prob = false;
   index_t decoder_sparse_step = 1;
   std::vector<index_t> mlp_only_layers;
 
-  std::int32_t bos_token_id = -1;       // -1: none
+  std::int32_t bos_token_id = -1;           // -1: none
   std::vector<std::int32_t> eos_token_ids;  // of config.json and generation_config.json, ascending
 
   // Whether the layer has experts; else it is dense.

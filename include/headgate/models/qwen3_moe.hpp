@@ -1,10 +1,10 @@
-// Qwen3-MoE (model_type "qwen3_moe", Qwen3MoeForCausalLM): grouped-query attention with an RMSNorm of every query and key
-// head before half-rotation RoPE; softmax, top-k, optionally renormalised; SwiGLU experts, no shared ones; sparse and dense
-// layers mixed; tied or separate head. Follows transformers' modeling_qwen3_moe.
+// Qwen3-MoE (model_type "qwen3_moe", Qwen3MoeForCausalLM): grouped-query attention with an RMSNorm of every query and
+// key head before half-rotation RoPE; softmax, top-k, optionally renormalised; SwiGLU experts, no shared ones; sparse
+// and dense layers mixed; tied or separate head. Follows transformers' modeling_qwen3_moe.
 //
-// The keys of config.json fall into four classes, each a list below or a line of read_config: those used, those that must
-// have their neutral value because nothing else is implemented, those that concern training or other programs, and those
-// nobody knows, which are ignored and listed by `headgate inspect`.
+// The keys of config.json fall into four classes, each a list below or a line of read_config: those used, those that
+// must have their neutral value because nothing else is implemented, those that concern training or other programs, and
+// those nobody knows, which are ignored and listed by `headgate inspect`.
 #pragma once
 
 #include "headgate/models/config_reader.hpp"
@@ -18,8 +18,18 @@ struct Qwen3Moe {
   static constexpr std::string_view architecture = "Qwen3MoeForCausalLM";
 
   static constexpr std::string_view ignored_keys[] = {
-      "_name_or_path", "attention_dropout", "auto_map", "dtype", "initializer_range", "max_window_layers",
-      "output_router_logits", "pad_token_id", "router_aux_loss_coef", "torch_dtype", "transformers_version", "use_cache",
+      "_name_or_path",
+      "attention_dropout",
+      "auto_map",
+      "dtype",
+      "initializer_range",
+      "max_window_layers",
+      "output_router_logits",
+      "pad_token_id",
+      "router_aux_loss_coef",
+      "torch_dtype",
+      "transformers_version",
+      "use_cache",
   };
 
   static ModelConfig read_config(const JsonObject& json) {
@@ -79,7 +89,9 @@ struct Qwen3Moe {
  private:
   static LayerTensors find_layer(const ModelConfig& c, const TensorSource& source, index_t layer,
                                  const std::string& prefix) {
-    const auto find = [&](const char* name, const Shape& shape) { return &require_floats(source, prefix + name, shape); };
+    const auto find = [&](const char* name, const Shape& shape) {
+      return &require_floats(source, prefix + name, shape);
+    };
     const std::int64_t query_size = std::int64_t{c.num_attention_heads} * c.head_dim;
     const std::int64_t kv_size = std::int64_t{c.num_key_value_heads} * c.head_dim;
     LayerTensors t;

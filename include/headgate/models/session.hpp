@@ -1,5 +1,5 @@
-// Session: one text in progress on a shared model. Owns the KV cache, the routers' memory, the logits and the hook; belongs
-// to one thread at a time, except for cancel(). After an error it is what it was before the call.
+// Session: one text in progress on a shared model. Owns the KV cache, the routers' memory, the logits and the hook;
+// belongs to one thread at a time, except for cancel(). After an error it is what it was before the call.
 //
 //   Session session(model, {.context_size = 1024});
 //   throw_if_error(session.forward(prompt, context));
@@ -30,14 +30,14 @@ class Session {
     try {
       state_ = model_->make_state(options_.context_size);
     } catch (const std::bad_alloc&) {
-      throw Error(ErrorCode::limit, {"", "context_size", -1,
-                                     "no memory for the keys and values of " + std::to_string(options_.context_size) +
-                                         " positions"});
+      throw Error(ErrorCode::limit,
+                  {"", "context_size", -1,
+                   "no memory for the keys and values of " + std::to_string(options_.context_size) + " positions"});
     }
   }
 
-  // Appends the tokens, any number of them, and leaves the logits of the last. The bits do not depend on how a text is cut
-  // into calls and passes, nor on the threads of the context.
+  // Appends the tokens, any number of them, and leaves the logits of the last. The bits do not depend on how a text is
+  // cut into calls and passes, nor on the threads of the context.
   //   limit        the tokens do not fit the context       usage          a token id outside of the vocabulary
   //   numeric      NaN or infinity, with layer and token   interrupted    cancel() was called
   // Status.token is the position in the text. The layer of a bad logit is the number of layers.
@@ -54,7 +54,8 @@ class Session {
       } else if (first + rows == count) {
         out = {next_logits_.data(), 1, vocab_size};
       }
-      if (Status status = pass(tokens.subspan(at(first), at(rows)), position_ + first, out, ctx); !status.ok()) return status;
+      if (Status status = pass(tokens.subspan(at(first), at(rows)), position_ + first, out, ctx); !status.ok())
+        return status;
     }
     position_ += count;
     logits_.swap(next_logits_);
@@ -132,7 +133,8 @@ class Session {
 
   Status check(std::span<const std::int32_t> tokens) const noexcept {
     const auto total = static_cast<std::int64_t>(tokens.size()) + position_;
-    if (total > context_size()) return {ErrorCode::limit, "tokens against the size of the context", total, context_size()};
+    if (total > context_size())
+      return {ErrorCode::limit, "tokens against the size of the context", total, context_size()};
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       if (tokens[i] >= 0 && tokens[i] < model_->vocab_size()) continue;
       Status status = Status::mismatch("token id", tokens[i], model_->vocab_size() - 1);

@@ -1,5 +1,5 @@
-// WeightCount: how many weights a decoder has, how many bytes they take packed, and how many of them a token reads. From
-// shapes and types alone.
+// WeightCount: how many weights a decoder has, how many bytes they take packed, and how many of them a token reads.
+// From shapes and types alone.
 #pragma once
 
 #include "headgate/attention/gqa.hpp"
@@ -10,7 +10,7 @@
 namespace headgate::inline HEADGATE_ABI {
 
 inline AttentionShape attention_shape(const ModelConfig& config, const LayerTensors& layer) {
-  return {config.hidden_size, config.num_attention_heads,   config.num_key_value_heads,    config.head_dim,
+  return {config.hidden_size,    config.num_attention_heads,  config.num_key_value_heads, config.head_dim,
           config.attention_bias, layer.query_norm != nullptr, config.rms_norm_eps};
 }
 // Of the routed experts, or of the one expert that a dense layer is.
@@ -24,9 +24,10 @@ struct WeightCount {
   std::int64_t parameters = 0;         // all
   std::int64_t active_parameters = 0;  // all but the experts that a token does not choose
   std::int64_t packed_bytes = 0;       // all
-  std::int64_t bytes_per_token = 0;    // read for one token of decoding: of the embedding only a row, unless it is the head
-  std::int64_t expert_bytes = 0;       // of one routed expert of the first routed layer
-  std::int64_t largest_tensor = 0;     // bytes of one, as stored
+  std::int64_t bytes_per_token =
+      0;                          // read for one token of decoding: of the embedding only a row, unless it is the head
+  std::int64_t expert_bytes = 0;  // of one routed expert of the first routed layer
+  std::int64_t largest_tensor = 0;  // bytes of one, as stored
 
   static WeightCount of(const ModelConfig& config, const DecoderTensors& tensors) {
     WeightCount count;
@@ -81,9 +82,8 @@ struct WeightCount {
   }
   void add_experts(const GluShape& shape, const LayerTensors& layer, index_t chosen) {
     const std::int64_t each = layer.experts.front().parameters();
-    const std::int64_t bytes_each = with_format(layer.experts, [&]<class Format>(Format) {
-      return GluLayout<Format>{shape}.expert_bytes();
-    });
+    const std::int64_t bytes_each =
+        with_format(layer.experts, [&]<class Format>(Format) { return GluLayout<Format>{shape}.expert_bytes(); });
     parameters += shape.num_experts * each;
     active_parameters += chosen * each;
     packed_bytes += shape.num_experts * bytes_each;

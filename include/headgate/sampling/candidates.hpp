@@ -1,5 +1,5 @@
-// Candidates: the tokens a sampler still considers, with their logits, and the steps that narrow them: each keeps at least
-// one. Wherever order matters, the larger logit comes first and of equal ones the lower id.
+// Candidates: the tokens a sampler still considers, with their logits, and the steps that narrow them: each keeps at
+// least one. Wherever order matters, the larger logit comes first and of equal ones the lower id.
 #pragma once
 
 #include <algorithm>
@@ -26,8 +26,8 @@ inline std::int32_t greedy(std::span<const float> logits) noexcept {
   return static_cast<std::int32_t>(std::max_element(logits.begin(), logits.end()) - logits.begin());
 }
 
-// Repetition penalty (Keskar et al. 2019, "CTRL"): the logit of a token that occurs in recent is divided by the penalty, or
-// multiplied where it is negative, once however often it occurs. Precondition: logits stand by token id.
+// Repetition penalty (Keskar et al. 2019, "CTRL"): the logit of a token that occurs in recent is divided by the
+// penalty, or multiplied where it is negative, once however often it occurs. Precondition: logits stand by token id.
 inline void penalize_repeats(std::span<Candidate> by_token, std::span<const std::int32_t> recent, float penalty) {
   std::vector<std::int32_t> tokens(recent.begin(), recent.end());
   std::sort(tokens.begin(), tokens.end());
@@ -54,7 +54,8 @@ inline std::vector<double> unnormalized_probabilities(std::span<const Candidate>
   for (const Candidate& c : candidates) largest = std::max(largest, static_cast<double>(c.logit));
   std::vector<double> weights;
   weights.reserve(candidates.size());
-  for (const Candidate& c : candidates) weights.push_back(std::exp((static_cast<double>(c.logit) - largest) / temperature));
+  for (const Candidate& c : candidates)
+    weights.push_back(std::exp((static_cast<double>(c.logit) - largest) / temperature));
   return weights;
 }
 

@@ -1,5 +1,5 @@
-// SplitMix64 (Steele, Lea and Flood 2014): 64 random bits a step from a state of 64 bits. Every seed is a good one, and the
-// sequence is the same on every machine, unlike that of the distributions of <random>.
+// SplitMix64 (Steele, Lea and Flood 2014): 64 random bits a step from a state of 64 bits. Every seed is a good one, and
+// the sequence is the same on every machine, unlike that of the distributions of <random>.
 #pragma once
 
 #include "headgate/core/types.hpp"

@@ -1,5 +1,5 @@
-// Sampler: chooses the next token from logits, in llama.cpp's order: repetition penalty, top-k, top-p, min-p, temperature,
-// draw. Same seed and same logits: same tokens.
+// Sampler: chooses the next token from logits, in llama.cpp's order: repetition penalty, top-k, top-p, min-p,
+// temperature, draw. Same seed and same logits: same tokens.
 #pragma once
 
 #include <span>
@@ -34,8 +34,10 @@ class Sampler {
       return refuse("temperature", options.temperature, "a finite number from 0 on");
     }
     if (options.top_k < 0) return refuse("top_k", options.top_k, "a number from 0 on");
-    if (!(options.top_p >= 0.0f && options.top_p <= 1.0f)) return refuse("top_p", options.top_p, "a number from 0 to 1");
-    if (!(options.min_p >= 0.0f && options.min_p <= 1.0f)) return refuse("min_p", options.min_p, "a number from 0 to 1");
+    if (!(options.top_p >= 0.0f && options.top_p <= 1.0f))
+      return refuse("top_p", options.top_p, "a number from 0 to 1");
+    if (!(options.min_p >= 0.0f && options.min_p <= 1.0f))
+      return refuse("min_p", options.min_p, "a number from 0 to 1");
     if (!(options.repeat_penalty > 0.0f && options.repeat_penalty <= largest)) {
       return refuse("repeat_penalty", options.repeat_penalty, "a finite number above 0");
     }

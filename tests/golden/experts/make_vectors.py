@@ -1,8 +1,8 @@
 """Writes gpt_oss.txt: one small block of gpt-oss experts, its input and its output as transformers computes it.
 
 Run with transformers 5 and torch (CPU):  python make_vectors.py
-Lines are "name count" followed by that many numbers. gate_up_proj_bias and gate_up_proj keep their layout: (experts, hidden, 2 ffn),
-gate and up in turn; down_proj is (experts, ffn, hidden).
+A line "name count" is followed by a line of that many numbers, in the layout of the model: gate_up_proj is
+(experts, hidden, 2 ffn), gate and up in turn; down_proj is (experts, ffn, hidden).
 """
 
 import pathlib

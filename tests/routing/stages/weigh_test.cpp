@@ -72,6 +72,7 @@ TEST_CASE("steps that add scores up say so, and whether weights can be negative"
   CHECK_FALSE(Then<SigmoidOverSelected, Renormalize>::adds_scores);
   CHECK_FALSE(Then<SoftmaxOverSelected, Renormalize>::adds_scores);
   CHECK_FALSE(Keep::never_negative(false));
+  CHECK(SigmoidOverSelected::never_negative(false));
   CHECK(Then<EqualWeights, SoftmaxOverSelected>::never_negative(false));
   CHECK_FALSE(Then<Renormalize, Scale>::never_negative(true));
   CHECK_FALSE(EqualWeights::never_negative(true));

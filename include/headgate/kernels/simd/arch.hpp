@@ -93,19 +93,66 @@ HEADGATE_INLINE float sum_lanes(float32x4_t x) noexcept { return vaddvq_f32(x); 
 HEADGATE_INLINE float max_lanes(float32x4_t x) noexcept { return vmaxvq_f32(x); }
 #endif
 
+#if defined(__SSE2__)
+// The lower, or the upper, words of four doubles.
+HEADGATE_INLINE __m128i lower_words(__m128d a, __m128d b) noexcept {
+  return _mm_castps_si128(_mm_shuffle_ps(_mm_castpd_ps(a), _mm_castpd_ps(b), 0x88));
+}
+HEADGATE_INLINE __m128i upper_words(__m128d a, __m128d b) noexcept {
+  return _mm_castps_si128(_mm_shuffle_ps(_mm_castpd_ps(a), _mm_castpd_ps(b), 0xdd));
+}
+// Whether product + c, which became sum, was rounded (Knuth's two-sum).
+HEADGATE_INLINE __m128d was_rounded(__m128d product, __m128d c, __m128d sum) noexcept {
+  const __m128d part = _mm_sub_pd(sum, product);
+  const __m128d error = _mm_add_pd(_mm_sub_pd(product, _mm_sub_pd(sum, part)), _mm_sub_pd(c, part));
+  return _mm_cmpneq_pd(error, _mm_setzero_pd());
+}
+// A fused multiply-add for processors without one, in double. The product is exact, and rounding the sum twice is rounding
+// it once, unless the first rounding ends in the middle between two floats or below the normal ones.
+template <class Register>
+HEADGATE_INLINE Register fused_in_double(Register a, Register b, Register c) noexcept {
+  const __m128d low_product = _mm_mul_pd(_mm_cvtps_pd(a), _mm_cvtps_pd(b));
+  const __m128d high_product = _mm_mul_pd(_mm_cvtps_pd(_mm_movehl_ps(a, a)), _mm_cvtps_pd(_mm_movehl_ps(b, b)));
+  const __m128d low_c = _mm_cvtps_pd(c);
+  const __m128d high_c = _mm_cvtps_pd(_mm_movehl_ps(c, c));
+  const __m128d low_sum = _mm_add_pd(low_product, low_c);
+  const __m128d high_sum = _mm_add_pd(high_product, high_c);
+  const __m128i lower = lower_words(low_sum, high_sum);
+  const __m128i upper = _mm_and_si128(upper_words(low_sum, high_sum), _mm_set1_epi32(0x7fffffff));
+  const __m128i middle = _mm_cmpeq_epi32(_mm_and_si128(lower, _mm_set1_epi32(0x1fffffff)), _mm_set1_epi32(0x10000000));
+  const __m128i small = _mm_cmplt_epi32(upper, _mm_set1_epi32(0x38100000));  // below 2^-126
+  const __m128i doubtful = _mm_or_si128(middle, small);
+  if (_mm_movemask_epi8(doubtful) != 0) [[unlikely]] {
+    const __m128i rounded = lower_words(was_rounded(low_product, low_c, low_sum), was_rounded(high_product, high_c, high_sum));
+    if (_mm_movemask_epi8(_mm_and_si128(doubtful, rounded)) != 0) {
+      Register y;
+      for (std::size_t i = 0; i < 4; ++i) y[i] = std::fma(a[i], b[i], c[i]);
+      return y;
+    }
+  }
+  return _mm_movelh_ps(_mm_cvtpd_ps(low_sum), _mm_cvtpd_ps(high_sum));
+}
+#endif
+
 // What a register cannot do goes by way of memory.
 template <class Register>
 HEADGATE_INLINE Register fused(Register a, Register b, Register c) noexcept {
-  constexpr index_t n = sizeof(Register) / sizeof(float);
-  float x[n];
-  float y[n];
-  float z[n];
+#if defined(__SSE2__)
+  constexpr std::size_t n = sizeof(Register) / sizeof(__m128);
+  __m128 x[n];
+  __m128 y[n];
+  __m128 z[n];
   std::memcpy(x, &a, sizeof(Register));
   std::memcpy(y, &b, sizeof(Register));
   std::memcpy(z, &c, sizeof(Register));
-  for (index_t i = 0; i < n; ++i) z[i] = std::fma(x[i], y[i], z[i]);
+#pragma GCC unroll 4
+  for (std::size_t i = 0; i < n; ++i) z[i] = fused_in_double(x[i], y[i], z[i]);
   std::memcpy(&c, z, sizeof(Register));
   return c;
+#else
+  for (std::size_t i = 0; i < sizeof(Register) / sizeof(float); ++i) c[i] = std::fma(a[i], b[i], c[i]);
+  return c;
+#endif
 }
 template <class Register>
 HEADGATE_INLINE Register load_part(const float* from, index_t n, Register) noexcept {

@@ -1,0 +1,84 @@
+#include "headgate/kernels/dispatched.hpp"
+
+#include "headgate/kernels/simd.hpp"
+#include "kernels/kernel_cases.hpp"
+#include "support/catch.hpp"
+
+using namespace headgate;
+
+namespace {
+
+constexpr KernelTableV1 native_table = make_kernel_table<Simd<NativeArch>>("native");
+
+// Every function of the backend against Scalar's.
+void check_all_kernels() {
+  constexpr index_t n = 37;
+  const std::vector<float> a = random_floats(n, 1);
+  const std::vector<float> b = random_floats(n, 2);
+  const auto near = [](const std::vector<float>& x, const std::vector<float>& y) { return distance(x, y, 1.0) <= 4e-6; };
+  const auto both = [&](auto call) {
+    std::vector<float> found = a;
+    std::vector<float> expected = a;
+    call(Dispatched{}, found.data());
+    call(Scalar{}, expected.data());
+    CHECK(near(found, expected));
+  };
+  both([&](auto backend, float* y) { backend.axpy(0.5f, b.data(), n, y); });
+  both([&](auto backend, float* y) { backend.weighted_sum(b.data(), 3, a.data(), 7, 9, y); });
+  both([&](auto backend, float* y) { backend.softmax(y, n); });
+  both([&](auto backend, float* y) { backend.sigmoid(y, n); });
+  both([&](auto backend, float* y) { backend.rms_norm(b.data(), a.data(), 1e-5f, n, y); });
+  both([&](auto backend, float* y) { backend.rope(y, b.data(), b.data() + 5, 18); });
+  both([&](auto backend, float* y) { backend.activate({ActivationKind::gelu}, b.data(), n, y); });
+  both([&](auto backend, float* y) { backend.glu({ActivationKind::clamped_swiglu, 1.5f, 1.0f}, b.data(), y, n, y); });
+  both([&](auto backend, float* y) { y[0] = backend.sum(b.data(), n); });
+  both([&](auto backend, float* y) { y[0] = backend.max(b.data(), n); });
+  both([&](auto backend, float* y) { y[0] = backend.dot(a.data(), b.data(), n); });
+  both([&](auto backend, float* y) { y[0] = backend.all_finite(b.data(), n) ? 1.0f : 0.0f; });
+  both([&](auto backend, float* y) {
+    index_t order[5];
+    y[0] = static_cast<float>(backend.top_k(b.data(), n, 5, order));
+    for (index_t i = 0; i < 5; ++i) y[i + 1] = static_cast<float>(order[i]);
+  });
+  both([&](auto backend, float* y) {
+    const float* const rows[] = {b.data(), a.data(), b.data() + 1};
+    backend.make_tile(rows, 3, 12, y);
+  });
+  const std::vector<float> weights = random_floats(2 * panel_rows * n, 3);
+  const ConstRows matrix(weights.data(), 2 * panel_rows, n);
+  both([&](auto backend, float* y) { backend.multiply(F32{}, Panel16<F32>(matrix).view().data, n, 2, b.data(), 1, y, 32); });
+  both([&](auto backend, float* y) { backend.multiply(Bf16{}, Panel16<Bf16>(matrix).view().data, n, 2, b.data(), 1, y, 32); });
+}
+
+}  // namespace
+
+TEST_CASE("dispatched kernels agree with the definition, whichever table is active") {
+  for (const char* const cap : {"scalar", "avx2", "avx512", "neon"}) {  // what is not linked falls back to scalar
+    REQUIRE(select_kernels(cap).ok());
+    CAPTURE(Dispatched::name());
+    check_all_kernels();
+  }
+  detail::active_table.store(&native_table);
+  CHECK(std::string_view(Dispatched::name()) == "native");
+  check_all_kernels();
+  REQUIRE(select_kernels().ok());
+}
+
+TEST_CASE("a cap is obeyed, and one that is no instruction set is an error") {
+  REQUIRE(select_kernels("scalar").ok());
+  CHECK(std::string_view(Dispatched::name()) == "scalar");
+  for (const char* const unknown : {"avx99", "AVX2", " scalar", "sse2"}) {
+    const Status status = select_kernels(unknown);
+    CHECK(status.code == ErrorCode::usage);
+    CHECK(std::string_view(status.what).find("scalar") != std::string_view::npos);
+    CHECK(std::string_view(Dispatched::name()) == "scalar");
+  }
+  REQUIRE(select_kernels().ok());
+}
+
+TEST_CASE("kernels are chosen at the first call where nobody chose before") {
+  detail::active_table.store(nullptr);
+  const float x[] = {1.0f, 2.0f};
+  CHECK(Dispatched::sum(x, 2) == 3.0f);
+  CHECK(detail::active_table.load() != nullptr);
+}

@@ -1,0 +1,56 @@
+#include "headgate/kernels/panel16.hpp"
+
+#include <cstdint>
+
+#include "kernels/kernel_cases.hpp"
+#include "support/catch.hpp"
+
+using namespace headgate;
+
+TEMPLATE_TEST_CASE("packing keeps every value the format can hold", "", F32, Bf16) {
+  for (const index_t rows : {0, 1, 15, 16, 17, 40}) {
+    for (const index_t cols : {0, 1, 2, 3, 26}) {
+      std::vector<float> weights = random_floats(rows * cols, 1);
+      for (float& weight : weights) weight = static_cast<float>(bf16(weight));
+      const Panel16<TestType> packed(ConstRows(weights.data(), rows, cols));
+      CAPTURE(rows, cols);
+      CHECK(packed.rows() == rows);
+      CHECK(packed.cols() == cols);
+      CHECK(packed.bytes() == divide_up(rows, 16) * TestType::panel_bytes(cols));
+      bool equal = true;
+      for (index_t r = 0; r < rows; ++r) {
+        for (index_t c = 0; c < cols; ++c) equal = equal && packed.view()(r, c) == weights[at(r * cols + c)];
+      }
+      CHECK(equal);
+    }
+  }
+}
+
+TEST_CASE("a line holds 16 rows of one k in f32 and of two in bf16") {
+  std::vector<float> weights(20 * 3);
+  for (std::size_t i = 0; i < weights.size(); ++i) weights[i] = static_cast<float>(i);
+  const ConstRows matrix(weights.data(), 20, 3);
+
+  const Panel16<F32> f32(matrix);
+  REQUIRE(f32.bytes() == 2 * 3 * 64);
+  float value;
+  std::memcpy(&value, f32.view().data + 64 * 2 + 4 * 5, 4);  // panel 0, k 2, row 5
+  CHECK(value == 17.0f);
+  std::memcpy(&value, f32.view().panel(1) + 64 * 1 + 4 * 3, 4);  // panel 1, k 1, row 19
+  CHECK(value == 58.0f);
+  std::memcpy(&value, f32.view().panel(1) + 64 * 1 + 4 * 4, 4);  // a row beyond the matrix
+  CHECK(value == 0.0f);
+
+  const Panel16<Bf16> half(matrix);
+  REQUIRE(half.bytes() == 2 * 2 * 64);
+  std::uint32_t pair;
+  std::memcpy(&pair, half.view().data + 4 * 5, 4);  // row 5, k 0 and 1
+  CHECK(pair == (std::uint32_t{bf16(16.0f).bits} << 16 | bf16(15.0f).bits));
+  std::memcpy(&pair, half.view().data + 64 + 4 * 5, 4);  // row 5, k 2 and nothing
+  CHECK(pair == bf16(17.0f).bits);
+}
+
+TEST_CASE("panels start on lines of 64 bytes") {
+  const Panel16<Bf16> packed(17, 5);
+  CHECK(reinterpret_cast<std::uintptr_t>(packed.view().panel(1)) % 64 == 0);
+}

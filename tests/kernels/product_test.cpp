@@ -1,0 +1,90 @@
+#include "headgate/kernels/product.hpp"
+
+#include "headgate/kernels/native.hpp"
+#include "kernels/kernel_cases.hpp"
+#include "support/catch.hpp"
+#include "support/thread_executor.hpp"
+
+using namespace headgate;
+
+namespace {
+
+// x (T, cols) with one float more in each row than cols, W (rows, cols).
+template <class Backend, class Format>
+std::vector<float> product_of(index_t rows, index_t cols, index_t tokens, ExecutorRef threads) {
+  const std::vector<float> weights = random_floats(rows * cols, 1);
+  const std::vector<float> x = random_floats(tokens * (cols + 1), 2);
+  const Panel16<Format> packed(ConstRows(weights.data(), rows, cols));
+  Output y(tokens * (rows + 3), 1);
+  Context ctx(threads);
+  product<Backend>(packed.view(), ConstRows(x.data(), tokens, cols, cols + 1), Rows(y.data(), tokens, rows, rows + 3), ctx);
+  CHECK(y.guards_intact());
+  std::vector<float> all = y.values();
+  for (index_t t = 0; t < tokens; ++t) {
+    const auto between = all.begin() + t * (rows + 3) + rows;
+    CHECK(std::count(between, between + 3, -12345.5f) == 3);
+  }
+  return all;
+}
+
+}  // namespace
+
+TEST_CASE("rows are cut into tiles of nearly equal height") {
+  CHECK(TileCut{0}.count() == 0);
+  CHECK(TileCut{12}.count() == 1);
+  CHECK(TileCut{13}.count() == 2);
+  for (index_t rows = 1; rows <= 200; ++rows) {
+    const TileCut cut{rows};
+    index_t next = 0;
+    for (index_t i = 0; i < cut.count(); ++i) {
+      const Slice tile = cut.tile(i);
+      CHECK(tile.first == next);
+      const index_t height = tile.last - tile.first;
+      CHECK((height >= rows / cut.count() && height <= max_tile_rows));
+      next = tile.last;
+    }
+    CHECK(next == rows);
+  }
+}
+
+TEMPLATE_TEST_CASE("a product has the same bits for any threads, and the definition's", "", F32, Bf16) {
+  for (const index_t rows : {1, 7, 16, 31, 64, 150}) {
+    for (const index_t cols : {1, 26, 65}) {
+      for (const index_t tokens : {1, 2, 12, 13, 40}) {
+        SerialExecutor serial;
+        const std::vector<float> expected = product_of<Scalar, TestType>(rows, cols, tokens, serial);
+        CAPTURE(rows, cols, tokens);
+        CHECK(same_bits(product_of<NativeBackend, TestType>(rows, cols, tokens, serial), expected));
+        for (const index_t threads : {2, 3}) {
+          ThreadExecutor executor(threads);
+          CHECK(same_bits(product_of<NativeBackend, TestType>(rows, cols, tokens, executor), expected));
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("a product of no rows or no outputs writes nothing") {
+  SerialExecutor serial;
+  CHECK(product_of<NativeBackend, F32>(5, 3, 0, serial).empty());
+  CHECK(product_of<NativeBackend, F32>(0, 3, 2, serial).size() == 6);
+}
+
+TEST_CASE("a product over no columns is zero") {
+  SerialExecutor serial;
+  const std::vector<float> y = product_of<NativeBackend, F32>(2, 0, 1, serial);
+  CHECK(y[0] == 0.0f);
+  CHECK(y[1] == 0.0f);
+}
+
+TEST_CASE("a product allocates once") {
+  const std::vector<float> weights = random_floats(40 * 9, 1);
+  const std::vector<float> x = random_floats(30 * 9, 2);
+  const Panel16<F32> packed(ConstRows(weights.data(), 40, 9));
+  std::vector<float> y(30 * 40);
+  Context ctx;
+  product(packed.view(), ConstRows(x.data(), 30, 9), Rows(y.data(), 30, 40), ctx);
+  const std::size_t held = ctx.workspace.capacity();
+  product(packed.view(), ConstRows(x.data(), 30, 9), Rows(y.data(), 30, 40), ctx);
+  CHECK(ctx.workspace.capacity() == held);
+}

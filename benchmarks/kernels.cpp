@@ -59,10 +59,12 @@ void product(const char* where, index_t num_panels, index_t k, index_t m, bool c
   const double total = static_cast<double>(repeats) * (cold ? 1 : threads);
   const double rate = total * static_cast<double>(bytes) / sample.median;
   const double flops = total * 2.0 * num_panels * panel_rows * k * m / sample.median;
-  std::printf("%-6s %-4s %5d x %-5d m=%-2d %8.1f GB/s %4.0f %% of read   %7.1f GFLOP/s %4.0f %% of peak   (p10-p90 %+.0f %+.0f %%)\n",
-              where, Format::name(), num_panels * panel_rows, k, m, rate * 1e-9, 100.0 * rate / limits.read_bytes,
-              flops * 1e-9, 100.0 * flops / limits.flops, 100.0 * (sample.p10 / sample.median - 1.0),
-              100.0 * (sample.p90 / sample.median - 1.0));
+  std::printf(
+      "%-6s %-4s %5d x %-5d m=%-2d %8.1f GB/s %4.0f %% of read   %7.1f GFLOP/s %4.0f %% of peak   (p10-p90 %+.0f %+.0f "
+      "%%)\n",
+      where, Format::name(), num_panels * panel_rows, k, m, rate * 1e-9, 100.0 * rate / limits.read_bytes, flops * 1e-9,
+      100.0 * flops / limits.flops, 100.0 * (sample.p10 / sample.median - 1.0),
+      100.0 * (sample.p90 / sample.median - 1.0));
 }
 
 template <class F>

@@ -1,5 +1,5 @@
-// What the benchmarks share: samples of competitors taken in turn, weights that are cold because there are more of them than
-// any cache holds, and the machine's own limits, measured in the same run with the same threads.
+// What the benchmarks share: samples of competitors taken in turn, weights that are cold because there are more of them
+// than any cache holds, and the machine's own limits, measured in the same run with the same threads.
 #pragma once
 
 #include <algorithm>
@@ -137,8 +137,8 @@ HEADGATE_NOINLINE float read_streams(const float* from, std::int64_t count) {
   return headgate::sum_lanes<Arch>(sums[0]);
 }
 
-// 12 chains of multiply-adds, which every machine overlaps fully. They start from different numbers: of equal chains the
-// compiler would keep one.
+// 12 chains of multiply-adds, which every machine overlaps fully. They start from different numbers: of equal chains
+// the compiler would keep one.
 HEADGATE_NOINLINE inline float multiply_adds(std::int64_t rounds) {
   using Arch = headgate::NativeArch;
   using F = headgate::Floats<Arch>;
@@ -163,8 +163,8 @@ HEADGATE_NOINLINE inline float multiply_adds(std::int64_t rounds) {
 
 }  // namespace detail
 
-// The better of 1, 4 and 8 streams a thread, and the peak of multiply-adds. The best of some samples each: a limit is what
-// the machine can do undisturbed.
+// The better of 1, 4 and 8 streams a thread, and the peak of multiply-adds. The best of some samples each: a limit is
+// what the machine can do undisturbed.
 inline Limits measure_limits(headgate::ExecutorRef threads, bool quick) {
   const index_t n = threads.size();
   // Short samples, between which others may run: 8 MiB a thread, the next 8 MiB each time.
@@ -180,9 +180,9 @@ inline Limits measure_limits(headgate::ExecutorRef threads, bool quick) {
     };
   };
   constexpr std::int64_t rounds = 100'000;
-  const std::vector<Sample> samples =
-      interleaved(quick ? 40 : 200, {read(detail::read_streams<1>), read(detail::read_streams<4>), read(detail::read_streams<8>),
-                                   [&] { threads.run(n, [&](index_t) { keep(detail::multiply_adds(rounds)); }); }});
+  const std::vector<Sample> samples = interleaved(
+      quick ? 40 : 200, {read(detail::read_streams<1>), read(detail::read_streams<4>), read(detail::read_streams<8>),
+                         [&] { threads.run(n, [&](index_t) { keep(detail::multiply_adds(rounds)); }); }});
   const double seconds = std::min({samples[0].least, samples[1].least, samples[2].least});
   const double flops = 2.0 * 12.0 * headgate::lanes<headgate::NativeArch> * static_cast<double>(rounds) * n;
   return {4.0 * static_cast<double>(n * count) / seconds, flops / samples[3].least};
@@ -216,8 +216,8 @@ inline Limits header(headgate::ExecutorRef threads, bool quick) {
 #else
   constexpr const char* flags = "flags unknown";
 #endif
-  std::printf("%s, %d threads; %s, %s, kernels %s\n", processor().c_str(), static_cast<int>(threads.size()), compiler, flags,
-              headgate::NativeBackend::name());
+  std::printf("%s, %d threads; %s, %s, kernels %s\n", processor().c_str(), static_cast<int>(threads.size()), compiler,
+              flags, headgate::NativeBackend::name());
   const Limits limits = measure_limits(threads, quick);
   std::printf("limits: memory read %.1f GB/s, f32 multiply-add %.0f GFLOP/s\n", limits.read_bytes * 1e-9,
               limits.flops * 1e-9);

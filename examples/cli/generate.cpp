@@ -94,8 +94,9 @@ headgate::SessionOptions plan_memory(const GenerateOptions& options, const headg
   const std::int64_t made_for = model.config.max_position_embeddings;
   const std::int64_t context = options.context > 0 ? options.context : made_for;
   headgate::SessionOptions session;
-  session.context_size = 1;
-  const double kv_bytes = static_cast<double>(model.memory(session).kv_cache) * static_cast<double>(context);
+  session.context_size = headgate::panel_rows;  // a cache is made of whole panels
+  const double kv_bytes = static_cast<double>(model.memory(session).kv_cache) / headgate::panel_rows *
+                          static_cast<double>(context);
   const double machine = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGE_SIZE));
   if (context > headgate::max_index || kv_bytes > machine) {
     throw_limit(

@@ -37,4 +37,5 @@
 #include "headgate/routing/router.hpp"
 #include "headgate/routing/routing_plan.hpp"
 #include "headgate/routing/staged_router.hpp"
+#include "headgate/routing/stages/top_p.hpp"
 #include "headgate/routing/topk_softmax.hpp"

@@ -15,7 +15,9 @@ void check_all_kernels() {
   constexpr index_t n = 37;
   const std::vector<float> a = random_floats(n, 1);
   const std::vector<float> b = random_floats(n, 2);
-  const auto near = [](const std::vector<float>& x, const std::vector<float>& y) { return distance(x, y, 1.0) <= 4e-6; };
+  const auto near = [](const std::vector<float>& x, const std::vector<float>& y) {
+    return distance(x, y, 1.0) <= 4e-6;
+  };
   const auto both = [&](auto call) {
     std::vector<float> found = a;
     std::vector<float> expected = a;
@@ -46,8 +48,12 @@ void check_all_kernels() {
   });
   const std::vector<float> weights = random_floats(2 * panel_rows * n, 3);
   const ConstRows matrix(weights.data(), 2 * panel_rows, n);
-  both([&](auto backend, float* y) { backend.multiply(F32{}, Panel16<F32>(matrix).view().data, n, 2, b.data(), 1, y, 32); });
-  both([&](auto backend, float* y) { backend.multiply(Bf16{}, Panel16<Bf16>(matrix).view().data, n, 2, b.data(), 1, y, 32); });
+  both([&](auto backend, float* y) {
+    backend.multiply(F32{}, Panel16<F32>(matrix).view().data, n, 2, b.data(), 1, y, 32);
+  });
+  both([&](auto backend, float* y) {
+    backend.multiply(Bf16{}, Panel16<Bf16>(matrix).view().data, n, 2, b.data(), 1, y, 32);
+  });
 }
 
 }  // namespace

@@ -16,7 +16,8 @@ double worst_product(index_t num_panels, index_t k, index_t m) {
   Output expected(m * num_panels * panel_rows, 0);
   Output found(m * num_panels * panel_rows, 1);
   Scalar::multiply(Format{}, panels.view().data, k, num_panels, x.data(), m, expected.data(), num_panels * panel_rows);
-  EigenBackend::multiply(Format{}, panels.view().data, k, num_panels, x.data(), m, found.data(), num_panels * panel_rows);
+  EigenBackend::multiply(Format{}, panels.view().data, k, num_panels, x.data(), m, found.data(),
+                         num_panels * panel_rows);
   return found.guards_intact() ? distance(found.values(), expected.values(), 4.0 * std::sqrt(k + 1.0)) : NAN;
 }
 

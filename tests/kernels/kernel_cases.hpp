@@ -49,10 +49,12 @@ inline std::vector<float> random_floats(index_t n, unsigned seed, float low = -2
   return values;
 }
 
-// Copies of numbers, off alignment, that end where the allocation ends, so that the address sanitizer sees a step beyond.
+// Copies of numbers, off alignment, that end where the allocation ends, so that the address sanitizer sees a step
+// beyond.
 class Input {
  public:
-  HEADGATE_NOINLINE Input(const std::vector<float>& values, index_t shift) : storage_(values.size() + at(shift)), shift_(shift) {
+  HEADGATE_NOINLINE Input(const std::vector<float>& values, index_t shift)
+      : storage_(values.size() + at(shift)), shift_(shift) {
     for (std::size_t i = 0; i < values.size(); ++i) storage_[at(shift) + i] = values[i];
   }
   const float* data() const { return storage_.data() + shift_; }
@@ -71,7 +73,9 @@ class Output {
   }
   float* data() { return storage_.data() + first_; }
   float operator[](index_t i) const { return storage_[at(first_ + i)]; }
-  std::vector<float> values() const { return {storage_.begin() + first_, storage_.begin() + first_ + n_}; }
+  HEADGATE_NOINLINE std::vector<float> values() const {
+    return {storage_.begin() + first_, storage_.begin() + first_ + n_};
+  }
   bool guards_intact() const {
     const auto end = static_cast<index_t>(storage_.size());
     for (index_t i = 0; i < end; ++i) {
@@ -104,7 +108,8 @@ inline double distance(const std::vector<float>& a, const std::vector<float>& b,
   return largest;
 }
 
-// How far a float32 sum of `count` products may be from the sum in double; magnitude is the sum of their absolute values.
+// How far a float32 sum of `count` products may be from the sum in double; magnitude is the sum of their absolute
+// values.
 inline double sum_bound(index_t count, double magnitude) {
   return 4.0 * std::sqrt(static_cast<double>(count)) * 0x1p-24 * magnitude;
 }

@@ -17,7 +17,8 @@ std::vector<float> product_of(index_t rows, index_t cols, index_t tokens, Execut
   const Panel16<Format> packed(ConstRows(weights.data(), rows, cols));
   Output y(tokens * (rows + 3), 1);
   Context ctx(threads);
-  product<Backend>(packed.view(), ConstRows(x.data(), tokens, cols, cols + 1), Rows(y.data(), tokens, rows, rows + 3), ctx);
+  product<Backend>(packed.view(), ConstRows(x.data(), tokens, cols, cols + 1), Rows(y.data(), tokens, rows, rows + 3),
+                   ctx);
   CHECK(y.guards_intact());
   std::vector<float> all = y.values();
   for (index_t t = 0; t < tokens; ++t) {

@@ -25,7 +25,8 @@ void check_product(index_t rows, index_t k, index_t m) {
         magnitude += std::abs(product);
       }
       const double off = std::abs(y[at(r * num_panels * panel_rows + row)] - sum);
-      if (!(off <= sum_bound(k, magnitude))) FAIL("row " << row << " of " << rows << " x " << k << " is off by " << off);
+      if (!(off <= sum_bound(k, magnitude)))
+        FAIL("row " << row << " of " << rows << " x " << k << " is off by " << off);
     }
   }
 }

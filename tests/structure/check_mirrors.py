@@ -8,11 +8,15 @@ import sys
 
 from source_text import headers, report
 
-# Headers with nothing of their own to run, and who tests them.
+# Headers with nothing of their own to run, or one user through whom they are tested; and where.
 ELSEWHERE = {
     "headgate.hpp": "tests/consume/main.cpp",
-    "core/config.hpp": "tests/odr/CMakeLists.txt",
+    "core/config.hpp": "tests/odr/check_link.py",
     "core/types.hpp": "tests/core/matrix_view_test.cpp",
+    "experts/experts.hpp": "tests/experts/any_experts_test.cpp",
+    "experts/expert_batch.hpp": "tests/experts/glu_experts_test.cpp",
+    "experts/glu_layout.hpp": "tests/experts/glu_experts_test.cpp",
+    "layers/any_linear.hpp": "tests/layers/linear_test.cpp",
 }
 
 

@@ -1,6 +1,6 @@
-// ThreadPool: an executor of our own. The calling thread takes part, so a pool of n starts n - 1 threads, when it is made
-// and never later. Tasks are tickets on one counter: whoever is free takes the next, and a run is over when its tasks are,
-// whether or not every thread woke up for it. Idle threads spin, then yield, then sleep in the kernel.
+// ThreadPool: an executor of our own. The calling thread takes part, so a pool of n starts n - 1 threads, when it is
+// made and never later. Tasks are tickets on one counter: whoever is free takes the next, and a run is over when its
+// tasks are, whether or not every thread woke up for it. Idle threads spin, then yield, then sleep in the kernel.
 //
 // A run from inside a task, or while another thread's run is under way, does its tasks on its own thread. The first
 // exception that leaves a task reaches the caller; tasks not yet begun are then left out. The pool stays usable.
@@ -78,8 +78,8 @@ class ThreadPool {
  private:
   using Word = std::uint32_t;  // what a futex is
   static constexpr Word closing = ~Word{0};
-  static constexpr int spins = 300;    // 5 to 20 us
-  static constexpr int yields = 100;   // some 100 us on an idle machine
+  static constexpr int spins = 300;   // 5 to 20 us
+  static constexpr int yields = 100;  // some 100 us on an idle machine
 
   bool start() {
 #if defined(__cpp_exceptions)

@@ -1,6 +1,6 @@
-// Dispatched: the backend of a program that runs on every machine of its architecture and uses what each one has. It calls
-// the best table of kernels among those linked (kernel_table.hpp) that this processor can run, by its feature bits alone;
-// without any, Scalar. select_kernels, called before threads start, may cap the choice.
+// Dispatched: the backend of a program that runs on every machine of its architecture and uses what each one has. It
+// calls the best table of kernels among those linked (kernel_table.hpp) that this processor can run, by its feature
+// bits alone; without any, Scalar. select_kernels, called before threads start, may cap the choice.
 #pragma once
 
 #include <array>
@@ -90,12 +90,12 @@ struct Dispatched {
   }
   static const char* name() noexcept { return table().name; }
 
-  static void multiply(F32, const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m, float* y,
-                       std::int64_t stride) noexcept {
+  static void multiply(F32, const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m,
+                       float* y, std::int64_t stride) noexcept {
     table().multiply_f32(panels, k, num_panels, tile, m, y, stride);
   }
-  static void multiply(Bf16, const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m, float* y,
-                       std::int64_t stride) noexcept {
+  static void multiply(Bf16, const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m,
+                       float* y, std::int64_t stride) noexcept {
     table().multiply_bf16(panels, k, num_panels, tile, m, y, stride);
   }
   static void make_tile(const float* const* rows, index_t m, index_t k, float* tile) noexcept {

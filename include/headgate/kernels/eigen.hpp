@@ -1,6 +1,6 @@
-// EigenBackend: the linear algebra of kernels by way of Eigen, for those who hold Eigen matrices and as a second oracle in
-// tests. Its sums run in an order of Eigen's choice: values within tolerance, no promise about bits. What is no linear
-// algebra is Scalar's. Never used by the decoder.
+// EigenBackend: the linear algebra of kernels by way of Eigen, for those who hold Eigen matrices and as a second oracle
+// in tests. Its sums run in an order of Eigen's choice: values within tolerance, no promise about bits. What is no
+// linear algebra is Scalar's. Never used by the decoder.
 #pragma once
 
 #include <Eigen/Core>

@@ -1,6 +1,6 @@
-// KernelTableV1: the kernels of one instruction set as plain functions on plain data. An object file that is compiled beyond
-// the program's baseline exports one function that returns its table, and nothing else that the linker could mix up:
-// the type and that function are the only names outside the ABI namespace, and hold no type that depends on flags.
+// KernelTableV1: the kernels of one instruction set as plain functions on plain data. An object file that is compiled
+// beyond the program's baseline exports one function that returns its table, and nothing else that the linker could mix
+// up: the type and that function are the only names outside the ABI namespace, and hold no type that depends on flags.
 #pragma once
 
 #include "headgate/kernels/kernel_backend.hpp"
@@ -9,10 +9,10 @@ namespace headgate {
 
 struct KernelTableV1 {
   const char* name;
-  void (*multiply_f32)(const std::byte* panels, std::int32_t k, std::int32_t num_panels, const float* tile, std::int32_t m,
-                       float* y, std::int64_t stride) noexcept;
-  void (*multiply_bf16)(const std::byte* panels, std::int32_t k, std::int32_t num_panels, const float* tile, std::int32_t m,
-                        float* y, std::int64_t stride) noexcept;
+  void (*multiply_f32)(const std::byte* panels, std::int32_t k, std::int32_t num_panels, const float* tile,
+                       std::int32_t m, float* y, std::int64_t stride) noexcept;
+  void (*multiply_bf16)(const std::byte* panels, std::int32_t k, std::int32_t num_panels, const float* tile,
+                        std::int32_t m, float* y, std::int64_t stride) noexcept;
   void (*make_tile)(const float* const* rows, std::int32_t m, std::int32_t k, float* tile) noexcept;
   float (*sum)(const float* x, std::int32_t n) noexcept;
   float (*max)(const float* x, std::int32_t n) noexcept;

@@ -13,13 +13,18 @@ constexpr ActivationKind plain_kinds[] = {ActivationKind::silu, ActivationKind::
 
 double in_double(Activation activation, double x) {
   switch (activation.kind) {
-    case ActivationKind::silu: return x / (1.0 + std::exp(-x));
-    case ActivationKind::gelu: return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
+    case ActivationKind::silu:
+      return x / (1.0 + std::exp(-x));
+    case ActivationKind::gelu:
+      return 0.5 * x * (1.0 + std::erf(x / std::sqrt(2.0)));
     case ActivationKind::gelu_tanh:
       return 0.5 * x * (1.0 + std::tanh(std::sqrt(2.0 / 3.14159265358979) * (x + 0.044715 * x * x * x)));
-    case ActivationKind::relu: return std::max(x, 0.0);
-    case ActivationKind::relu2: return std::max(x, 0.0) * std::max(x, 0.0);
-    case ActivationKind::clamped_swiglu: break;
+    case ActivationKind::relu:
+      return std::max(x, 0.0);
+    case ActivationKind::relu2:
+      return std::max(x, 0.0) * std::max(x, 0.0);
+    case ActivationKind::clamped_swiglu:
+      break;
   }
   const double g = std::min(x, double{activation.limit});
   return g / (1.0 + std::exp(-double{activation.alpha} * g));
@@ -42,7 +47,8 @@ TEMPLATE_TEST_CASE("activations agree with double", "", Scalar, HEADGATE_SIMD_BA
   }
 }
 
-TEMPLATE_TEST_CASE("gated activations multiply by the up projection, in place too", "", Scalar, HEADGATE_SIMD_BACKENDS) {
+TEMPLATE_TEST_CASE("gated activations multiply by the up projection, in place too", "", Scalar,
+                   HEADGATE_SIMD_BACKENDS) {
   for (const ActivationKind kind : plain_kinds) {
     for (const index_t n : lengths()) {
       const std::vector<float> gate = random_floats(n, 1, -8.0f, 8.0f);

@@ -70,7 +70,7 @@ TEMPLATE_TEST_CASE("one number that is not finite is found at any place", "", Sc
     if (n > 1) a[0] = std::numeric_limits<float>::max();
     if (n > 1) a[1] = -std::numeric_limits<float>::max();
     CHECK(TestType::all_finite(Input(a, n % 3).data(), n));
-    for (index_t i = 0; i < n; i += n > 64 ? 7 : 1) {
+    for (index_t i = 0; i<n; i += n> 64 ? 7 : 1) {
       const float before = a[at(i)];
       for (const float bad : {infinity, -infinity, not_a_number}) {
         a[at(i)] = bad;

@@ -57,23 +57,34 @@ HEADGATE_NOINLINE void clamped_swiglu(float alpha, float limit, const float* gat
 template <class Arch>
 void activate(Activation activation, const float* x, index_t n, float* y) noexcept {
   switch (activation.kind) {
-    case ActivationKind::silu: return activate_all<Arch, ActivationKind::silu>(x, n, y);
-    case ActivationKind::gelu: return activate_all<Arch, ActivationKind::gelu>(x, n, y);
-    case ActivationKind::gelu_tanh: return activate_all<Arch, ActivationKind::gelu_tanh>(x, n, y);
-    case ActivationKind::relu: return activate_all<Arch, ActivationKind::relu>(x, n, y);
-    case ActivationKind::relu2: return activate_all<Arch, ActivationKind::relu2>(x, n, y);
-    case ActivationKind::clamped_swiglu: return;  // gated only
+    case ActivationKind::silu:
+      return activate_all<Arch, ActivationKind::silu>(x, n, y);
+    case ActivationKind::gelu:
+      return activate_all<Arch, ActivationKind::gelu>(x, n, y);
+    case ActivationKind::gelu_tanh:
+      return activate_all<Arch, ActivationKind::gelu_tanh>(x, n, y);
+    case ActivationKind::relu:
+      return activate_all<Arch, ActivationKind::relu>(x, n, y);
+    case ActivationKind::relu2:
+      return activate_all<Arch, ActivationKind::relu2>(x, n, y);
+    case ActivationKind::clamped_swiglu:
+      return;  // gated only
   }
 }
 
 template <class Arch>
 void glu(Activation activation, const float* gate, const float* up, index_t n, float* y) noexcept {
   switch (activation.kind) {
-    case ActivationKind::silu: return glu_all<Arch, ActivationKind::silu>(gate, up, n, y);
-    case ActivationKind::gelu: return glu_all<Arch, ActivationKind::gelu>(gate, up, n, y);
-    case ActivationKind::gelu_tanh: return glu_all<Arch, ActivationKind::gelu_tanh>(gate, up, n, y);
-    case ActivationKind::relu: return glu_all<Arch, ActivationKind::relu>(gate, up, n, y);
-    case ActivationKind::relu2: return glu_all<Arch, ActivationKind::relu2>(gate, up, n, y);
+    case ActivationKind::silu:
+      return glu_all<Arch, ActivationKind::silu>(gate, up, n, y);
+    case ActivationKind::gelu:
+      return glu_all<Arch, ActivationKind::gelu>(gate, up, n, y);
+    case ActivationKind::gelu_tanh:
+      return glu_all<Arch, ActivationKind::gelu_tanh>(gate, up, n, y);
+    case ActivationKind::relu:
+      return glu_all<Arch, ActivationKind::relu>(gate, up, n, y);
+    case ActivationKind::relu2:
+      return glu_all<Arch, ActivationKind::relu2>(gate, up, n, y);
     case ActivationKind::clamped_swiglu:
       return clamped_swiglu<Arch>(activation.alpha, activation.limit, gate, up, n, y);
   }

@@ -1,6 +1,6 @@
 // The only door to xsimd. An Arch is one of xsimd's architecture tags; Floats<Arch> one register of floats. What xsimd
-// 8.1 (Debian 12) and later versions spell differently, or lack, is here: partial loads and stores, horizontal sums, casts
-// and a multiply-add that is always fused.
+// 8.1 (Debian 12) and later versions spell differently, or lack, is here: partial loads and stores, horizontal sums,
+// casts and a multiply-add that is always fused.
 //
 // Everything is inlined into kernels that carry Arch in their names. Where nothing is, as in a debug build, the names
 // here still differ by register type and by the namespace's instruction set.
@@ -82,7 +82,9 @@ HEADGATE_INLINE float max_lanes(__m256 x) noexcept {
 #if defined(__AVX512F__)
 // Not the intrinsics, which g++ 12 calls uninitialised.
 HEADGATE_INLINE __m256 low_half(__m512 x) noexcept { return __builtin_shufflevector(x, x, 0, 1, 2, 3, 4, 5, 6, 7); }
-HEADGATE_INLINE __m256 high_half(__m512 x) noexcept { return __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15); }
+HEADGATE_INLINE __m256 high_half(__m512 x) noexcept {
+  return __builtin_shufflevector(x, x, 8, 9, 10, 11, 12, 13, 14, 15);
+}
 HEADGATE_INLINE float sum_lanes(__m512 x) noexcept { return sum_lanes(_mm256_add_ps(low_half(x), high_half(x))); }
 HEADGATE_INLINE float max_lanes(__m512 x) noexcept { return max_lanes(_mm256_max_ps(low_half(x), high_half(x))); }
 #endif
@@ -107,8 +109,8 @@ HEADGATE_INLINE __m128d was_rounded(__m128d product, __m128d c, __m128d sum) noe
   const __m128d error = _mm_add_pd(_mm_sub_pd(product, _mm_sub_pd(sum, part)), _mm_sub_pd(c, part));
   return _mm_cmpneq_pd(error, _mm_setzero_pd());
 }
-// A fused multiply-add for processors without one, in double. The product is exact, and rounding the sum twice is rounding
-// it once, unless the first rounding ends in the middle between two floats or below the normal ones.
+// A fused multiply-add for processors without one, in double. The product is exact, and rounding the sum twice is
+// rounding it once, unless the first rounding ends in the middle between two floats or below the normal ones.
 template <class Register>
 HEADGATE_INLINE Register fused_in_double(Register a, Register b, Register c) noexcept {
   const __m128d low_product = _mm_mul_pd(_mm_cvtps_pd(a), _mm_cvtps_pd(b));
@@ -123,7 +125,8 @@ HEADGATE_INLINE Register fused_in_double(Register a, Register b, Register c) noe
   const __m128i small = _mm_cmplt_epi32(upper, _mm_set1_epi32(0x38100000));  // below 2^-126
   const __m128i doubtful = _mm_or_si128(middle, small);
   if (_mm_movemask_epi8(doubtful) != 0) [[unlikely]] {
-    const __m128i rounded = lower_words(was_rounded(low_product, low_c, low_sum), was_rounded(high_product, high_c, high_sum));
+    const __m128i rounded =
+        lower_words(was_rounded(low_product, low_c, low_sum), was_rounded(high_product, high_c, high_sum));
     if (_mm_movemask_epi8(_mm_and_si128(doubtful, rounded)) != 0) {
       Register y;
       for (std::size_t i = 0; i < 4; ++i) y[i] = std::fma(a[i], b[i], c[i]);
@@ -215,8 +218,8 @@ HEADGATE_INLINE float max_lanes(Floats<Arch> x) noexcept {
   return detail::max_lanes(static_cast<typename Floats<Arch>::register_type>(x));
 }
 
-// Bits of floats as whole numbers: the compilers' own vectors, whose shifts and masks are plain operators. (xsimd's, by way
-// of g++ 12's AVX-512 intrinsics, warn of uninitialised values wherever they are inlined.)
+// Bits of floats as whole numbers: the compilers' own vectors, whose shifts and masks are plain operators. (xsimd's, by
+// way of g++ 12's AVX-512 intrinsics, warn of uninitialised values wherever they are inlined.)
 template <class Arch>
 HEADGATE_INLINE Floats<Arch> as_floats(typename Words<Arch>::type words) noexcept {
   return __builtin_bit_cast(typename Floats<Arch>::register_type, words);

@@ -1,10 +1,11 @@
-// Products of packed weights (panel16.hpp) and a tile of rows, in registers. A block is PANELS panels by ROWS rows: k runs
-// outermost, a line of weights is loaded once for all rows and a number of the tile broadcast once for all panels.
-// Lane by lane the sum is one chain of fused multiply-adds, k ascending from 0, whatever the block: the same bits always.
+// Products of packed weights (panel16.hpp) and a tile of rows, in registers. A block is PANELS panels by ROWS rows: k
+// runs outermost, a line of weights is loaded once for all rows and a number of the tile broadcast once for all panels.
+// Lane by lane the sum is one chain of fused multiply-adds, k ascending from 0, whatever the block: the same bits
+// always.
 //
-// Few rows take several panels at once, which hides the latency of the multiply-add and keeps several streams from memory
-// going; many rows take as many as the registers hold. Each block is a function of its own, never inlined: g++ 12 spills
-// accumulators that live across another loop.
+// Few rows take several panels at once, which hides the latency of the multiply-add and keeps several streams from
+// memory going; many rows take as many as the registers hold. Each block is a function of its own, never inlined: g++
+// 12 spills accumulators that live across another loop.
 #pragma once
 
 #include "headgate/kernels/kernel_backend.hpp"
@@ -12,7 +13,8 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
-// How a format's line of 16 rows x 4 bytes becomes registers of floats: per_line values of k, part p of 16 / lanes parts.
+// How a format's line of 16 rows x 4 bytes becomes registers of floats: per_line values of k, part p of 16 / lanes
+// parts.
 template <class Arch, class Format>
 struct WeightLine;
 
@@ -35,8 +37,8 @@ struct WeightLine<Arch, Bf16> {
   }
 };
 
-// sums += weights of column K of a line, times that column's row of the tile. Whichever of weights and numbers are fewer
-// wait in registers.
+// sums += weights of column K of a line, times that column's row of the tile. Whichever of weights and numbers are
+// fewer wait in registers.
 template <class Arch, class Format, index_t K, index_t PANELS, index_t ROWS>
 HEADGATE_INLINE void multiply_column(const std::byte* line, std::int64_t panel_bytes, const float* tile,
                                      Floats<Arch> (&sums)[PANELS][panel_rows / lanes<Arch>][ROWS]) noexcept {
@@ -60,7 +62,8 @@ HEADGATE_INLINE void multiply_column(const std::byte* line, std::int64_t panel_b
 #pragma GCC unroll 16
     for (index_t p = 0; p < PANELS; ++p) {
 #pragma GCC unroll 16
-      for (index_t part = 0; part < parts; ++part) weights[p][part] = Line::template get<K>(line + p * panel_bytes, part);
+      for (index_t part = 0; part < parts; ++part)
+        weights[p][part] = Line::template get<K>(line + p * panel_bytes, part);
     }
 #pragma GCC unroll 16
     for (index_t r = 0; r < ROWS; ++r) {
@@ -120,11 +123,12 @@ constexpr index_t registers_of_block(index_t num_panels, index_t rows) noexcept 
   const index_t weights = num_panels * (panel_rows / lanes<Arch>);
   return weights * rows + (weights < rows ? weights : rows);
 }
-// How many may be kept without spilling, as g++ 12 and clang 14 allocate them: 32 registers with AVX-512 and on AArch64,
-// else 16; bf16 needs some to unpack a line.
+// How many may be kept without spilling, as g++ 12 and clang 14 allocate them: 32 registers with AVX-512 and on
+// AArch64, else 16; bf16 needs some to unpack a line.
 template <class Arch, class Format>
-inline constexpr index_t free_registers =
-    lanes<Arch> == 16 || std::is_base_of_v<xsimd::neon64, Arch> ? 27 : WeightLine<Arch, Format>::per_line == 1 ? 15 : 12;
+inline constexpr index_t free_registers = lanes<Arch> == 16 || std::is_base_of_v<xsimd::neon64, Arch> ? 27
+                                          : WeightLine<Arch, Format>::per_line == 1                   ? 15
+                                                                                                      : 12;
 
 template <class Arch, class Format>
 constexpr index_t panels_at_once(index_t rows) noexcept {
@@ -141,8 +145,8 @@ constexpr index_t rows_at_once() noexcept {
 
 // ROWS rows of every panel.
 template <class Arch, class Format, index_t ROWS>
-void multiply_rows(const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t tile_stride, float* y,
-                   std::int64_t stride) noexcept {
+void multiply_rows(const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t tile_stride,
+                   float* y, std::int64_t stride) noexcept {
   constexpr index_t at_once = panels_at_once<Arch, Format>(ROWS);
   const std::int64_t panel_bytes = Format::panel_bytes(k);
   index_t p = 0;
@@ -151,8 +155,8 @@ void multiply_rows(const std::byte* panels, index_t k, index_t num_panels, const
                                                 y + panel_rows * p, stride);
   }
   for (; p < num_panels; ++p) {
-    multiply_block<Arch, Format, 1, ROWS>(panels + p * panel_bytes, panel_bytes, k, tile, tile_stride, y + panel_rows * p,
-                                          stride);
+    multiply_block<Arch, Format, 1, ROWS>(panels + p * panel_bytes, panel_bytes, k, tile, tile_stride,
+                                          y + panel_rows * p, stride);
   }
 }
 
@@ -177,7 +181,8 @@ void multiply(const std::byte* panels, index_t k, index_t num_panels, const floa
   index_t first = 0;
   for (index_t part = 0; part < parts; ++part) {
     const index_t last = (part + 1) * m / parts;
-    multiply_up_to<Arch, Format, most>(last - first, panels, k, num_panels, tile + first, m, y + first * stride, stride);
+    multiply_up_to<Arch, Format, most>(last - first, panels, k, num_panels, tile + first, m, y + first * stride,
+                                       stride);
     first = last;
   }
 }

@@ -1,5 +1,6 @@
-// Sums, maxima and sums of scaled rows. The order of a sum follows from its length alone: four registers take turns, then
-// their lanes are added in a fixed tree. axpy and weighted_sum keep every element's own order, so they give Scalar's bits.
+// Sums, maxima and sums of scaled rows. The order of a sum follows from its length alone: four registers take turns,
+// then their lanes are added in a fixed tree. axpy and weighted_sum keep every element's own order, so they give
+// Scalar's bits.
 #pragma once
 
 #include "headgate/kernels/simd/arch.hpp"

@@ -18,7 +18,8 @@ HEADGATE_NOINLINE void softmax(float* x, index_t n) noexcept {
   Floats<Arch> totals(0.0f);
   for (index_t i = 0; i < n; i += lanes<Arch>) {
     store<Arch>(x + i, exp<Arch>(load<Arch>(x + i, n - i) - Floats<Arch>(largest)), n - i);
-    totals = totals + load<Arch>(x + i, n - i);  // again, because the empty lanes of a partial register must add nothing
+    totals =
+        totals + load<Arch>(x + i, n - i);  // again, because the empty lanes of a partial register must add nothing
   }
   const Floats<Arch> total(sum_lanes<Arch>(totals));
   for (index_t i = 0; i < n; i += lanes<Arch>) store<Arch>(x + i, load<Arch>(x + i, n - i) / total, n - i);

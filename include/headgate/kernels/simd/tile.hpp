@@ -17,7 +17,8 @@ HEADGATE_NOINLINE void make_squares(const float* const* rows, index_t m, index_t
     for (index_t s = 0; s < SQUARES; ++s) {
       Quad row[4];
 #pragma GCC unroll 4
-      for (index_t r = 0; r < 4; ++r) __builtin_memcpy(&row[r], rows[4 * s + r < m ? 4 * s + r : m - 1] + i, sizeof(Quad));
+      for (index_t r = 0; r < 4; ++r)
+        __builtin_memcpy(&row[r], rows[4 * s + r < m ? 4 * s + r : m - 1] + i, sizeof(Quad));
       const Quad low02 = __builtin_shufflevector(row[0], row[2], 0, 4, 1, 5);
       const Quad low13 = __builtin_shufflevector(row[1], row[3], 0, 4, 1, 5);
       const Quad high02 = __builtin_shufflevector(row[0], row[2], 2, 6, 3, 7);

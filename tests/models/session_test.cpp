@@ -223,7 +223,7 @@ TEST_CASE("edits of the context reach the routers") {
   REQUIRE(session.forward(text, ctx).ok());
 }
 
-TEST_CASE("options out of range are refused by name") {
+TEST_CASE("options of a session out of range are refused by name") {
   const auto refused = [](const SessionOptions& options) {
     const auto made = Session::create(model(), options);
     if (made) return std::string();

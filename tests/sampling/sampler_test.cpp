@@ -118,7 +118,7 @@ TEST_CASE("logits that give no distribution are numeric errors") {
   CHECK(draw(plain, {0.0f, -inf, -inf}, 500)[0] == 500);
 }
 
-TEST_CASE("options out of range are refused by name") {
+TEST_CASE("options of a sampler out of range are refused by name") {
   const auto refused = [](SamplerOptions options) {
     const auto made = Sampler::create(options);
     if (made) return std::string();

@@ -14,12 +14,9 @@ namespace headgate::inline HEADGATE_ABI {
 // expert id, so the bits depend on nothing but the row. x and y are (tokens, hidden_size) and do not overlap.
 template <class B>
 concept Experts = requires(const B& bank, const RoutingPlan& plan, ConstRows x, Rows y, Context& ctx) {
-  { bank.num_experts() }
-  noexcept->std::same_as<index_t>;
-  { bank.hidden_size() }
-  noexcept->std::same_as<index_t>;
-  { bank.expert_bytes() }
-  noexcept->std::same_as<std::int64_t>;  // weights read for one row of one expert
+  { bank.num_experts() } noexcept -> std::same_as<index_t>;
+  { bank.hidden_size() } noexcept -> std::same_as<index_t>;
+  { bank.expert_bytes() } noexcept -> std::same_as<std::int64_t>;  // weights read for one row of one expert
   { bank.apply(plan, x, y, ctx) } -> std::same_as<Status>;
 };
 

@@ -14,12 +14,9 @@ namespace headgate::inline HEADGATE_ABI {
 
 template <class L>
 concept LinearLayer = requires(const L& linear, ConstRows x, Rows y, Context& ctx) {
-  { linear.rows() }
-  noexcept->std::same_as<index_t>;  // width of y
-  { linear.cols() }
-  noexcept->std::same_as<index_t>;  // width of x
-  { linear.bytes() }
-  noexcept->std::same_as<std::int64_t>;
+  { linear.rows() } noexcept -> std::same_as<index_t>;  // width of y
+  { linear.cols() } noexcept -> std::same_as<index_t>;  // width of x
+  { linear.bytes() } noexcept -> std::same_as<std::int64_t>;
   { linear.forward(x, y, ctx) } -> std::same_as<Status>;
 };
 

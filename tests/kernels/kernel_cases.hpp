@@ -49,12 +49,12 @@ inline std::vector<float> random_floats(index_t n, unsigned seed, float low = -2
   return values;
 }
 
-// Copies of numbers, off alignment, that end where the allocation ends, so that the address sanitizer sees a step
-// beyond.
+// Copies of numbers, off alignment, that end where the allocation ends (one of nothing is not null), so that the
+// address sanitizer sees a step beyond.
 class Input {
  public:
   HEADGATE_NOINLINE Input(const std::vector<float>& values, index_t shift)
-      : storage_(values.size() + at(shift)), shift_(shift) {
+      : storage_(std::max(values.size() + at(shift), std::size_t{1})), shift_(shift) {
     for (std::size_t i = 0; i < values.size(); ++i) storage_[at(shift) + i] = values[i];
   }
   const float* data() const { return storage_.data() + shift_; }

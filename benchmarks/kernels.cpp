@@ -4,7 +4,9 @@
 // usage: bench_kernels [--quick] [--threads N]
 #include "support/bench.hpp"
 
+#include <atomic>
 #include <random>
+#include <thread>
 
 #if defined(_OPENMP)
 #include <omp.h>
@@ -98,7 +100,14 @@ int main(int argc, char** argv) {
   SerialExecutor serial;
   const auto nothing = [](index_t i) { bench::keep(i); };
   line("SerialExecutor", rounds, [&] { serial.run(options.threads, nothing); });
-  line("ThreadPool", rounds, [&] { pool.run(options.threads, nothing); });
+  line("ThreadPool, whoever is awake", rounds, [&] { pool.run(options.threads, nothing); });
+  line("ThreadPool, every thread taking a task", rounds, [&] {
+    std::atomic<index_t> arrived{0};
+    pool.run(pool.size(), [&](index_t) {
+      ++arrived;
+      while (arrived.load() < pool.size()) std::this_thread::yield();
+    });
+  });
 #if defined(_OPENMP)
   line("OpenMP parallel region", rounds, [&] {
 #pragma omp parallel num_threads(options.threads)

@@ -1,5 +1,6 @@
 // Router: hidden states of the tokens -> a plan. Written once, for every policy:
-//   * route is const: a router learns nothing while routing. What it remembers is a State that the caller owns and resets.
+//   * route is const: a router learns nothing while routing. What it remembers is a State that the caller owns and
+//   resets.
 //   * Logits, scores and selection are float32; logits are summed in an order that does not depend on the batch.
 //   * Keys select (score + bias), scores weigh; two arrays, always. A masked key is -inf. Ties go to the lower id.
 //   * A logit that is not finite is a numeric Status with layer and token, never an id.
@@ -28,7 +29,7 @@ enum class RowSum : std::uint8_t { one, at_most_one, zero_or_one, constant, free
 struct RouterTraits {
   unsigned needs = needs_hidden;
   StateScope state = StateScope::none;
-  index_t k_min = 0;           // entries of a row, at least and at most
+  index_t k_min = 0;  // entries of a row, at least and at most
   index_t k_max = 0;
   RowSum row_sum = RowSum::free;
   float row_sum_value = 1.0f;  // of RowSum::constant
@@ -37,10 +38,20 @@ struct RouterTraits {
 };
 
 struct RouterInput {
-  ConstRows hidden;                          // (tokens, hidden_size), what the experts will see
+  ConstRows hidden;                              // (tokens, hidden_size), what the experts will see
   std::span<const std::int32_t> token_ids = {};  // (tokens), for routers that need them; else may be empty
-  index_t layer = 0;                         // named in errors
+  index_t layer = 0;                             // named in errors
 };
+
+// What every router that reads hidden states checks first.
+inline Status check_hidden(ConstRows x, index_t hidden_size) noexcept {
+  if (x.rows < 0) return Status::mismatch("rows of hidden, at least", x.rows, 0);
+  if (x.cols != hidden_size) {
+    return Status::mismatch("width of hidden against hidden_size of the router", x.cols, hidden_size);
+  }
+  if (x.data == nullptr && x.rows != 0) return {ErrorCode::usage, "hidden has no data"};
+  return Status::success();
+}
 
 // The state of a router that remembers nothing.
 struct NoState {
@@ -50,10 +61,13 @@ struct NoState {
 template <class R>
 concept Router = requires(const R& router, const RouterInput& in, typename R::State& state, RoutingPlan& plan,
                           Context& ctx, index_t tokens) {
-  { router.num_experts() } noexcept -> std::same_as<index_t>;  // size of the bank its ids index
-  { router.hidden_size() } noexcept -> std::same_as<index_t>;
-  { router.traits() } noexcept -> std::same_as<RouterTraits>;
-  state.reset(tokens);                                         // before the first layer of a pass of so many tokens
+  { router.num_experts() }
+  noexcept->std::same_as<index_t>;  // size of the bank its ids index
+  { router.hidden_size() }
+  noexcept->std::same_as<index_t>;
+  { router.traits() }
+  noexcept->std::same_as<RouterTraits>;
+  state.reset(tokens);  // before the first layer of a pass of so many tokens
   // Replaces the plan by one row per token.
   { router.route(in, state, plan, ctx) } -> std::same_as<Status>;
 };

@@ -51,27 +51,28 @@ class StagedRouter {
   index_t num_experts() const noexcept { return selection_.num_experts(); }
   index_t hidden_size() const noexcept { return gate_.cols(); }
   RouterTraits traits() const noexcept { return selection_.traits(); }
+  // What a balancer writes between batches; on an error nothing changes.
+  Status set_selection_bias(std::span<const float> bias) { return selection_.set_selection_bias(bias); }
+  Status set_selection_factor(std::span<const float> factor) requires Score::never_negative {
+    return selection_.set_selection_factor(factor);
+  }
 
   // On an error the plan has no rows.
   Status route(const RouterInput& in, State& /*state*/, RoutingPlan& plan, Context& ctx) const {
     plan.clear(num_experts());
     const ConstRows x = in.hidden;
-    if (x.rows < 0) return Status::mismatch("rows of hidden, at least", x.rows, 0);
-    if (x.cols != hidden_size()) {
-      return Status::mismatch("width of hidden against hidden_size of the router", x.cols, hidden_size());
-    }
-    if (x.data == nullptr && x.rows != 0) return {ErrorCode::usage, "hidden has no data"};
+    if (Status status = check_hidden(x, hidden_size()); !status.ok()) return status;
     if (Status status = selection_.check(ctx.edits); !status.ok()) return status;
 
     const Workspace::Mark mark(ctx.workspace);
-    const Rows logits(ctx.workspace.take<float>(std::int64_t{x.rows} * num_experts()).data(), x.rows, num_experts());
+    const Rows logits(ctx.workspace.take<float>(std::int64_t{x.rows} * gate_.rows()).data(), x.rows, gate_.rows());
     product<Backend>(gate_.view(), x, logits, ctx);
     if (!gate_bias_.empty()) {
       const index_t n = ctx.slices(x.rows);
       ctx.parallel(n, [&](index_t i) {
         const Slice slice = Slice::of(x.rows, n, i);
         for (index_t t = slice.first; t < slice.last; ++t) {
-          Backend::axpy(1.0f, gate_bias_.data(), num_experts(), logits.row_data(t));
+          Backend::axpy(1.0f, gate_bias_.data(), gate_.rows(), logits.row_data(t));
         }
       });
     }

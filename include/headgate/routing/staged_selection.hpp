@@ -23,63 +23,94 @@ namespace headgate::inline HEADGATE_ABI {
 template <class Stage, class Score>
 concept FitsScore = !Stage::adds_scores || Score::never_negative;
 
+// How many experts a plan knows: as many as there are logits, unless the weigh stage keeps only the first of them.
+template <WeighStage Weigh>
+constexpr index_t experts_of_logits(const Weigh& weigh, index_t num_logits) noexcept {
+  if constexpr (requires { weigh.num_experts(num_logits); }) return weigh.num_experts(num_logits);
+  return num_logits;
+}
+
 template <ScoreStage Score, SelectStage Select, WeighStage Weigh, class Backend = NativeBackend>
 requires FitsScore<Select, Score> && FitsScore<Weigh, Score>
 class StagedSelection {
  public:
-  // bias: (num_experts) or empty; part of the keys only. mask: (num_experts) or empty; 0: never selected.
-  static Expected<StagedSelection> create(index_t num_experts, Score score, Select select, Weigh weigh,
+  // bias: (num_logits) or empty; part of the keys only. mask: (num_logits) or empty; 0: never selected.
+  static Expected<StagedSelection> create(index_t num_logits, Score score, Select select, Weigh weigh,
                                           std::span<const float> bias = {}, std::span<const std::uint8_t> mask = {}) {
-    if (num_experts < 1) return Status::mismatch("experts of a router, at least", num_experts, 1);
-    const auto bias_size = static_cast<std::int64_t>(bias.size());
-    if (bias_size != 0 && bias_size != num_experts) {
-      return Status::mismatch("size of selection_bias against experts", bias_size, num_experts);
-    }
-    for (ExpertId e = 0; e < bias_size; ++e) {
-      if (!(bias[at(e)] >= -max_bias && bias[at(e)] <= max_bias)) {
-        return Status::not_finite("selection_bias is not finite or beyond 1e30", -1, -1, e);
-      }
-    }
+    if (num_logits < 1) return Status::mismatch("experts of a router, at least", num_logits, 1);
+    if (Status status = check_bias(bias, num_logits); !status.ok()) return status;
     const auto mask_size = static_cast<std::int64_t>(mask.size());
-    if (mask_size != 0 && mask_size != num_experts) {
-      return Status::mismatch("size of a router's mask against experts", mask_size, num_experts);
+    if (mask_size != 0 && mask_size != num_logits) {
+      return Status::mismatch("size of a router's mask against experts", mask_size, num_logits);
     }
-    if (Status status = select.check(num_experts); !status.ok()) return status;
+    if (Status status = select.check(num_logits); !status.ok()) return status;
     if (Status status = weigh.check(); !status.ok()) return status;
-    return StagedSelection(num_experts, score, select, weigh, bias, mask);
+    const index_t num_experts = experts_of_logits(weigh, num_logits);
+    if (num_experts < 1 || num_experts > num_logits) {
+      return Status::mismatch("true experts against rows of the gate", num_experts, num_logits);
+    }
+    return StagedSelection(num_logits, score, select, weigh, bias, mask);
   }
 
-  index_t num_experts() const noexcept { return num_experts_; }
+  // The size of a plan's bank, and of the row that route takes.
+  index_t num_experts() const noexcept { return experts_of_logits(weigh_, num_logits_); }
+  index_t num_logits() const noexcept { return num_logits_; }
   RouterTraits traits() const noexcept {
     const WeightSum sum = weigh_.sum({Score::sum});
-    return {.k_min = select_.min_k(num_allowed_),
-            .k_max = select_.max_k(num_allowed_),
+    const index_t least = select_.min_k(num_allowed_) - (num_logits_ - num_experts());  // null experts may take these
+    const index_t most = select_.max_k(num_allowed_);
+    return {.k_min = least > 0 ? least : 0,
+            .k_max = most < num_experts() ? most : num_experts(),
             .row_sum = sum.kind,
             .row_sum_value = sum.value};
+  }
+
+  // Other keys from the next call on; what is masked stays so. bias: (num_logits); factor: (num_logits), positive, for
+  // scores that are never negative. On an error nothing changes.
+  Status set_selection_bias(std::span<const float> bias) {
+    if (bias.empty()) return Status::mismatch("size of selection_bias against experts", 0, num_logits_);
+    if (Status status = check_bias(bias, num_logits_); !status.ok()) return status;
+    key_offset_.resize(bias.size(), 0.0f);
+    for (std::size_t e = 0; e < bias.size(); ++e) {
+      if (key_offset_[e] != masked) key_offset_[e] = bias[e];
+    }
+    return Status::success();
+  }
+  Status set_selection_factor(std::span<const float> factor) requires Score::never_negative {
+    const auto size = static_cast<std::int64_t>(factor.size());
+    if (size != num_logits_) return Status::mismatch("size of selection_factor against experts", size, num_logits_);
+    for (ExpertId e = 0; e < num_logits_; ++e) {
+      if (!(factor[at(e)] > 0.0f && factor[at(e)] <= max_factor)) {
+        return Status::not_finite("selection_factor is not positive or beyond 1e8", -1, -1, e);
+      }
+    }
+    key_factor_.assign(factor.begin(), factor.end());
+    key_offset_.resize(factor.size(), 0.0f);
+    return Status::success();
   }
 
   // What a call may edit; to be asked before the logits are computed.
   Status check(const RouteEdits& edits) const noexcept {
     const auto mask_size = static_cast<std::int64_t>(edits.expert_mask.size());
-    if (mask_size != 0 && mask_size != num_experts_) {
-      return Status::mismatch("size of expert_mask against experts", mask_size, num_experts_);
+    if (mask_size != 0 && mask_size != num_experts()) {
+      return Status::mismatch("size of expert_mask against experts", mask_size, num_experts());
     }
     if (edits.k < 0) return Status::mismatch("k of the call, at least", edits.k, 0);
-    if (edits.k > num_experts_) return Status::mismatch("k of the call against experts", edits.k, num_experts_);
+    if (edits.k > num_logits_) return Status::mismatch("k of the call against experts", edits.k, num_logits_);
     return Status::success();
   }
 
-  // Replaces the plan by one row per row of logits (tokens, num_experts), which become scores. On an error the plan has
+  // Replaces the plan by one row per row of logits (tokens, num_logits), which become scores. On an error the plan has
   // no rows and the status names the first token at fault. Precondition: check(ctx.edits) is a success.
   Status route(Rows logits, index_t layer, RoutingPlan& plan, Context& ctx) const {
     const Select select = ctx.edits.k == 0 ? select_ : select_.with_k(ctx.edits.k);
     PlanWriter writer(plan);
-    if (Status status = writer.open(num_experts_, logits.rows, select.max_k(num_experts_)); !status.ok()) return status;
+    if (Status status = writer.open(num_experts(), logits.rows, select.max_k(num_logits_)); !status.ok()) return status;
 
     const Workspace::Mark mark(ctx.workspace);
     const std::span<const float> key_offset = masked_key_offset(ctx);
     const index_t n = ctx.slices(divide_up(logits.rows, min_slice));
-    const std::int64_t keys_size = key_offset.empty() ? 0 : num_experts_;
+    const std::int64_t keys_size = key_offset.empty() ? 0 : num_logits_;
     const std::span<float> keys = ctx.workspace.take<float>(n * keys_size);
     const std::span<std::uint8_t> scratch = ctx.workspace.take<std::uint8_t>(n * writer.scratch_size());
     for (std::uint8_t& byte : scratch) byte = 0;
@@ -107,12 +138,26 @@ class StagedSelection {
  private:
   static constexpr index_t min_slice = 16;  // tokens that are worth waking a thread for
   static constexpr float max_bias = 1e30f;  // added to any finite float it gives no infinity
+  static constexpr float max_factor = 1e8f;
   static constexpr float masked = -std::numeric_limits<float>::infinity();
 
-  StagedSelection(index_t num_experts, Score score, Select select, Weigh weigh, std::span<const float> bias,
+  static Status check_bias(std::span<const float> bias, index_t num_logits) noexcept {
+    const auto size = static_cast<std::int64_t>(bias.size());
+    if (size != 0 && size != num_logits) {
+      return Status::mismatch("size of selection_bias against experts", size, num_logits);
+    }
+    for (ExpertId e = 0; e < size; ++e) {
+      if (!(bias[at(e)] >= -max_bias && bias[at(e)] <= max_bias)) {
+        return Status::not_finite("selection_bias is not finite or beyond 1e30", -1, -1, e);
+      }
+    }
+    return Status::success();
+  }
+
+  StagedSelection(index_t num_logits, Score score, Select select, Weigh weigh, std::span<const float> bias,
                   std::span<const std::uint8_t> mask)
-      : num_experts_(num_experts),
-        num_allowed_(num_experts),
+      : num_logits_(num_logits),
+        num_allowed_(num_logits),
         score_(score),
         select_(select),
         weigh_(weigh),
@@ -130,23 +175,27 @@ class StagedSelection {
   std::span<const float> masked_key_offset(Context& ctx) const {
     const std::span<const std::uint8_t> mask = ctx.edits.expert_mask;
     if (mask.empty()) return key_offset_;
-    const std::span<float> offset = ctx.workspace.take<float>(num_experts_);
+    const std::span<float> offset = ctx.workspace.take<float>(num_logits_);
     for (std::size_t e = 0; e < offset.size(); ++e) {
       const float own = key_offset_.empty() ? 0.0f : key_offset_[e];
-      offset[e] = mask[e] != 0 ? own : masked;
+      offset[e] = e >= mask.size() || mask[e] != 0 ? own : masked;  // null experts are not the caller's to mask
     }
     return offset;
   }
 
   Status route_row(std::span<float> row, index_t token, const Select& select, std::span<const float> key_offset,
                    std::span<float> keys, std::span<std::uint8_t> scratch, PlanWriter& writer) const noexcept {
-    if (!Backend::all_finite(row.data(), num_experts_)) {
+    if (!Backend::all_finite(row.data(), num_logits_)) {
       ExpertId e = 0;
       while (is_finite(row[at(e)])) ++e;
       return Status::not_finite("router logit is not finite", -1, token, e);
     }
     score_.template apply<Backend>(row);
-    for (std::size_t e = 0; e < key_offset.size(); ++e) keys[e] = row[e] + key_offset[e];
+    if (key_factor_.empty()) {
+      for (std::size_t e = 0; e < key_offset.size(); ++e) keys[e] = row[e] + key_offset[e];
+    } else {
+      for (std::size_t e = 0; e < key_offset.size(); ++e) keys[e] = row[e] * key_factor_[e] + key_offset[e];
+    }
 
     const std::span<ExpertId> experts = writer.experts(token);
     const std::span<const float> chosen_by = key_offset.empty() ? row : keys;
@@ -157,12 +206,13 @@ class StagedSelection {
     return writer.close_row(token, kept, scratch);
   }
 
-  index_t num_experts_;
+  index_t num_logits_;
   index_t num_allowed_;  // experts not masked
   Score score_;
   Select select_;
   Weigh weigh_;
-  std::vector<float> key_offset_;  // (num_experts) selection bias, -inf where masked; or empty
+  std::vector<float> key_offset_;  // (num_logits) selection bias, -inf where masked; or empty
+  std::vector<float> key_factor_;  // (num_logits), or empty; then key_offset_ is there too
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,41 @@
+// CarriedRows: what a router hands from layer to layer of one pass, a row per token: the hidden state of a recurrent
+// router, the logits of one with a gate residual. Empty before the first layer; nothing of it outlives the pass, so
+// there is no cache to keep.
+#pragma once
+
+#include <vector>
+
+#include "headgate/core/matrix_view.hpp"
+#include "headgate/core/status.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+class CarriedRows {
+ public:
+  // Before the first layer of a pass of so many tokens.
+  void reset(index_t tokens) noexcept {
+    tokens_ = tokens;
+    width_ = 0;
+  }
+  bool empty() const noexcept { return width_ == 0; }
+  // Do the rows belong to a pass of x through routers of this width?
+  Status check(ConstRows x, index_t width) const noexcept {
+    if (x.rows != tokens_)
+      return Status::mismatch("rows of hidden against tokens of the router's state", x.rows, tokens_);
+    if (!empty() && width_ != width) return Status::mismatch("width of the router's state", width_, width);
+    return Status::success();
+  }
+  // (tokens, width), 0 at first. Precondition: check is a success.
+  Rows rows(index_t width) {
+    if (empty()) values_.assign(at(tokens_) * at(width), 0.0f);
+    width_ = width;
+    return {values_.data(), tokens_, width};
+  }
+
+ private:
+  std::vector<float> values_;
+  index_t tokens_ = 0;
+  index_t width_ = 0;
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,85 @@
+#include "headgate/routing/hash_router.hpp"
+
+#include "headgate/routing/any_router.hpp"
+#include "support/catch.hpp"
+#include "support/random.hpp"
+#include "support/routing.hpp"
+
+namespace {
+using namespace headgate;
+const std::vector<ExpertId> table = {2, 0, 1, 4, 3, 0};  // three tokens, two hashes
+}  // namespace
+
+TEST_CASE("paper_hash: experts are the table's, whatever the hidden state") {
+  const HashRouter router = HashRouter::create(table, 2, 5, 3).value();
+  const std::vector<std::int32_t> ids = {1, 0, 1, 2};
+  for (unsigned seed = 0; seed < 3; ++seed) {
+    std::vector<float> x = random_floats(12, 1.0f, seed);
+    if (seed == 2) x[4] = std::numeric_limits<float>::quiet_NaN();
+    const RoutingPlan plan = routed(router, {x.data(), 4, 3}, ids);
+    CHECK(experts_of(plan, 0) == std::vector<ExpertId>{1, 4});
+    CHECK(experts_of(plan, 1) == std::vector<ExpertId>{2, 0});
+    CHECK(experts_of(plan, 2) == std::vector<ExpertId>{1, 4});
+    CHECK(experts_of(plan, 3) == std::vector<ExpertId>{3, 0});
+    CHECK(weights_of(plan, 3) == std::vector<float>{0.5f, 0.5f});
+  }
+  CHECK(router.vocabulary() == 3);
+  CHECK(router.traits().needs == needs_token_ids);
+  const HashRouter one = HashRouter::create({1, 0}, 1, 2, 3).value();
+  const std::vector<float> x(3, 0.0f);
+  CHECK(weights_of(routed(one, {x.data(), 1, 3}, std::vector<std::int32_t>{0}), 0) == std::vector<float>{1.0f});
+}
+
+TEST_CASE("a hash router takes a call's mask and k") {
+  const HashRouter router = HashRouter::create(table, 2, 5, 3).value();
+  const std::vector<float> x(6, 0.0f);
+  const std::vector<std::int32_t> ids = {0, 1};
+  const std::vector<std::uint8_t> mask = {0, 1, 1, 1, 1};
+  Context ctx;
+  ctx.edits.expert_mask = mask;
+  const RoutingPlan plan = routed(router, {x.data(), 2, 3}, ctx, ids);
+  CHECK(experts_of(plan, 0) == std::vector<ExpertId>{2});
+  CHECK(weights_of(plan, 0) == std::vector<float>{0.5f});
+  CHECK(experts_of(plan, 1) == std::vector<ExpertId>{1, 4});
+  ctx.edits = {};
+  ctx.edits.k = 1;
+  CHECK(experts_of(routed(router, {x.data(), 2, 3}, ctx, ids), 1) == std::vector<ExpertId>{1});
+  ctx.edits.k = 3;
+  NoState state;
+  RoutingPlan none;
+  CHECK(router.route({.hidden = {x.data(), 2, 3}, .token_ids = ids}, state, none, ctx).allowed == 2);
+}
+
+TEST_CASE("a hash router refuses missing and unknown token ids and names the token") {
+  const AnyRouter router = HashRouter::create(table, 2, 5, 3).value();
+  const std::vector<float> x(6, 0.0f);
+  Context ctx;
+  AnyRouter::State state;
+  RoutingPlan plan;
+  CHECK(router.route({.hidden = {x.data(), 2, 3}}, state, plan, ctx).what ==
+        std::string("token ids of a router that needs them against tokens"));
+  for (const std::int32_t bad : {-1, 3}) {
+    const std::vector<std::int32_t> ids = {0, bad};
+    const Status status = router.route({.hidden = {x.data(), 2, 3}, .token_ids = ids, .layer = 6}, state, plan, ctx);
+    CHECK(status.found == bad);
+    CHECK(status.allowed == 2);
+    CHECK(status.token == 1);
+    CHECK(status.layer == 6);
+    CHECK(plan.tokens() == 0);
+  }
+}
+
+TEST_CASE("a hash table is checked") {
+  const auto error_of = [](std::vector<ExpertId> entries, index_t k, index_t experts) {
+    return std::string(HashRouter::create(std::move(entries), k, experts, 3).error().what());
+  };
+  CHECK(error_of({0, 1, 2}, 2, 5) == "size of a hash table, which is a multiple of k, (got 3, allowed 2)");
+  CHECK(error_of({}, 1, 5).starts_with("size of a hash table"));
+  CHECK(error_of({0}, 0, 5) == "k of a hash router, at least (got 0, allowed 1)");
+  CHECK(error_of({0, 1}, 2, 1) == "k of a hash router against experts (got 2, allowed 1)");
+  CHECK(error_of({0, 5}, 1, 5).find("id in a hash table") != std::string::npos);
+  CHECK(error_of({0, -1}, 1, 5).find("token 1") != std::string::npos);
+  CHECK(error_of({0, 1, 3, 3}, 2, 5).find("times an expert stands in one row of a hash table") != std::string::npos);
+  CHECK(error_of({0}, 1, 0) == "experts of a router, at least (got 0, allowed 1)");
+  CHECK_FALSE(HashRouter::create({0}, 1, 1, 0).has_value());
+}

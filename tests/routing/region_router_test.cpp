@@ -1,0 +1,44 @@
+#include "headgate/routing/region_router.hpp"
+
+#include "support/catch.hpp"
+#include "support/random.hpp"
+
+using namespace headgate;
+
+TEST_CASE("regions are chosen by inner product of means, best first, ties to the lower index") {
+  const double queries[] = {1.0, 0.0, 0.0, -1.0};
+  const double keys[] = {1.0, 3.0, 2.0, -1.0, 2.0, 0.0, 0.5, 5.0};
+  RoutingPlan plan;
+  Context ctx;
+  const MatrixView<const double> q(queries, 2, 2);
+  const MatrixView<const double> k(keys, 4, 2);
+  throw_if_error(RegionRouter(3).route(q, k, {}, plan, ctx));
+  REQUIRE(plan.tokens() == 2);
+  CHECK(plan.num_experts() == 4);
+  CHECK(std::vector<ExpertId>(plan.experts().begin(), plan.experts().end()) == std::vector<ExpertId>{1, 2, 0, 1, 2, 0});
+  for (const float w : plan.weights()) CHECK(w == 1.0f);
+
+  const std::vector<std::uint8_t> allowed = {1, 0, 1, 0};
+  throw_if_error(RegionRouter(3).route(q, k, allowed, plan, ctx));
+  CHECK(std::vector<ExpertId>(plan.experts(1).begin(), plan.experts(1).end()) == std::vector<ExpertId>{2, 0});
+  throw_if_error(RegionRouter(9).route(q, k, {}, plan, ctx));
+  CHECK(plan.experts(0).size() == 4);
+}
+
+TEST_CASE("a region router names query and key region of an affinity that is not finite, and refuses other widths") {
+  std::vector<float> queries = random_floats(6, 1.0f, 1);
+  std::vector<float> keys = random_floats(8, 1.0f, 2);
+  RoutingPlan plan;
+  Context ctx;
+  CHECK(RegionRouter(2).route<float>({queries.data(), 2, 3}, {keys.data(), 4, 2}, {}, plan, ctx).allowed == 3);
+  const std::vector<std::uint8_t> three(3, 1);
+  CHECK(RegionRouter(2).route<float>({queries.data(), 3, 2}, {keys.data(), 4, 2}, three, plan, ctx).allowed == 4);
+  keys[5] = std::numeric_limits<float>::infinity();
+  const Status status = RegionRouter(2).route<float>({queries.data(), 3, 2}, {keys.data(), 4, 2}, {}, plan, ctx);
+  CHECK(status.code == ErrorCode::numeric);
+  CHECK(status.token == 0);
+  CHECK(status.expert == 2);
+  CHECK(plan.tokens() == 0);
+  throw_if_error(RegionRouter(2).route<float>({queries.data(), 0, 2}, {keys.data(), 4, 2}, {}, plan, ctx));
+  CHECK(plan.tokens() == 0);
+}

@@ -1,0 +1,48 @@
+// Routing in one line, for tests of single policies.
+#pragma once
+
+#include <vector>
+
+#include "headgate/routing/router.hpp"
+#include "support/catch.hpp"
+
+// The plan of one call of a router that remembers nothing, or of the first layer of one that does.
+template <headgate::Router R>
+headgate::RoutingPlan routed(const R& router, headgate::ConstRows x, headgate::Context& ctx,
+                             std::span<const std::int32_t> token_ids = {}) {
+  typename R::State state;
+  state.reset(x.rows);
+  headgate::RoutingPlan plan;
+  const headgate::Status status = router.route({.hidden = x, .token_ids = token_ids}, state, plan, ctx);
+  INFO(headgate::Error::describe(status));
+  REQUIRE(status.ok());
+  REQUIRE(plan.tokens() == x.rows);
+  return plan;
+}
+template <headgate::Router R>
+headgate::RoutingPlan routed(const R& router, headgate::ConstRows x, std::span<const std::int32_t> token_ids = {}) {
+  headgate::Context ctx;
+  return routed(router, x, ctx, token_ids);
+}
+
+inline std::vector<headgate::ExpertId> experts_of(const headgate::RoutingPlan& plan, headgate::index_t token) {
+  return {plan.experts(token).begin(), plan.experts(token).end()};
+}
+inline std::vector<float> weights_of(const headgate::RoutingPlan& plan, headgate::index_t token) {
+  return {plan.weights(token).begin(), plan.weights(token).end()};
+}
+// By expert; 0 where it is not chosen.
+inline std::vector<float> dense_weights(const headgate::RoutingPlan& plan, headgate::index_t token) {
+  std::vector<float> dense(headgate::at(plan.num_experts()), 0.0f);
+  for (std::size_t i = 0; i < plan.experts(token).size(); ++i) {
+    dense[headgate::at(plan.experts(token)[i])] = plan.weights(token)[i];
+  }
+  return dense;
+}
+
+// A gate that makes its input the logits.
+inline std::vector<float> identity_gate(headgate::index_t n) {
+  std::vector<float> gate(headgate::at(n) * headgate::at(n), 0.0f);
+  for (headgate::index_t i = 0; i < n; ++i) gate[headgate::at(i * n + i)] = 1.0f;
+  return gate;
+}

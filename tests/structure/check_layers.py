@@ -18,7 +18,10 @@ RANK = {
     "headgate.hpp": 6,
 }  # fmt: skip
 PLAN = "routing/routing_plan.hpp"  # the one thing that crosses
-ALSO = {"attention/bilevel_routing_attention.hpp": {"routing/region_router.hpp"}}  # its plan is a plan
+ALSO = {  # their plan is a plan
+    "attention/bilevel_routing_attention.hpp": {"routing/region_router.hpp"},
+    "attention/bilevel_causal_attention.hpp": {"routing/region_router.hpp"},
+}
 DOORS = [  # what is included, who may
     (r"xsimd/.*", r"kernels/simd/arch\.hpp"),
     (r"(unsupported/)?Eigen/.*", r"kernels/eigen\.hpp"),

@@ -1,0 +1,232 @@
+// BilevelCausalAttention: bi-level routing attention (BiFormer, Zhu et al., CVPR 2023) for decoders: one-dimensional,
+// causal, with a KV cache. Positions are cut into regions of region_size, counted from 0. A query at position t in region
+// r = t div region_size attends to its own region up to t and to every position of `regions` earlier ones: those j < r
+// with the largest affinity
+//   sum over query heads h of q_{t,h} . (mean over region j of the rotated keys of h's KV head)
+// ties to the earlier region; to all earlier regions where there are no more. One choice for all heads of a layer. With
+// `regions` at least their number it is causal attention, bit for bit.
+// Differs from the paper: causal, no local enhancement, scale head_dim^-0.5.
+#pragma once
+
+#include <limits>
+
+#include "headgate/attention/attention_projections.hpp"
+#include "headgate/attention/region_cache.hpp"
+#include "headgate/routing/region_router.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+struct BilevelCausalShape {
+  index_t region_size = 0;
+  index_t regions = 0;  // earlier regions a query attends to
+};
+
+template <WeightFormat Format = F32, class Backend = NativeBackend>
+class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
+  using Base = AttentionProjections<Format, Backend>;
+
+ public:
+  using Cache = RegionCache;
+  using Base::hidden_size;
+  using Base::shape;
+
+  // All weights zero (norms one), to be filled row by row while a checkpoint streams by. Throws std::bad_alloc.
+  static Expected<BilevelCausalAttention> create(const AttentionShape& sizes, BilevelCausalShape regions) {
+    if (Status status = sizes.check(); !status.ok()) return status;
+    if (regions.region_size < 1) return Status::mismatch("positions of a region, at least", regions.region_size, 1);
+    if (regions.regions < 1) return Status::mismatch("routed regions, at least", regions.regions, 1);
+    return BilevelCausalAttention(sizes, regions);
+  }
+
+  RegionCache make_cache(index_t context_size) const {
+    return {context_size, shape().num_kv_heads, shape().head_dim, regions_.region_size};
+  }
+  // Positions that a query at position t reads, at most.
+  index_t positions_read(index_t t) const noexcept {
+    const index_t earlier = t / regions_.region_size;
+    const index_t chosen = earlier < regions_.regions ? earlier : regions_.regions;
+    return chosen * regions_.region_size + t % regions_.region_size + 1;
+  }
+
+  Status forward(const AttentionInput& in, RegionCache& cache, Rows y, Context& ctx) const {
+    if (Status status = check_attention(in, y, hidden_size(), shape().head_dim / 2, cache.context_size()); !status.ok()) {
+      return status;
+    }
+    const Workspace::Mark mark(ctx.workspace);
+    const index_t tokens = in.hidden.rows;
+    const Rows queries = Base::take_rows(tokens, shape().query_size(), ctx);
+    const Rows mixed = Base::take_rows(tokens, shape().query_size(), ctx);
+    Base::project(in, queries, cache.kv(), ctx);
+    cache.update_means(in.first_position, in.first_position + tokens, ctx);
+    const MatrixView<index_t> chosen{ctx.workspace.take<index_t>(std::int64_t{tokens} * (regions_.regions + 1)).data(),
+                                     tokens, regions_.regions + 1};
+    choose(queries, in.first_position, cache, chosen, ctx);
+    if (Status status = attend(queries, in.first_position, cache.kv(), chosen, mixed, ctx); !status.ok()) return status;
+    Base::finish(mixed, y, ctx);
+    return Status::success();
+  }
+
+ private:
+  BilevelCausalAttention(const AttentionShape& sizes, BilevelCausalShape regions) : Base(sizes), regions_(regions) {}
+
+  // A row of chosen: how many regions, then their numbers, ascending.
+  void choose(ConstRows queries, index_t first_position, const RegionCache& cache, MatrixView<index_t> chosen,
+              Context& ctx) const {
+    const ConstRows means = cache.means();
+    const index_t n = ctx.slices(queries.rows);
+    const std::int64_t scratch = std::int64_t{means.cols} + means.rows;
+    float* const all_scratch = ctx.workspace.take<float>(n * scratch).data();
+    ctx.parallel(n, [&](index_t i) {
+      float* const sums = all_scratch + i * scratch;
+      float* const affinity = sums + means.cols;
+      const Slice rows = Slice::of(queries.rows, n, i);
+      for (index_t t = rows.first; t < rows.last; ++t) {
+        const index_t earlier = (first_position + t) / regions_.region_size;
+        index_t* const row = chosen.row_data(t);
+        if (earlier <= regions_.regions) {
+          row[0] = earlier;
+          for (index_t j = 0; j < earlier; ++j) row[1 + j] = j;
+          continue;
+        }
+        sum_heads(queries.row_data(t), sums);
+        for (index_t j = 0; j < earlier; ++j) affinity[j] = Backend::dot(sums, means.row_data(j), means.cols);
+        row[0] = RegionRouter(regions_.regions).select(std::span<const float>(affinity, at(earlier)), row + 1);
+        sort(row + 1, row[0]);
+      }
+    });
+  }
+  // The queries that share a KV head, added: their inner products with its mean keys add up to that of the sum.
+  void sum_heads(const float* query, float* sums) const noexcept {
+    const index_t group = shape().num_heads / shape().num_kv_heads;
+    const index_t d = shape().head_dim;
+    for (index_t i = 0; i < shape().kv_size(); ++i) sums[i] = 0.0f;
+    for (index_t h = 0; h < shape().num_heads; ++h) Backend::axpy(1.0f, query + h * d, d, sums + h / group * d);
+  }
+  static void sort(index_t* values, index_t count) noexcept {
+    for (index_t i = 1; i < count; ++i) {
+      for (index_t j = i; j > 0 && values[j - 1] > values[j]; --j) {
+        const index_t larger = values[j - 1];
+        values[j - 1] = values[j];
+        values[j] = larger;
+      }
+    }
+  }
+
+  // The query heads of one token and one KV head are the units of work; at most max_tile_rows of them are one tile.
+  Status attend(ConstRows queries, index_t first_position, const KvCache& cache, MatrixView<const index_t> chosen,
+                Rows mixed, Context& ctx) const {
+    const index_t group = shape().num_heads / shape().num_kv_heads;
+    const TileCut cut{group};
+    const index_t units = queries.rows * shape().num_kv_heads * cut.count();
+    const index_t n = ctx.slices(units);
+    const index_t longest = longest_read(first_position + queries.rows);
+    const std::int64_t scratch = scratch_size(longest);
+    float* const all_scratch = ctx.workspace.take<float>(n * scratch).data();
+    const std::span<index_t> first_bad = ctx.workspace.take<index_t>(n);
+    ctx.parallel(n, [&](index_t i) {
+      first_bad[at(i)] = queries.rows;
+      const Scratch own(all_scratch + i * scratch, shape().head_dim, longest);
+      for (index_t unit = i; unit < units; unit += n) {
+        const index_t t = unit / (shape().num_kv_heads * cut.count());
+        const index_t kv_head = unit / cut.count() % shape().num_kv_heads;
+        const Slice in_group = cut.tile(unit % cut.count());
+        const Slice heads{kv_head * group + in_group.first, kv_head * group + in_group.last};
+        if (!attend_heads(queries.row_data(t), heads, cache, kv_head, first_position + t, chosen.row_data(t), own,
+                          mixed.row_data(t)) &&
+            t < first_bad[at(i)]) {
+          first_bad[at(i)] = t;
+        }
+      }
+    });
+    return Base::check_scores(first_bad, queries.rows);
+  }
+  // Of one thread: a tile of queries, scores of whole panels, scores of the positions read, and one head's sum.
+  struct Scratch {
+    Scratch(float* memory, index_t head_dim, index_t longest) noexcept
+        : tile(memory),
+          panels(tile + max_tile_rows * head_dim),
+          scores(panels + std::int64_t{max_tile_rows} * (longest + 2 * panel_rows)),
+          part(scores + std::int64_t{max_tile_rows} * longest),
+          stride(longest) {}
+    float* tile;
+    float* panels;
+    float* scores;  // (heads, longest)
+    float* part;    // (head_dim)
+    index_t stride;
+  };
+  std::int64_t scratch_size(index_t longest) const noexcept {
+    return std::int64_t{max_tile_rows + 1} * shape().head_dim +
+           std::int64_t{max_tile_rows} * (2 * std::int64_t{longest} + 2 * panel_rows);
+  }
+  // Positions that a query before `end` reads at most.
+  index_t longest_read(index_t end) const noexcept {
+    const std::int64_t most = (std::int64_t{regions_.regions} + 1) * regions_.region_size;
+    return most < end ? static_cast<index_t>(most) : end;
+  }
+
+  // Whether all scores are finite.
+  bool attend_heads(const float* query, Slice heads, const KvCache& cache, index_t kv_head, index_t position,
+                    const index_t* chosen, const Scratch& scratch, float* mixed) const noexcept {
+    const index_t d = shape().head_dim;
+    const index_t m = heads.last - heads.first;
+    const float* rows[max_tile_rows];
+    for (index_t r = 0; r < m; ++r) rows[r] = query + (heads.first + r) * d;
+    Backend::make_tile(rows, m, d, scratch.tile);
+
+    const PanelView<F32> keys = cache.keys(kv_head);
+    index_t count = 0;
+    each_stretch(chosen, position, [&](Slice positions) {
+      const index_t first_panel = positions.first / panel_rows;
+      const index_t panels = (positions.last - 1) / panel_rows + 1 - first_panel;
+      const index_t stride = panels * panel_rows;
+      Backend::multiply(F32{}, keys.panel(first_panel), d, panels, scratch.tile, m, scratch.panels, stride);
+      const index_t length = positions.last - positions.first;
+      for (index_t r = 0; r < m; ++r) {
+        const float* const from = scratch.panels + std::int64_t{r} * stride + positions.first % panel_rows;
+        std::memcpy(scratch.scores + std::int64_t{r} * scratch.stride + count, from, at(length) * sizeof(float));
+      }
+      count += length;
+    });
+    bool is_finite = true;
+    for (index_t r = 0; r < m; ++r) {
+      float* const weights = scratch.scores + std::int64_t{r} * scratch.stride;
+      is_finite = is_finite && Backend::all_finite(weights, count);
+      Backend::softmax(weights, count);
+      float* const out = mixed + (heads.first + r) * d;
+      index_t read = 0;
+      each_stretch(chosen, position, [&](Slice positions) {
+        const index_t length = positions.last - positions.first;
+        const float* const values = cache.values(kv_head).row_data(positions.first);
+        Backend::weighted_sum(weights + read, length, values, d, d, read == 0 ? out : scratch.part);
+        if (read != 0) Backend::axpy(1.0f, scratch.part, d, out);
+        read += length;
+      });
+    }
+    return is_finite;
+  }
+  // use(positions) for every unbroken stretch that a query reads, ascending: neighbouring regions are one stretch.
+  template <class F>
+  void each_stretch(const index_t* chosen, index_t position, F&& use) const {
+    const index_t size = regions_.region_size;
+    Slice stretch{0, 0};
+    for (index_t i = 0; i < chosen[0]; ++i) {
+      const index_t first = chosen[1 + i] * size;
+      if (first != stretch.last) {
+        if (stretch.last > stretch.first) use(stretch);
+        stretch.first = first;
+      }
+      stretch.last = first + size;
+    }
+    const index_t own = position / size * size;
+    if (own != stretch.last) {
+      if (stretch.last > stretch.first) use(stretch);
+      stretch.first = own;
+    }
+    stretch.last = position + 1;
+    use(stretch);
+  }
+
+  BilevelCausalShape regions_;
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -3,6 +3,7 @@
 // where ffn is a Mixture-of-Experts layer or, in a dense layer, a single expert that every token passes through.
 #pragma once
 
+#include <functional>
 #include <variant>
 
 #include "headgate/attention/any_attention.hpp"
@@ -14,6 +15,10 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
+// Called before every routed layer, on the calling thread: the layer, the position of the first row, and the rows that
+// the router and the experts read, (tokens, hidden_size), good for the call only.
+using HiddenHook = std::function<void(index_t layer, index_t first_position, ConstRows hidden)>;
+
 // Rows on their way through the layers of a decoder.
 struct DecoderRows {
   Rows x;                                   // (tokens, hidden_size), read and replaced
@@ -21,6 +26,7 @@ struct DecoderRows {
   index_t first_position = 0;               // of row 0
   ConstRows cosines;                        // (tokens, half) of the rotary angles
   ConstRows sines;                          // (tokens, half)
+  const HiddenHook* on_hidden = nullptr;    // may be null or empty
 };
 
 class DecoderBlock {
@@ -53,6 +59,9 @@ class DecoderBlock {
     if (status.ok()) status = attention_.forward(attention_in, cache, out, ctx);
     if (status.ok()) add(out, rows.x, ctx);
     if (status.ok()) status = ffn_norm_.forward(rows.x, normed, ctx);
+    if (status.ok() && routed() != nullptr && rows.on_hidden != nullptr && *rows.on_hidden) {
+      (*rows.on_hidden)(layer, rows.first_position, normed);
+    }
     if (status.ok()) status = forward_ffn({normed, rows.token_ids, layer}, state, out, ctx);
     if (status.ok()) add(out, rows.x, ctx);
     if (!status.ok() && status.layer < 0) status.layer = layer;

@@ -32,6 +32,7 @@ class Model {
     std::vector<DecoderBlock> blocks;
     RmsNorm<> norm;
     std::optional<AnyLinear> head;     // none: tied to the embedding
+    std::shared_ptr<const void> shared;  // what routers of several layers refer to; kept as long as they are
     std::int64_t weight_bytes = 0;     // of all parts
     std::int64_t bytes_per_token = 0;  // weights read for one token of decoding
   };
@@ -45,6 +46,7 @@ class Model {
     index_t first_position;
     const RouteHook& on_route;             // may be empty
     const std::atomic<bool>& interrupted;  // looked at before every layer
+    const HiddenHook* on_hidden = nullptr;  // may be null or empty
   };
 
   // Parts of different widths, or a router whose rows depend on each other, are refused.
@@ -100,7 +102,7 @@ class Model {
     state.routing.reset(x.rows);
     for (index_t l = 0; l < num_layers(); ++l) {
       if (pass.interrupted.load(std::memory_order_relaxed)) return {ErrorCode::interrupted, "interrupted"};
-      const DecoderRows rows{x, pass.tokens, pass.first_position, cosines, sines};
+      const DecoderRows rows{x, pass.tokens, pass.first_position, cosines, sines, pass.on_hidden};
       if (Status status = block(l).forward(rows, l, state.caches[at(l)], state.routing, ctx); !status.ok())
         return status;
       if (pass.on_route && block(l).routed() != nullptr) pass.on_route(l, pass.first_position, state.routing.plan);

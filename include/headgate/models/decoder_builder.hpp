@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "headgate/attention/bilevel_causal_attention.hpp"
 #include "headgate/attention/gqa.hpp"
 #include "headgate/experts/glu_experts.hpp"
 #include "headgate/models/decoder.hpp"
@@ -21,9 +22,9 @@ class DecoderBuilder {
       : config_(config), tensors_(tensors), source_(source), ctx_(ctx) {}
 
   // make_router(layer, gate) -> AnyRouter from the router weights of a layer, ConstRows (num_experts, hidden_size).
-  // Throws Error and std::bad_alloc.
+  // shared: what several routers refer to. Throws Error and std::bad_alloc.
   template <class F>
-  Model build(F&& make_router) {
+  Model build(F&& make_router, std::shared_ptr<const void> shared = nullptr) {
     Embedding embedding = with_format(
         {tensors_.embedding}, [&]<class Format>(Format) { return Embedding(linear<Format>(*tensors_.embedding)); });
     std::vector<DecoderBlock> blocks;
@@ -35,9 +36,17 @@ class DecoderBuilder {
     }
     const WeightCount count = WeightCount::of(config_, tensors_);
     return Model::create({config_, std::move(embedding), Rope::create(config_.rope_theta, config_.head_dim).value(),
-                          std::move(blocks), norm(*tensors_.norm), std::move(head), count.packed_bytes,
+                          std::move(blocks), norm(*tensors_.norm), std::move(head), std::move(shared), count.packed_bytes,
                           count.bytes_per_token})
         .value();
+  }
+
+  // All elements of a tensor, row by row.
+  std::vector<float> floats(const Tensor& tensor) {
+    const TensorRows rows(tensor);
+    std::vector<float> values(at(rows.parameters()));
+    each_row(rows, [&](index_t r, const float* row) { std::copy_n(row, rows.cols(), &values[at(r) * at(rows.cols())]); });
+    return values;
   }
 
  private:
@@ -45,7 +54,7 @@ class DecoderBuilder {
   DecoderBlock block(index_t l, F&& make_router) {
     const LayerTensors& t = tensors_.layers[at(l)];
     AnyAttention attention = with_format({t.query, t.key, t.value, t.output}, [&]<class Format>(Format) {
-      return AnyAttention(this->attention<Format>(t));
+      return this->attention<Format>(t);
     });
     AnyExperts experts =
         with_format(t.experts, [&]<class Format>(Format) { return AnyExperts(this->experts<Format>(t)); });
@@ -53,17 +62,23 @@ class DecoderBuilder {
     const auto ffn = [&]() -> Ffn {
       if (!t.is_sparse()) return DecoderBlock::Dense::create(std::move(experts)).value();
       const TensorRows rows(*t.router);
-      std::vector<float> gate(at(rows.parameters()));
-      each_row(rows,
-               [&](index_t r, const float* row) { std::copy_n(row, rows.cols(), &gate[at(r) * at(rows.cols())]); });
+      const std::vector<float> gate = floats(*t.router);
       return DecoderBlock::Routed(make_router(l, ConstRows(gate.data(), rows.rows, rows.cols())), std::move(experts));
     };
     return DecoderBlock::create(norm(*t.attention_norm), std::move(attention), norm(*t.ffn_norm), ffn()).value();
   }
 
   template <class Format>
-  GroupedQueryAttention<Format> attention(const LayerTensors& t) {
-    GroupedQueryAttention<Format> packed(attention_shape(config_, t));
+  AnyAttention attention(const LayerTensors& t) {
+    const AttentionShape shape = attention_shape(config_, t);
+    if (config_.attention == AttentionKind::bilevel) {
+      const BilevelCausalShape regions{config_.region_size, config_.routed_regions};
+      return filled(BilevelCausalAttention<Format>::create(shape, regions).value(), t);
+    }
+    return filled(GroupedQueryAttention<Format>::create(shape).value(), t);
+  }
+  template <class A>
+  A filled(A packed, const LayerTensors& t) {
     each_row(*t.query, [&](index_t r, const float* row) { packed.set_query_row(r, row); });
     each_row(*t.key, [&](index_t r, const float* row) { packed.set_key_row(r, row); });
     each_row(*t.value, [&](index_t r, const float* row) { packed.set_value_row(r, row); });

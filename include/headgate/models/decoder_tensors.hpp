@@ -50,16 +50,27 @@ struct LayerTensors {
   const Tensor* query_norm = nullptr;  // (head_dim), null without
   const Tensor* key_norm = nullptr;    // (head_dim), null without
   const Tensor* ffn_norm = nullptr;    // (hidden_size)
-  const Tensor* router = nullptr;      // (num_experts, hidden_size), null in a dense layer
+  const Tensor* router = nullptr;      // (logits, hidden_size or state size), null in a dense layer
+  const Tensor* router_projection = nullptr;  // (state size, hidden_size), null but for recurrent routers
+  const Tensor* router_bias = nullptr;        // (num_experts), added to select; null without
   std::vector<GluTensors> experts;     // one in a dense layer
 
   bool is_sparse() const noexcept { return router != nullptr; }
+};
+
+// The cell that the recurrent routers of all layers share.
+struct CellTensors {
+  const Tensor* weight_ih = nullptr;  // (3 size, size), as the next
+  const Tensor* weight_hh = nullptr;
+  const Tensor* bias_ih = nullptr;  // (3 size), as the next
+  const Tensor* bias_hh = nullptr;
 };
 
 struct DecoderTensors {
   const Tensor* embedding = nullptr;  // (vocab_size, hidden_size)
   const Tensor* norm = nullptr;       // (hidden_size)
   const Tensor* head = nullptr;       // (vocab_size, hidden_size), null when tied
+  CellTensors router_cell;            // null without recurrent routers
   std::vector<LayerTensors> layers;
 
   // Calls use(tensor) with every tensor that is read; a stack comes once for each of its parts.
@@ -71,9 +82,10 @@ struct DecoderTensors {
       }
     };
     use_all({embedding, norm, head});
+    use_all({router_cell.weight_ih, router_cell.weight_hh, router_cell.bias_ih, router_cell.bias_hh});
     for (const LayerTensors& t : layers) {
       use_all({t.attention_norm, t.query, t.key, t.value, t.output, t.query_bias, t.key_bias, t.value_bias,
-               t.output_bias, t.query_norm, t.key_norm, t.ffn_norm, t.router});
+               t.output_bias, t.query_norm, t.key_norm, t.ffn_norm, t.router, t.router_projection, t.router_bias});
       for (const GluTensors& e : t.experts) use_all({e.gate.tensor, e.up.tensor, e.down.tensor});
     }
   }

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "headgate/attention/region_cache.hpp"
 #include "headgate/models/memory_plan.hpp"
 #include "headgate/models/session_options.hpp"
 #include "headgate/models/weight_count.hpp"
@@ -35,6 +36,13 @@ struct ModelDescription {
     return description;
   }
 
+  // Of one layer.
+  std::int64_t cache_bytes(index_t context) const noexcept {
+    if (config.attention == AttentionKind::bilevel) {
+      return RegionCache::bytes(context, config.num_key_value_heads, config.head_dim, config.region_size);
+    }
+    return KvCache::bytes(context, config.num_key_value_heads, config.head_dim);
+  }
   // What loading the model and one session of these options will take. context_size 0: the model's own.
   MemoryPlan memory(const SessionOptions& options = {}) const noexcept {
     const index_t context = options.context_size == 0 ? config.max_position_embeddings : options.context_size;
@@ -45,7 +53,7 @@ struct ModelDescription {
         std::int64_t{config.num_attention_heads * 3 + config.num_key_value_heads * 2} * config.head_dim;
     constexpr std::int64_t bank = std::int64_t{16} << 20;
     const double kv_cache = static_cast<double>(config.num_hidden_layers) *
-                            static_cast<double>(KvCache::bytes(context, config.num_key_value_heads, config.head_dim));
+                            static_cast<double>(cache_bytes(context));
     const std::int64_t logits = std::int64_t{2} * config.vocab_size * (options.all_logits ? context : 1);
     return {.weights = weights.packed_bytes,
             .kv_cache = static_cast<std::int64_t>(std::min(kv_cache, 0x1p62)),

@@ -5,6 +5,7 @@
 //   build(config, tensors, source, ctx) -> Model
 #pragma once
 
+#include "headgate/models/headgate_moe.hpp"
 #include "headgate/models/qwen3_moe.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -24,6 +25,6 @@ struct FamilyList {
   }
 };
 
-using Families = FamilyList<Qwen3Moe>;
+using Families = FamilyList<Qwen3Moe, HeadgateMoe>;
 
 }  // namespace headgate::inline HEADGATE_ABI

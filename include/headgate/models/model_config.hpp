@@ -10,6 +10,10 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
+// What headgate_moe names; the other families know one of each.
+enum class RouterKind : std::uint8_t { top_k_softmax, null_expert, gru, bias_balanced };
+enum class AttentionKind : std::uint8_t { dense, bilevel };
+
 struct ModelConfig {
   std::string model_type;
 
@@ -33,6 +37,13 @@ struct ModelConfig {
   bool norm_topk_prob = false;
   index_t decoder_sparse_step = 1;
   std::vector<index_t> mlp_only_layers;
+
+  RouterKind router = RouterKind::top_k_softmax;
+  index_t null_experts = 0;       // of null_expert
+  index_t router_state_size = 0;  // of gru
+  AttentionKind attention = AttentionKind::dense;
+  index_t region_size = 0;     // of bilevel: positions of a region
+  index_t routed_regions = 0;  // of bilevel: earlier regions that a position attends to
 
   std::int32_t bos_token_id = -1;           // -1: none
   std::vector<std::int32_t> eos_token_ids;  // of config.json and generation_config.json, ascending

@@ -33,9 +33,16 @@ struct Qwen3Moe {
   };
 
   static ModelConfig read_config(const JsonObject& json) {
+    ModelConfig c = read_all_but_router(json, model_type, architecture);
+    c.num_experts_per_tok = json.get_index("num_experts_per_tok", 1, c.num_experts);
+    c.norm_topk_prob = json.get_bool("norm_topk_prob", false);
+    return c;
+  }
+  // For families that differ from this one in the router and the attention alone.
+  static ModelConfig read_all_but_router(const JsonObject& json, std::string_view type, std::string_view class_name) {
     ModelConfig c;
-    c.model_type = model_type;
-    check_architecture(json, architecture);
+    c.model_type = type;
+    check_architecture(json, class_name);
     c.vocab_size = json.get_index("vocab_size", 1, ConfigLimits::vocab_size);
     c.hidden_size = json.get_index("hidden_size", 1, ConfigLimits::width);
     c.num_hidden_layers = json.get_index("num_hidden_layers", 1, ConfigLimits::layers);
@@ -50,8 +57,6 @@ struct Qwen3Moe {
     c.rope_theta = read_rope_theta(json);
 
     c.num_experts = read_num_experts(json);
-    c.num_experts_per_tok = json.get_index("num_experts_per_tok", 1, c.num_experts);
-    c.norm_topk_prob = json.get_bool("norm_topk_prob", false);
     c.decoder_sparse_step = json.get_index("decoder_sparse_step", 1, static_cast<index_t>(max_index), 1);
     c.mlp_only_layers = read_layers(json, "mlp_only_layers");
     c.moe_intermediate_size = json.get_index("moe_intermediate_size", 1, ConfigLimits::width);
@@ -69,12 +74,20 @@ struct Qwen3Moe {
   }
 
   static DecoderTensors find_tensors(const ModelConfig& c, const TensorSource& source) {
+    return find_tensors(c, source, [&](LayerTensors& layer, const std::string& prefix) {
+      layer.router = &require_floats(source, prefix + "mlp.gate.weight", {c.num_experts, c.hidden_size});
+    });
+  }
+  // find_router(layer, prefix) finds the router's tensors of a layer with experts.
+  template <class F>
+  static DecoderTensors find_tensors(const ModelConfig& c, const TensorSource& source, F&& find_router) {
     DecoderTensors tensors;
     tensors.embedding = &require_floats(source, "model.embed_tokens.weight", {c.vocab_size, c.hidden_size});
     tensors.norm = &require_floats(source, "model.norm.weight", {c.hidden_size});
     tensors.head = find_head(source, "lm_head.weight", *tensors.embedding, c.tie_word_embeddings);
     for (index_t l = 0; l < c.num_hidden_layers; ++l) {
-      tensors.layers.push_back(find_layer(c, source, l, "model.layers." + std::to_string(l) + "."));
+      const std::string prefix = "model.layers." + std::to_string(l) + ".";
+      tensors.layers.push_back(find_layer(c, source, l, prefix, find_router));
     }
     return tensors;
   }
@@ -87,8 +100,9 @@ struct Qwen3Moe {
   }
 
  private:
+  template <class F>
   static LayerTensors find_layer(const ModelConfig& c, const TensorSource& source, index_t layer,
-                                 const std::string& prefix) {
+                                 const std::string& prefix, F& find_router) {
     const auto find = [&](const char* name, const Shape& shape) {
       return &require_floats(source, prefix + name, shape);
     };
@@ -110,7 +124,7 @@ struct Qwen3Moe {
     t.key_norm = find("self_attn.k_norm.weight", {c.head_dim});
     t.ffn_norm = find("post_attention_layernorm.weight", {c.hidden_size});
     if (c.is_sparse(layer)) {
-      t.router = find("mlp.gate.weight", {c.num_experts, c.hidden_size});
+      find_router(t, prefix);
       t.experts = find_experts(source, prefix + "mlp.experts.", c.num_experts, c.moe_intermediate_size, c.hidden_size);
     } else {
       t.experts = {find_glu(source, prefix + "mlp.", c.intermediate_size, c.hidden_size)};

@@ -1,4 +1,4 @@
-// Session: one text in progress on a shared model. Owns the KV cache, the routers' memory, the logits and the hook;
+// Session: one text in progress on a shared model. Owns the KV cache, the routers' memory, the logits and the hooks;
 // belongs to one thread at a time, except for cancel(). After an error it is what it was before the call.
 //
 //   Session session(model, {.context_size = 1024});
@@ -86,7 +86,7 @@ class Session {
     return Status::success();
   }
 
-  // A second session that goes on from here, with its own memory and without the hook. Throws std::bad_alloc.
+  // A second session that goes on from here, with its own memory and without the hooks. Throws std::bad_alloc.
   Session fork() const {
     Session copy(model_, options_, position_);
     copy.logits_ = logits_;
@@ -97,7 +97,9 @@ class Session {
   // Makes the forward in progress, or else the next one, return interrupted. From any thread and from signal handlers.
   void cancel() noexcept { interrupted_.flag.store(true, std::memory_order_relaxed); }
 
-  RouteHook on_route;  // empty: costs nothing
+  // Empty: they cost nothing.
+  RouteHook on_route;
+  HiddenHook on_hidden;
 
  private:
   // An atomic that moves with the session, which nobody else uses then.
@@ -150,7 +152,7 @@ class Session {
     const auto rows = static_cast<index_t>(tokens.size());
     const index_t width = model_->hidden_size();
     const Rows x{ctx.workspace.take<float>(std::int64_t{rows} * width).data(), rows, width};
-    Status status = model_->forward({tokens, first_position, on_route, interrupted_.flag}, state_, x, ctx);
+    Status status = model_->forward({tokens, first_position, on_route, interrupted_.flag, &on_hidden}, state_, x, ctx);
     index_t first_row = 0;
     if (status.ok() && logits.rows > 0) {
       first_row = rows - logits.rows;

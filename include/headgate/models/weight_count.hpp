@@ -33,13 +33,14 @@ struct WeightCount {
     WeightCount count;
     count.add_matrix(*tensors.embedding, /*is_read=*/tensors.head == nullptr);
     if (tensors.head != nullptr) count.add_matrix(*tensors.head, /*is_read=*/true);
-    count.add_vectors({tensors.norm});
+    count.add_vectors({tensors.norm, tensors.router_cell.bias_ih, tensors.router_cell.bias_hh});
+    count.add_router({tensors.router_cell.weight_ih, tensors.router_cell.weight_hh});
     for (const LayerTensors& layer : tensors.layers) {
       count.add_vectors({layer.attention_norm, layer.ffn_norm, layer.query_norm, layer.key_norm, layer.query_bias,
-                         layer.key_bias, layer.value_bias, layer.output_bias});
+                         layer.key_bias, layer.value_bias, layer.output_bias, layer.router_bias});
       count.add_attention(attention_shape(config, layer), layer);
-      if (layer.is_sparse()) count.add_router(*layer.router);
-      count.add_experts(expert_shape(config, layer), layer, layer.is_sparse() ? config.num_experts_per_tok : 1);
+      count.add_router({layer.router, layer.router_projection});
+      count.add_experts(expert_shape(config, layer), layer, layer.is_sparse() ? std::min(config.num_experts_per_tok, config.num_experts) : 1);
     }
     tensors.for_each([&](const Tensor& tensor) {
       count.largest_tensor = std::max(count.largest_tensor, static_cast<std::int64_t>(tensor.bytes.size()));
@@ -69,9 +70,12 @@ struct WeightCount {
         with_format({&tensor}, [&](auto format) { return matrix_bytes(format, all.rows, all.cols()); });
     add(all.parameters(), bytes, is_read);
   }
-  void add_router(const Tensor& gate) {  // whose logits are float32
-    const TensorRows all(gate);
-    add(all.parameters(), matrix_bytes(F32{}, all.rows, all.cols()));
+  void add_router(std::initializer_list<const Tensor*> matrices) {  // float32, as their logits
+    for (const Tensor* matrix : matrices) {
+      if (matrix == nullptr) continue;
+      const TensorRows all(*matrix);
+      add(all.parameters(), matrix_bytes(F32{}, all.rows, all.cols()));
+    }
   }
   void add_attention(const AttentionShape& shape, const LayerTensors& t) {
     for (const Tensor* tensor : {t.query, t.key, t.value, t.output}) add(TensorRows(*tensor).parameters(), 0);

@@ -1,0 +1,115 @@
+// Every router and attention of the format against its trained checkpoint, which is not part of the repository.
+#include "headgate/models/headgate_moe.hpp"
+
+#include "models/reference_run.hpp"
+#include "support/shared_data.hpp"
+
+using namespace headgate;
+using namespace models_test;
+
+namespace {
+
+struct Trained {
+  const char* name;
+  RouterKind router;
+  AttentionKind attention;
+};
+constexpr Trained checkpoints[] = {
+    {"tales-null", RouterKind::null_expert, AttentionKind::dense},
+    {"tales-gru", RouterKind::gru, AttentionKind::dense},
+    {"tales-balanced", RouterKind::bias_balanced, AttentionKind::dense},
+    {"tales-bilevel", RouterKind::top_k_softmax, AttentionKind::bilevel},
+};
+
+// config.json of a small model, with these two objects.
+std::string config_text(const std::string& router, const std::string& attention, const std::string& more = "") {
+  return R"({"model_type":"headgate_moe","vocab_size":64,"hidden_size":16,"num_hidden_layers":2,"num_experts":4,
+    "moe_intermediate_size":8,"intermediate_size":8,"num_attention_heads":2,"num_key_value_heads":1,"head_dim":8,
+    "rms_norm_eps":1e-6,"rope_theta":10000.0,"max_position_embeddings":64,"hidden_act":"silu","eos_token_id":0)" +
+         more + ",\"router\":" + router + ",\"attention\":" + attention + "}";
+}
+
+ModelConfig read(const std::string& text) {
+  const Json json = parse_json(text, "config.json");
+  return HeadgateMoe::read_config(JsonObject(json, "config.json"));
+}
+
+std::string refused(const std::string& text) {
+  try {
+    read(text);
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::bad_file);
+    return error.what();
+  }
+  FAIL("accepted: " << text);
+  return {};
+}
+
+const std::string plain = R"({"type":"top_k_softmax","k":2,"normalize":true})";
+const std::string dense = R"({"type":"dense"})";
+
+}  // namespace
+
+TEST_CASE("trained checkpoints of every router and attention write and route as the reference does") {
+  for (const Trained& checkpoint : checkpoints) {
+    const auto folder = shared_data(std::string("models/") + checkpoint.name);
+    if (!folder) continue;
+    INFO(checkpoint.name);
+    const std::shared_ptr<const Model> model = load_model(folder->string());
+    CHECK(model->config().router == checkpoint.router);
+    CHECK(model->config().attention == checkpoint.attention);
+    const Json json = parse_json(read_all((*folder / "expected.json").string()), "expected.json");
+    const JsonObject expected(json, "expected.json");
+    check_continuations(model, expected);
+    check_routes(model, expected);
+
+    // What was counted from the headers is what was packed.
+    const ModelDescription description = describe_model(folder->string());
+    CHECK(description.weights.packed_bytes == model->weight_bytes());
+    CHECK(description.unused_tensors.empty());
+    CHECK(description.unknown_keys.empty());
+  }
+}
+
+TEST_CASE("the router and the attention are read from config.json by name") {
+  CHECK(read(config_text(plain, dense)).router == RouterKind::top_k_softmax);
+  const ModelConfig null = read(config_text(R"({"type":"null_expert","null_experts":3,"k":6,"normalize":false})", dense));
+  CHECK(null.router == RouterKind::null_expert);
+  CHECK(null.null_experts == 3);
+  CHECK(null.num_experts_per_tok == 6);
+  CHECK_FALSE(null.norm_topk_prob);
+  CHECK(read(config_text(R"({"type":"gru","k":2,"state_size":12,"normalize":true})", dense)).router_state_size == 12);
+  CHECK(read(config_text(R"({"type":"bias_balanced","k":2,"score":"sigmoid","normalize":true})", dense)).router ==
+        RouterKind::bias_balanced);
+  const ModelConfig bilevel = read(config_text(plain, R"({"type":"bilevel","region_size":7,"regions":3})"));
+  CHECK(bilevel.attention == AttentionKind::bilevel);
+  CHECK(bilevel.region_size == 7);
+  CHECK(bilevel.routed_regions == 3);
+  CHECK(read(config_text(plain, dense, R"(,"num_experts_per_tok":2,"norm_topk_prob":true)")).num_experts_per_tok == 2);
+}
+
+TEST_CASE("a router or attention that is not understood is refused with its key") {
+  const auto contains = [](const std::string& text, const std::string& part) {
+    INFO(text);
+    CHECK(text.find(part) != std::string::npos);
+  };
+  contains(refused(config_text(R"({"type":"soft","k":2,"normalize":true})", dense)), "router.type");
+  contains(refused(config_text(R"({"k":2,"normalize":true})", dense)), "router.type");
+  contains(refused(config_text(R"({"type":"top_k_softmax","k":5,"normalize":true})", dense)), "router.k");
+  contains(refused(config_text(R"({"type":"top_k_softmax","k":0,"normalize":true})", dense)), "router.k");
+  contains(refused(config_text(R"({"type":"top_k_softmax","k":2})", dense)), "router.normalize");
+  contains(refused(config_text(R"({"type":"top_k_softmax","k":2,"normalize":1})", dense)), "router.normalize");
+  contains(refused(config_text(R"({"type":"top_k_softmax","k":2,"normalize":true,"temperature":2})", dense)), "router.temperature");
+  contains(refused(config_text(R"({"type":"null_expert","k":2,"normalize":true})", dense)), "router.null_experts");
+  contains(refused(config_text(R"({"type":"null_expert","null_experts":-1,"k":2,"normalize":true})", dense)), "router.null_experts");
+  contains(refused(config_text(R"({"type":"gru","k":2,"normalize":true})", dense)), "router.state_size");
+  contains(refused(config_text(R"({"type":"bias_balanced","k":2,"score":"softmax","normalize":true})", dense)), "router.score");
+  contains(refused(config_text("[]", dense)), "router");
+  contains(refused(config_text(plain, R"({"type":"sparse"})")), "attention.type");
+  contains(refused(config_text(plain, R"({"type":"bilevel","regions":2})")), "attention.region_size");
+  contains(refused(config_text(plain, R"({"type":"bilevel","region_size":0,"regions":2})")), "attention.region_size");
+  contains(refused(config_text(plain, R"({"type":"bilevel","region_size":8,"regions":0})")), "attention.regions");
+  contains(refused(config_text(plain, R"({"type":"dense","region_size":8})")), "attention.region_size");
+  contains(refused(config_text(plain, dense, R"(,"num_experts_per_tok":3)")), "num_experts_per_tok");
+  contains(refused(config_text(plain, dense, R"(,"norm_topk_prob":false)")), "norm_topk_prob");
+}

@@ -8,12 +8,12 @@
 #include "json_writer.hpp"
 #include "model_path.hpp"
 #include "output_file.hpp"
+#include "policy_words.hpp"
 
 namespace {
 
 std::string router_text(const headgate::ModelConfig& config) {
-  return fmt::format("softmax, top {} of {}{}", config.num_experts_per_tok, config.num_experts,
-                     config.norm_topk_prob ? ", weights divided by their sum" : "");
+  return router_words(config) + (config.norm_topk_prob ? ", weights divided by their sum" : "");
 }
 
 int sparse_layers(const headgate::ModelConfig& config) {
@@ -38,6 +38,7 @@ std::string plain_text(const std::string& folder, const headgate::ModelDescripti
   line("layers", fmt::format("{}, {} of them with experts; hidden size {}", config.num_hidden_layers,
                              sparse_layers(config), config.hidden_size));
   line("router", router_text(config));
+  line("attention", attention_words(config));
   line("cost of an expert", fmt::format("{} bytes read per token and layer", model.weights.expert_bytes));
   line("bytes per token", fmt::format("{} read", model.weights.bytes_per_token));
   line("packed weights", fmt::format("{} bytes", model.weights.packed_bytes));
@@ -63,6 +64,7 @@ std::string json_text(const std::string& folder, const headgate::ModelDescriptio
   out.key("layers").value(config.num_hidden_layers).key("sparse_layers").value(sparse_layers(config));
   out.key("num_experts").value(config.num_experts).key("experts_per_token").value(config.num_experts_per_tok);
   out.key("router").value(router_text(config));
+  out.key("attention").value(attention_words(config));
   out.key("tensors").value(model.tensors.size());
   out.key("unknown_keys").begin_array();
   for (const std::string& key : model.unknown_keys) out.value(headgate::escaped(key));

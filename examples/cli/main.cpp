@@ -1,5 +1,5 @@
 // headgate: reads the command line, calls the command, maps what goes wrong to one line and an exit code. Each command
-// has a file of its own: generate.cpp, inspect.cpp, tokenize.cpp.
+// has a file of its own: generate.cpp, inspect.cpp, routers.cpp, tokenize.cpp.
 #include <algorithm>
 #include <csignal>
 #include <cstdio>
@@ -23,6 +23,7 @@
 #include "machine.hpp"
 #include "numbers.hpp"
 #include "output_file.hpp"
+#include "routers.hpp"
 #include "suggestion.hpp"
 #include "tokenize.hpp"
 #include "version.hpp"
@@ -118,6 +119,36 @@ void add_inspect(CLI::App& app, InspectOptions& options) {
   add_switch(command, "--json", "print one JSON object", options.json);
 }
 
+void add_routers(CLI::App& app, RoutersOptions& options) {
+  CLI::App* const command = app.add_subcommand("routers", "Compare models, or router policies, on the same text");
+  command
+      ->add_option(
+          "-m,--model",
+          [&options](const CLI::results_t& values) {
+            options.models = values;
+            return true;
+          },
+          "folder of a model; may be repeated (default: the demo model)")
+      ->type_name("DIR")
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  add_text(command, "-p,--prompt", "TEXT", "the text they read (default: a built-in story)", options.text);
+  add_text(command, "-f,--file", "FILE", "... or the file to read it from (-: standard input)", options.text_file);
+  add_integer(command, "-c,--ctx-size", "tokens of a window of the text (512)", 2, INT32_MAX, options.context);
+  add_integer(command, "-t,--threads", "threads of the models (all processors)", 1, 1024, options.threads);
+  add_value(command, "-s,--seed", "N", "seed of intervals and of skewed logits (1)",
+            [&options](const std::string& text) { options.seed = parse_unsigned("--seed", text); });
+  add_switch(command, "--policies", "compare every router policy in place of the models", options.policies);
+  add_text(command, "--counts", "FILE", "... also on routing counts: model,dataset,layer,expert,count", options.counts);
+  add_switch(command, "--json", "print one JSON object, with 95 % intervals and loads", options.json);
+  add_text(command, "--csv", "FILE", "write the numbers and their intervals", options.csv);
+  add_text(command, "--html", "FILE", "write a page with pictures", options.html);
+  command->footer(
+      "Examples:\n"
+      "  headgate routers -m tales -m tales-null -f book.txt --html report.html\n"
+      "  headgate routers --policies --csv policies.csv\n");
+}
+
 void add_tokenize(CLI::App& app, TokenizeOptions& options) {
   CLI::App* const command = app.add_subcommand("tokenize", "Print the token ids of a text");
   add_model(command, options.model);
@@ -156,6 +187,24 @@ std::vector<std::string> normalised(int argc, char** argv) {
   return arguments;
 }
 
+// The command line as it can be typed again, for reports.
+std::string typed(int argc, char** argv) {
+  std::string line = "headgate";
+  for (int i = 1; i < argc; ++i) {
+    const std::string_view word = argv[i];
+    const bool is_plain = !word.empty() && word.find_first_of(" \t\n'\"\\$`|&;<>()*?[]#~!{}") == std::string_view::npos;
+    line += ' ';
+    if (is_plain) {
+      line += word;
+      continue;
+    }
+    line += '\'';
+    for (const char c : word) line += c == '\'' ? std::string("'\\''") : std::string(1, c);
+    line += '\'';
+  }
+  return line;
+}
+
 int run(int argc, char** argv) {
   CLI::App app("headgate: text from Mixture-of-Experts models, on CPUs", "headgate");
   app.get_formatter()->column_width(30);
@@ -164,9 +213,11 @@ int run(int argc, char** argv) {
   app.add_flag("--version", version, "print version, compiler, kernels and dependencies");
   GenerateOptions generate_options;
   InspectOptions inspect_options;
+  RoutersOptions routers_options;
   TokenizeOptions tokenize_options;
   add_generate(app, generate_options);
   add_inspect(app, inspect_options);
+  add_routers(app, routers_options);
   add_tokenize(app, tokenize_options);
   app.footer(
       "Examples:\n"
@@ -193,10 +244,13 @@ int run(int argc, char** argv) {
   if (app.got_subcommand("generate")) return generate(generate_options);
   if (app.got_subcommand("inspect")) {
     inspect(inspect_options);
+  } else if (app.got_subcommand("routers")) {
+    routers_options.command = typed(argc, argv);
+    routers(routers_options);
   } else if (app.got_subcommand("tokenize")) {
     tokenize(tokenize_options);
   } else {
-    throw_usage("", "no command; commands are generate, inspect and tokenize (see --help)");
+    throw_usage("", "no command; commands are generate, inspect, routers and tokenize (see --help)");
   }
   return 0;
 }

@@ -1,0 +1,207 @@
+#include "routers.hpp"
+
+#include <algorithm>
+#include <cstdio>
+#include <filesystem>
+
+#include <fmt/format.h>
+
+#include "built_in_text.hpp"
+#include "headgate/analysis/report.hpp"
+#include "headgate/analysis/text_run.hpp"
+#include "headgate/core/thread_pool.hpp"
+#include "headgate/tokenizer/tokenizer.hpp"
+#include "interrupt.hpp"
+#include "json_writer.hpp"
+#include "machine.hpp"
+#include "model_path.hpp"
+#include "numbers.hpp"
+#include "output_file.hpp"
+#include "policy_words.hpp"
+#include "prompt.hpp"
+#include "version.hpp"
+
+namespace {
+
+using headgate::Comparison;
+using headgate::index_t;
+
+// For people. That it cannot be written is no reason to stop.
+void note(const std::string& text) { std::fputs(text.c_str(), stderr); }
+
+// The last part of a model's path, or all of it where others have the same.
+std::string name_of(const std::string& folder, const std::vector<std::string>& folders) {
+  const auto last = [](const std::string& path) {
+    const std::filesystem::path clean = std::filesystem::path(path).lexically_normal();
+    return clean.has_filename() ? clean.filename().string() : clean.parent_path().filename().string();
+  };
+  const auto same = [&](const std::string& other) { return last(other) == last(folder); };
+  const bool is_alone = std::count_if(folders.begin(), folders.end(), same) == 1 && !last(folder).empty();
+  return headgate::escaped(is_alone ? last(folder) : folder, 1024);
+}
+
+LoadedText load(const RoutersOptions& options, const std::string& folder, const std::string& name,
+                const std::string& text, headgate::ExecutorRef threads) {
+  std::shared_ptr<const headgate::Model> model = headgate::load_model(folder, {.executor = threads});
+  const headgate::Tokenizer tokenizer = headgate::Tokenizer::from_file(folder + "/tokenizer.json");
+  std::vector<std::int32_t> tokens = tokenizer.encode(text);
+  const headgate::ModelConfig& config = model->config();
+  if (!tokens.empty() && tokens.front() == config.bos_token_id) tokens.erase(tokens.begin());
+  if (tokens.size() < 2) throw_usage("-p and -f", "the text has fewer than 2 tokens of " + name);
+  std::int64_t context = options.context > 0 ? options.context : 512;
+  if (options.context > config.max_position_embeddings) {
+    throw_usage("-c",
+                fmt::format("got {}, and {} was made for {} positions", context, name, config.max_position_embeddings));
+  }
+  context = std::min<std::int64_t>(context, config.max_position_embeddings);
+  headgate::Session session(model,
+                            {.context_size = static_cast<index_t>(context), .rows_per_pass = 128, .all_logits = true});
+  return {folder, name, std::move(session), std::move(tokens)};
+}
+
+// What a JSON document and a page say of the run.
+headgate::ReportFacts facts(const RoutersOptions& options, const std::string& text_name, int threads) {
+  std::string version = version_text();
+  version = version.substr(0, version.find('\n'));
+  std::string processor = "unknown processor";
+  if (std::FILE* const file = std::fopen("/proc/cpuinfo", "r")) {
+    char line[512];
+    while (std::fgets(line, sizeof(line), file) != nullptr) {
+      const std::string_view words(line);
+      if (words.starts_with("model name") && words.find(": ") != std::string_view::npos) {
+        processor = words.substr(words.find(": ") + 2);
+        processor.erase(processor.find_last_not_of('\n') + 1);
+        break;
+      }
+    }
+    std::fclose(file);
+  }
+  return {{"command", headgate::escaped(options.command, 8192)},
+          {"version", version},
+          {"machine", fmt::format("{}, kernels {}, {} threads", headgate::escaped(processor), kernels_name(), threads)},
+          {"text", text_name},
+          {"seed", fmt::format("{}", options.seed)}};
+}
+
+void write(JsonWriter& out, const Comparison& table) {
+  out.begin_object().key("title").value(table.title).key("note").value(table.note).key("rows").begin_array();
+  for (const headgate::ComparisonRow& row : table.rows) {
+    out.begin_object();
+    for (std::size_t i = 0; i < row.labels.size(); ++i) out.key(table.label_columns[i]).value(row.labels[i]);
+    for (std::size_t c = 0; c < table.columns.size(); ++c) {
+      const headgate::Interval& v = row.values[c];
+      out.key(table.columns[c].key).begin_object();
+      out.key("value").value(v.value).key("low").value(v.low).key("high").value(v.high).end_object();
+    }
+    out.key("layers").begin_array();
+    for (const std::vector<std::int64_t>& loads : row.loads) {
+      out.begin_object().key("max_violation").value(headgate::LoadStats::of(loads).max_violation);
+      out.key("loads").array(loads).end_object();
+    }
+    out.end_array().end_object();
+  }
+  out.end_array().end_object();
+}
+std::string json_text(const headgate::ReportFacts& run, const std::vector<Comparison>& tables) {
+  JsonWriter out;
+  out.begin_object();
+  for (const auto& [name, value] : run) out.key(name).value(value);
+  out.key("comparisons").begin_array();
+  for (const Comparison& table : tables) write(out, table);
+  return out.end_array().end_object().take() + '\n';
+}
+
+// A page stays below 300 kB: a comparison adds no more than 40.
+constexpr std::size_t max_page = 255'000;
+
+std::string html_text(const RoutersOptions& options, const headgate::ReportFacts& run,
+                      const std::vector<Comparison>& tables) {
+  headgate::Report report(options.policies ? "Router policies compared" : "Models compared by their routing", run);
+  for (const Comparison& table : tables) {
+    if (report.size() > max_page) {
+      report.add_note("More comparisons are left out, to keep this page small; --csv and --json have them all.");
+      break;
+    }
+    report.add_table(table, /*with_intervals=*/!options.policies);
+    if (options.policies) {
+      report.add_first_layer(table);
+      report.add_scatter(table, "ns_per_token", "gini");
+      continue;
+    }
+    for (const headgate::ComparisonRow& row : table.rows) report.add_layers(row.labels.front(), row);
+    report.add_load_curves(table);
+    report.add_scatter(table, "weight_bytes_per_token", "loss");
+    report.add_scatter(table, "weight_bytes_per_token", "max_violation");
+  }
+  return std::move(report).finish();
+}
+
+// CSV of tables that have the same columns.
+std::string csv_text(const std::vector<Comparison>& tables) {
+  Comparison all = tables.front();
+  for (std::size_t i = 1; i < tables.size(); ++i) {
+    all.rows.insert(all.rows.end(), tables[i].rows.begin(), tables[i].rows.end());
+  }
+  return all.csv();
+}
+
+}  // namespace
+
+void routers(const RoutersOptions& options) {
+  if (options.counts && !options.policies) throw_usage("--counts", "is replayed with --policies only");
+  const std::string text =
+      options.text || options.text_file ? read_prompt(options.text, options.text_file) : std::string(built_in_text);
+  const std::string text_name = options.text_file
+                                    ? headgate::escaped(*options.text_file, 1024)
+                                    : std::string(options.text ? "of the command line" : "built-in story");
+  // Opened before the work, so that a place that cannot be written is known at once.
+  std::optional<OutputFile> csv;
+  std::optional<OutputFile> html;
+  if (options.csv) csv.emplace(OutputFile::open(*options.csv));
+  if (options.html) html.emplace(OutputFile::open(*options.html));
+
+  std::vector<std::string> folders = options.models;
+  if (folders.empty()) folders.push_back(model_folder(std::nullopt));
+  headgate::ThreadPool threads(thread_count(options.threads));
+  headgate::Context ctx(threads);
+  std::vector<Comparison> tables;
+  if (options.policies) tables = policy_tables(options);
+  Comparison models = headgate::model_comparison();
+  models.note =
+      "loss is the mean negative logarithm (nats) of the probability of each token; FFN rows are true experts per "
+      "token and "
+      "layer; bytes are of the weights read for a token; balance is the mean over layers, dead the number in all "
+      "layers.";
+  for (const std::string& folder : folders) {
+    LoadedText loaded = load(options, model_folder(folder), name_of(folder, folders), text, threads);
+    const Interrupt interrupt(loaded.session);
+    note(fmt::format("{}: {} tokens in windows of {}\n", loaded.name, loaded.tokens.size(),
+                     loaded.session.context_size()));
+    if (options.policies) {
+      tables.push_back(policy_table(loaded, options.seed, ctx));
+    } else {
+      const headgate::ModelConfig& config = loaded.session.model().config();
+      const headgate::TextRun run = headgate::run_text(loaded.session, loaded.tokens, ctx);
+      models.rows.push_back(
+          headgate::model_row({loaded.name, router_words(config), attention_words(config)}, run, options.seed));
+    }
+  }
+  if (!options.policies) tables.push_back(std::move(models));
+
+  const headgate::ReportFacts run = facts(options, text_name, threads.size());
+  const auto save = [](std::optional<OutputFile>& file, const std::string& content) {
+    if (!file) return;
+    file->start();
+    file->write(content);
+    file->close();
+  };
+  save(csv, options.csv ? csv_text(tables) : std::string());
+  save(html, options.html ? html_text(options, run, tables) : std::string());
+  std::string out;
+  if (options.json) {
+    out = json_text(run, tables);
+  } else {
+    for (const Comparison& table : tables) out += table.text() + (&table == &tables.back() ? "" : "\n");
+  }
+  OutputFile::standard_output().write(out);
+}

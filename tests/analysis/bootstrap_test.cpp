@@ -1,0 +1,53 @@
+#include "headgate/analysis/bootstrap.hpp"
+
+#include "support/catch.hpp"
+#include "support/random.hpp"
+
+using namespace headgate;
+
+namespace {
+
+std::vector<Interval> interval_of_mean(const std::vector<float>& values, std::uint64_t seed) {
+  return bootstrap(static_cast<index_t>(values.size()),
+                   [&](std::span<const index_t> times) {
+                     double sum = 0;
+                     double count = 0;
+                     for (std::size_t i = 0; i < values.size(); ++i) {
+                       sum += times[i] * static_cast<double>(values[i]);
+                       count += times[i];
+                     }
+                     return std::vector<double>{sum / count};
+                   },
+                   {.seed = seed});
+}
+
+}  // namespace
+
+TEST_CASE("bootstrap intervals hold the true mean about 95 times of 100") {
+  int covered = 0;
+  for (unsigned seed = 0; seed < 200; ++seed) {
+    const std::vector<Interval> intervals = interval_of_mean(random_floats(40, 1.0f, seed), seed);  // mean 0, sd 0.577
+    REQUIRE(intervals[0].low <= intervals[0].value);
+    REQUIRE(intervals[0].value <= intervals[0].high);
+    // 2 * 1.96 * 0.577 / sqrt(40) is 0.358.
+    CHECK(intervals[0].high - intervals[0].low == Catch::Approx(0.358).epsilon(0.4));
+    covered += intervals[0].low <= 0.0 && intervals[0].high >= 0.0 ? 1 : 0;
+  }
+  CHECK(covered >= 178);
+  CHECK(covered <= 198);
+}
+
+TEST_CASE("the same seed gives the same interval, another seed another one") {
+  const std::vector<float> values = random_floats(31, 2.0f, 7);
+  CHECK(interval_of_mean(values, 5)[0].low == interval_of_mean(values, 5)[0].low);
+  CHECK(interval_of_mean(values, 5)[0].low != interval_of_mean(values, 6)[0].low);
+}
+
+TEST_CASE("one block has no interval, and a statistic of nothing is not a number") {
+  const auto one = bootstrap(1, [](std::span<const index_t>) { return std::vector<double>{3.0}; });
+  CHECK(one[0].low == 3.0);
+  CHECK(one[0].high == 3.0);
+  const auto none = bootstrap(4, [](std::span<const index_t>) { return std::vector<double>{std::nan("")}; });
+  CHECK(std::isnan(none[0].value));
+  CHECK(std::isnan(none[0].low));
+}

@@ -1,0 +1,48 @@
+#include "headgate/analysis/policy_input.hpp"
+
+#include "support/catch.hpp"
+
+using namespace headgate;
+
+TEST_CASE("the first choice of sampled logits follows the popularity it was made for") {
+  const std::vector<double> p = {0.5, 0.25, 0.15, 0.07, 0.03};
+  const PolicyInput input = sampled_input("p", {p}, 2, 24, 4000, 5);
+  std::vector<double> first(p.size(), 0.0);
+  std::int64_t above = 0;
+  for (index_t t = 0; t < input.tokens; ++t) {
+    const PolicyParameters& of = input.layers[0].parameters;
+    index_t best = 0;
+    float best_logit = 0;
+    for (index_t e = 0; e < 5; ++e) {
+      const float z = of.gate_bias[at(e)] + Scalar::dot(of.gate.data() + e * 24, input.hidden(0).row_data(t), 24);
+      above += z > 0 ? 1 : 0;
+      if (e == 0 || z > best_logit) best = e, best_logit = z;
+    }
+    first[at(best)] += 1.0 / input.tokens;
+  }
+  for (std::size_t e = 0; e < p.size(); ++e) CHECK(first[e] == Catch::Approx(p[e]).margin(0.03));
+  CHECK(static_cast<double>(above) / input.tokens == Catch::Approx(2.0).margin(0.01));  // k logits above 0
+}
+
+TEST_CASE("Zipf's law falls with the rank and stands in a random order") {
+  std::vector<double> p = zipf_popularity(7, 3);
+  CHECK(p != zipf_popularity(7, 4));
+  std::sort(p.rbegin(), p.rend());
+  for (std::size_t i = 0; i < p.size(); ++i) CHECK(p[i] == 1.0 / static_cast<double>(i + 1));
+}
+
+TEST_CASE("routing counts are read strictly") {
+  const std::string head = "model,dataset,layer,expert,count\n";
+  const auto counts =
+      parse_routing_counts(head + "a,b,0,0,5\r\na,b,0,1,7\na,b,3,0,1\na,b,3,1,0\nc,b,0,0,1\nc,b,0,1,1", "f");
+  REQUIRE(counts.size() == 2);
+  CHECK(counts[0].name == "a on b");
+  CHECK(counts[0].layers == std::vector<std::string>{"0", "3"});
+  CHECK(counts[0].popularity == std::vector<std::vector<double>>{{5, 7}, {1, 0}});
+  for (const char* bad : {"a,b,0,0\n", "a,b,0,0,5,6\n", "a,b,0,1,5\n", "a,b,0,0,x\n", "a,b,0,0,-1\n", "a,b,0,0,5\n", "",
+                          "a,b,0,0,0\na,b,0,1,0\n", "a,b,0,0,1\na,b,0,1,1\na,b,1,0,1\n"}) {
+    INFO(bad);
+    CHECK_THROWS_AS(parse_routing_counts(head + bad, "f"), Error);
+  }
+  CHECK_THROWS_AS(parse_routing_counts("layer,count\n", "f"), Error);
+}

@@ -1,0 +1,67 @@
+#include "headgate/analysis/routing_trace.hpp"
+
+#include "support/catch.hpp"
+
+using namespace headgate;
+
+namespace {
+
+RoutingPlan plan_of(index_t num_experts, const std::vector<std::vector<ExpertId>>& rows) {
+  RoutingPlan plan;
+  plan.clear(num_experts);
+  for (const std::vector<ExpertId>& row : rows) {
+    REQUIRE(plan.append_row(row, std::vector<float>(row.size(), 0.5f)).ok());
+  }
+  return plan;
+}
+
+}  // namespace
+
+TEST_CASE("loads, k, overlap and agreement of a trace are those computed by hand") {
+  RoutingTrace trace(1, 5, 4, 2);  // expert 4 computes nothing
+  const RoutingPlan plan = plan_of(5, {{0, 1}, {1, 2}, {}, {4}, {4, 2, 0}});
+  const RoutingPlan reference = plan_of(5, {{0, 1}, {2, 3}, {}, {0}, {0, 2, 4}});
+  trace.add(0, plan, &reference);
+  CHECK(trace.tokens() == 5);
+  CHECK(trace.num_blocks() == 3);
+  CHECK(trace.loads(0) == std::vector<std::int64_t>{2, 2, 2, 0, 2});
+  const RoutingMetrics m = trace.metrics();
+  CHECK(m.mean_k == Catch::Approx(8.0 / 5));
+  CHECK(m.experts_per_token == Catch::Approx(6.0 / 5));
+  CHECK(m.dead == 1);
+  CHECK(m.overlap == Catch::Approx((0.5 + 0.0 + 1.0 / 3) / 3));  // token 2 has no experts, its neighbour none in common
+  CHECK(m.agreement == Catch::Approx((1.0 + 1.0 / 3 + 1.0 + 0.0 + 1.0) / 5));
+  // The second block twice, the others not at all.
+  const index_t times[] = {0, 2, 0};
+  CHECK(trace.loads(0, times) == std::vector<std::int64_t>{0, 0, 0, 0, 2});
+  CHECK(trace.metrics(times).mean_k == Catch::Approx(0.5));
+}
+
+TEST_CASE("a text cut into calls is the same trace, and the first token of a text has no neighbour") {
+  RoutingTrace whole(2, 3, 3, 4);
+  RoutingTrace parts(2, 3, 3, 4);
+  const RoutingPlan first = plan_of(3, {{0}, {0}, {1}});
+  const RoutingPlan second = plan_of(3, {{1}, {2}});
+  const RoutingPlan all = plan_of(3, {{0}, {0}, {1}, {1}, {2}});
+  for (index_t l = 0; l < 2; ++l) {
+    whole.add(l, all);
+    parts.add(l, first);
+    parts.add(l, second);
+  }
+  CHECK(whole.metrics().overlap == parts.metrics().overlap);
+  CHECK(whole.metrics().overlap == Catch::Approx(2.0 / 4));
+  CHECK(std::isnan(whole.metrics().agreement));
+  CHECK(whole.loads(1) == parts.loads(1));
+  RoutingTrace two_texts(1, 3, 3, 4);
+  two_texts.add(0, first);
+  two_texts.begin_text();
+  two_texts.add(0, second);
+  CHECK(two_texts.metrics().overlap == Catch::Approx(1.0 / 3));
+}
+
+TEST_CASE("plans of another bank are refused") {
+  RoutingTrace trace(1, 4, 4, 8);
+  CHECK_THROWS_AS(trace.add(0, plan_of(5, {{0}})), Error);
+  const RoutingPlan shorter = plan_of(4, {{0}});
+  CHECK_THROWS_AS(trace.add(0, plan_of(4, {{0}, {1}}), &shorter), Error);
+}

@@ -1,0 +1,78 @@
+#include "headgate/analysis/text_run.hpp"
+
+#include "headgate/tokenizer/tokenizer.hpp"
+#include "support/catch.hpp"
+
+using namespace headgate;
+
+namespace {
+
+const std::string folder = HEADGATE_SOURCE_DIR "/examples/models/tales";
+const std::vector<std::int32_t>& story() {
+  static const std::vector<std::int32_t> tokens = [] {
+    std::vector<std::int32_t> ids =
+        Tokenizer::from_file(folder + "/tokenizer.json")
+            .encode("Once upon a time there was a king who had three sons and a golden horse.");
+    ids.erase(ids.begin());  // the first token
+    return ids;
+  }();
+  return tokens;
+}
+
+}  // namespace
+
+TEST_CASE("the loss of a text is that of its tokens one by one, in windows that each begin anew") {
+  const auto model = load_model(folder);
+  Context ctx;
+  constexpr index_t window = 5;
+  Session session(model, {.context_size = window, .all_logits = true});
+  const TextRun run = run_text(session, story(), ctx);
+  REQUIRE(run.losses.size() == story().size());
+  Session single(model, {.context_size = window});
+  for (std::size_t t = 0; t < story().size(); ++t) {
+    const std::int32_t input = t % window == 0 ? model->config().bos_token_id : story()[t - 1];
+    if (t % window == 0) throw_if_error(single.truncate(0));
+    throw_if_error(single.forward({&input, 1}, ctx));
+    CHECK(run.losses[t] == -LogSoftmax(single.logits())[story()[t]]);
+  }
+  CHECK(run.trace.tokens() == std::ssize(story()));
+  CHECK(run.trace.num_layers() == model->num_layers());
+  // All experts of this model compute, so a token reads what the model says it does.
+  const RoutingMetrics m = run.trace.metrics();
+  CHECK(m.experts_per_token == model->config().num_experts_per_tok);
+  CHECK(cost_values(m, run.cost)[2] == Catch::Approx(static_cast<double>(model->bytes_per_token())));
+  CHECK_FALSE(session.on_route);
+}
+
+TEST_CASE("live hidden states and gates route as the model itself does") {
+  const auto model = load_model(folder);
+  Context ctx;
+  Session session(model, {.context_size = 64, .all_logits = true});
+  const PolicyInput input = live_input(folder, session, story(), 2, ctx);
+  CHECK(input.tokens == std::ssize(story()));
+  REQUIRE(std::ssize(input.layers) == model->num_layers());
+  std::vector<RoutingPlan> own(input.layers.size());
+  session.on_route = [&](index_t layer, index_t, const RoutingPlan& plan) { own[at(layer)] = plan; };
+  throw_if_error(session.truncate(0));
+  throw_if_error(session.forward(story(), ctx));
+  for (std::size_t l = 0; l < input.layers.size(); ++l) {
+    const auto router = qwen3_moe_router<>(input.layers[l].parameters.plain(), 2).value();
+    NoState none;
+    RoutingPlan plan;
+    throw_if_error(router.route({.hidden = input.hidden(l)}, none, plan, ctx));
+    REQUIRE(plan.tokens() == own[l].tokens());
+    for (index_t t = 0; t < plan.tokens(); ++t) {
+      CHECK(std::vector(plan.experts(t).begin(), plan.experts(t).end()) ==
+            std::vector(own[l].experts(t).begin(), own[l].experts(t).end()));
+    }
+  }
+}
+
+TEST_CASE("a text without two tokens, and a session without all logits, are refused") {
+  const auto model = load_model(folder);
+  Context ctx;
+  Session session(model, {.context_size = 8, .all_logits = true});
+  CHECK_THROWS_AS(run_text(session, std::span(story()).first(1), ctx), Error);
+  Session last_only(model, {.context_size = 8});
+  CHECK_THROWS_AS(run_text(last_only, story(), ctx), Error);
+}

@@ -44,6 +44,7 @@ class Workspace {
 
  private:
   static constexpr std::size_t min_block = std::size_t{1} << 16;
+  static constexpr std::size_t max_block = std::size_t{1} << 20;  // unless more is taken at once
 
   std::byte* take_bytes(std::size_t bytes) {
     const std::size_t rounded = (bytes + 63) & ~std::size_t{63};
@@ -52,10 +53,10 @@ class Workspace {
       used_ = 0;
     }
     if (block_ == blocks_.size()) {
-      const std::size_t doubled = 2 * capacity();
-      std::size_t size = rounded > doubled ? rounded : doubled;
-      if (size < min_block) size = min_block;
-      blocks_.emplace_back(size);
+      // Small blocks double; a large take gets a block of its own size, so that no memory is held for nothing.
+      const std::size_t held = capacity();
+      const std::size_t block = held < min_block ? min_block : held < max_block ? held : max_block;
+      blocks_.emplace_back(rounded > block ? rounded : block);
       used_ = 0;
     }
     std::byte* const first = blocks_[block_].data() + used_;

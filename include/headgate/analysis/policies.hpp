@@ -31,7 +31,7 @@ inline std::vector<float> uniform_floats(std::int64_t n, float scale, unsigned s
 }
 
 // What routers are made from. Whatever belongs to one expert stands in its row or place. Parts that only some policies
-// have, and that are not here, are random (null experts, recurrent cell, two-layer gate), of the size of the gate.
+// have, and that are not here, are random (null experts, recurrent cell, two-layer gate).
 struct PolicyParameters {
   // All of them random.
   PolicyParameters(index_t experts, index_t hidden, index_t chosen, unsigned seed)
@@ -112,36 +112,40 @@ inline DeepseekGroups groups_of(const PolicyParameters& i) {
 // A bound for the random weights of a sum over n inputs of the size of 1, which then is no larger.
 inline float small(float bound, index_t n) { return std::min(bound, std::sqrt(3.0f / static_cast<float>(n))); }
 
-// RMoE's router: the first columns of the instance's gate are its gate, all routers share a cell.
+// RMoE's router: the first columns of the instance's gate are its gate, all routers share a cell: of the paper's size 128
+// where the hidden size is a model's, else of an odd one.
 template <class Backend>
 auto gru_of(const PolicyParameters& i, RecurrentKind kind) {
-  constexpr index_t inputs = 9;
-  constexpr index_t size = 11;
-  const auto make = [](RecurrentKind of_kind) {
-    const index_t rows = num_gates(of_kind) * size;
-    const std::vector<float> ih = uniform_floats(std::int64_t{rows} * inputs, 0.6f, 81);
-    const std::vector<float> hh = uniform_floats(std::int64_t{rows} * size, 0.6f, 82);
+  const bool is_large = i.hidden_size >= 1024;
+  const index_t inputs = is_large ? 128 : 9;
+  const index_t size = is_large ? 128 : 11;
+  const auto make = [](RecurrentKind of_kind, index_t in, index_t out) {
+    const index_t rows = num_gates(of_kind) * out;
+    const std::vector<float> ih = uniform_floats(std::int64_t{rows} * in, small(0.6f, in), 81);
+    const std::vector<float> hh = uniform_floats(std::int64_t{rows} * out, small(0.6f, out), 82);
     const std::vector<float> b = uniform_floats(std::int64_t{2} * rows, 0.3f, 83);
     const std::span<const float> bias(b);
-    return RecurrentCell::create({of_kind, ih, hh, bias.first(at(rows)), bias.last(at(rows))}, inputs, size).value();
+    return RecurrentCell::create({of_kind, ih, hh, bias.first(at(rows)), bias.last(at(rows))}, in, out).value();
   };
-  static const RecurrentCell gru = make(RecurrentKind::gru);
-  static const RecurrentCell rnn = make(RecurrentKind::rnn);
+  static const RecurrentCell odd[] = {make(RecurrentKind::gru, 9, 11), make(RecurrentKind::rnn, 9, 11)};
+  static const RecurrentCell large[] = {make(RecurrentKind::gru, 128, 128), make(RecurrentKind::rnn, 128, 128)};
   const std::vector<float> projection =
       uniform_floats(std::int64_t{inputs} * i.hidden_size, small(0.5f, i.hidden_size), 84);
   std::vector<float> gate;
   for (const float w : i.gate) gate.push_back(4.0f * (0.5f / i.gate_bound) * w);
   return GruRouter<TopK, Renormalize, Backend>::create(
-             kind == RecurrentKind::gru ? gru : rnn, {projection.data(), inputs, i.hidden_size},
+             (is_large ? large : odd)[kind == RecurrentKind::gru ? 0 : 1], {projection.data(), inputs, i.hidden_size},
              {gate.data(), i.num_experts, size, i.hidden_size}, TopK{i.k}, Renormalize{})
       .value();
 }
 
-// MoE++'s router: a two-layer gate, and a gate residual made of the rows of two experts.
+// MoE++'s router: a two-layer gate, 8 E wide inside where the hidden size is no smaller, and a gate residual made of the
+// rows of two experts.
 template <class Backend>
 auto moe_plus_plus_of(const PolicyParameters& i, ZeroExpertWeight zero_expert, float norm_std) {
+  const index_t inner = std::min(i.hidden_size, 8 * i.num_experts);
   const std::vector<float> first =
-      uniform_floats(std::int64_t{i.hidden_size} * i.hidden_size, small(0.4f, i.hidden_size), 91);
+      uniform_floats(std::int64_t{inner} * i.hidden_size, small(0.4f, i.hidden_size), 91);
   std::vector<float> residual;
   const float factor = 0.3f * (0.5f / i.gate_bound) * (0.5f / i.gate_bound);
   for (index_t e = 0; e < i.num_experts; ++e) {
@@ -149,8 +153,8 @@ auto moe_plus_plus_of(const PolicyParameters& i, ZeroExpertWeight zero_expert, f
       residual.push_back(factor * i.gate[at(e) * at(i.hidden_size)] * i.gate[at(f) * at(i.hidden_size) + 1]);
     }
   }
-  const MoePlusPlusGate gate{.first = {first.data(), i.hidden_size, i.hidden_size},
-                             .last = {i.gate.data(), i.num_experts, i.hidden_size},
+  const MoePlusPlusGate gate{.first = {first.data(), inner, i.hidden_size},
+                             .last = {i.gate.data(), i.num_experts, inner, i.hidden_size},
                              .residual = {residual.data(), i.num_experts, i.num_experts}};
   return MoePlusPlusRouter<Backend>::create(gate, {zero_expert, i.k, norm_std}).value();
 }

@@ -72,6 +72,14 @@ TEST_CASE("bi-level causal attention with as many regions as there are is causal
   CHECK(run(make(7, 2)) != dense);
 }
 
+TEST_CASE("a number of regions or positions beyond any text costs no memory and is causal attention") {
+  constexpr index_t largest = std::numeric_limits<index_t>::max();
+  const std::vector<float> dense = run(filled(GroupedQueryAttention<F32>(shape)));
+  CHECK(run(make(7, largest)) == dense);
+  CHECK(run(make(largest, 1)) == dense);
+  CHECK(run(make(largest, largest), 1, 2) == dense);
+}
+
 TEST_CASE("bi-level causal attention has the same bits in prefill, chunks and single steps, on any threads") {
   for (const auto& [region_size, regions] : {std::pair<index_t, index_t>{7, 2}, {16, 1}, {5, 3}}) {
     const Bilevel attention = make(region_size, regions);

@@ -197,6 +197,9 @@ TEST_CASE("bi-level routing attention refuses what does not fit") {
   bad.local_kernel = 4;
   REQUIRE_FALSE(BilevelRoutingAttention<double>::create(bad, weights).has_value());
   bad = shape;
+  bad.regions_per_side = 1 << 16;
+  REQUIRE_FALSE(BilevelRoutingAttention<double>::create(bad, weights).has_value());
+  bad = shape;
   bad.top_k = 0;
   REQUIRE_FALSE(BilevelRoutingAttention<double>::create(bad, weights).has_value());
   weights.local.pop_back();

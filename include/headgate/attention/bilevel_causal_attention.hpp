@@ -58,8 +58,10 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
     const Rows mixed = Base::take_rows(tokens, shape().query_size(), ctx);
     Base::project(in, queries, cache.kv(), ctx);
     cache.update_means(in.first_position, in.first_position + tokens, ctx);
-    const MatrixView<index_t> chosen{ctx.workspace.take<index_t>(std::int64_t{tokens} * (regions_.regions + 1)).data(),
-                                     tokens, regions_.regions + 1};
+    // Sized by the text: a config may name more regions than any text has.
+    const index_t earlier = (in.first_position + tokens) / regions_.region_size;
+    const index_t width = (earlier < regions_.regions ? earlier : regions_.regions) + 1;
+    const MatrixView<index_t> chosen{ctx.workspace.take<index_t>(std::int64_t{tokens} * width).data(), tokens, width};
     choose(queries, in.first_position, cache, chosen, ctx);
     if (Status status = attend(queries, in.first_position, cache.kv(), chosen, mixed, ctx); !status.ok()) return status;
     Base::finish(mixed, y, ctx);

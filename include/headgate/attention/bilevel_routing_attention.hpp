@@ -52,6 +52,8 @@ class BilevelRoutingAttention {
     if (c < 1) return Status::mismatch("channels", c, 1);
     if (shape.num_heads < 1 || c % shape.num_heads != 0) return Status::mismatch("heads against channels", shape.num_heads, c);
     if (shape.regions_per_side < 1) return Status::mismatch("regions per side", shape.regions_per_side, 1);
+    constexpr index_t max_side = 1 << 14;  // so that regions fit an index
+    if (shape.regions_per_side > max_side) return Status::mismatch("regions per side", shape.regions_per_side, max_side);
     if (shape.top_k < 1) return Status::mismatch("routed regions", shape.top_k, 1);
     if (shape.local_kernel < 0 || (shape.local_kernel > 0 && shape.local_kernel % 2 == 0)) {
       return Status::mismatch("side of the local convolution, which is odd or 0", shape.local_kernel, 5);

@@ -40,7 +40,9 @@ struct WeightCount {
                          layer.key_bias, layer.value_bias, layer.output_bias, layer.router_bias});
       count.add_attention(attention_shape(config, layer), layer);
       count.add_router({layer.router, layer.router_projection});
-      count.add_experts(expert_shape(config, layer), layer, layer.is_sparse() ? std::min(config.num_experts_per_tok, config.num_experts) : 1);
+      // Null experts count in k and hold no weights.
+      const index_t chosen = std::min(config.num_experts_per_tok, config.num_experts);
+      count.add_experts(expert_shape(config, layer), layer, layer.is_sparse() ? chosen : 1);
     }
     tensors.for_each([&](const Tensor& tensor) {
       count.largest_tensor = std::max(count.largest_tensor, static_cast<std::int64_t>(tensor.bytes.size()));

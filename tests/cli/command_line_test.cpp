@@ -133,7 +133,7 @@ TEST_CASE("a very long argument is refused in a short line") {
   const cli::Result result = cli::run({"generate", "-p", "a", "-n", std::string(100'000, '\x7f')});
   CHECK(result.code == 2);
   check_one_line(result);
-  const cli::Result unknown = cli::run({"--" + std::string(100'000, '\xc3')});
+  const cli::Result unknown = cli::run({std::string("--").append(100'000, '\xc3')});
   CHECK(unknown.code == 2);
   check_one_line(unknown);
 }

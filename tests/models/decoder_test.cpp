@@ -62,7 +62,7 @@ Embedding embedding(index_t hidden_size = width) {
 }
 
 Model::Parts parts() {
-  Model::Parts made{{}, embedding(), Rope::create(10000.0, 2).value(), {}, ones(), std::nullopt};
+  Model::Parts made{{}, embedding(), Rope::create(10000.0, 2).value(), {}, ones(), std::nullopt, nullptr};
   made.config.max_position_embeddings = 50;
   made.blocks.push_back(block(TestRouter(3, width, 2, 1)));
   made.blocks.push_back(block(TestRouter(4, width, 1, 2)));

@@ -31,7 +31,7 @@ TEST_CASE("rows written in any order are the plan of the same rows appended") {
     RoutingPlan plan;
     PlanWriter writer(plan);
     REQUIRE(writer.open(60, 20, max_row).ok());
-    std::vector<std::uint8_t> scratch(at(writer.scratch_size()));
+    std::vector<index_t> scratch(at(writer.scratch_size()));
     CHECK(scratch.empty() == (max_row == 3));
     for (const std::int32_t t : random_order(20, 99)) {
       fill(writer, t, ids[at(t)], weights[at(t)]);

@@ -59,7 +59,7 @@ Expected<BlockFfnRouter<Backend>> block_ffn_router(const GateWeights& weights, s
   const auto size = static_cast<std::int64_t>(gain.size());
   if (size != weights.gate.rows)
     return Status::mismatch("size of router_norm against experts", size, weights.gate.rows);
-  return BlockFfnRouter<Backend>::create(weights, Positive{}, Gain{{gain.begin(), gain.end()}}, ReluRmsScore{eps});
+  return BlockFfnRouter<Backend>::create(weights, Positive{}, Gain{copied(gain)}, ReluRmsScore{eps});
 }
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -69,8 +69,8 @@ class HashRouter {
     PlanWriter writer(plan);
     if (Status status = writer.open(num_experts_, tokens, k); !status.ok()) return status;
     const Workspace::Mark mark(ctx.workspace);
-    const std::span<std::uint8_t> scratch = ctx.workspace.take<std::uint8_t>(writer.scratch_size());
-    for (std::uint8_t& byte : scratch) byte = 0;
+    const std::span<index_t> scratch = ctx.workspace.take<index_t>(writer.scratch_size());
+    for (index_t& mark : scratch) mark = 0;
     for (index_t t = 0; t < tokens; ++t) {
       const std::int32_t id = in.token_ids[at(t)];
       if (id < 0 || id >= vocabulary()) {
@@ -80,7 +80,7 @@ class HashRouter {
         return status;
       }
       index_t count = 0;
-      for (const ExpertId e : std::span(table_).subspan(at(id) * at(k_), at(k))) {
+      for (const ExpertId e : view(table_).subspan(at(id) * at(k_), at(k))) {
         if (mask_size != 0 && mask[at(e)] == 0) continue;
         writer.experts(t)[at(count)] = e;
         writer.weights(t)[at(count++)] = 1.0f / static_cast<float>(k);

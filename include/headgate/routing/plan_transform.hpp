@@ -44,7 +44,7 @@ class MergingAppender {
     for (const ExpertId e : experts_) {
       if (e >= 0 && at(e) < place_.size()) place_[at(e)] = -1;
     }
-    return plan_.append_row(experts_, weights_);
+    return plan_.append_row(view(experts_), view(weights_));
   }
 
  private:
@@ -83,7 +83,7 @@ Status filter(const RoutingPlan& plan, WeightsAfterDrop after, Keep keep, Routin
     if (after == WeightsAfterDrop::same_sum && left != 0.0f && experts.size() < plan.experts(t).size()) {
       for (float& w : weights) w *= before / left;
     }
-    if (Status status = out.append_row(experts, weights); !status.ok()) return status;
+    if (Status status = out.append_row(view(experts), view(weights)); !status.ok()) return status;
   }
   return Status::success();
 }
@@ -201,7 +201,7 @@ inline Status remap(const RoutingPlan& plan, std::span<const ExpertId> table, in
   for (index_t t = 0; t < plan.tokens(); ++t) {
     experts.clear();
     for (const ExpertId e : plan.experts(t)) experts.push_back(table[at(e)]);
-    if (Status status = merging.append_row(experts, plan.weights(t)); !status.ok()) return status;
+    if (Status status = merging.append_row(view(experts), plan.weights(t)); !status.ok()) return status;
   }
   return Status::success();
 }

@@ -32,10 +32,10 @@ class PlanWriter {
   std::span<ExpertId> experts(index_t token) noexcept { return room(plan_.experts_, token); }
   std::span<float> weights(index_t token) noexcept { return room(plan_.weights_, token); }
 
-  // Bytes of scratch that one thread lends to close_row: all zero, and left so.
+  // Scratch that one thread lends to close_row: all zero, and left so.
   std::int64_t scratch_size() const noexcept { return at(max_row_) > RoutingPlan::few ? plan_.num_experts_ : 0; }
   // The row of a token is the first `count` entries of its room.
-  Status close_row(index_t token, index_t count, std::span<std::uint8_t> scratch) noexcept {
+  Status close_row(index_t token, index_t count, std::span<index_t> scratch) noexcept {
     plan_.offsets_[at(token) + 1] = count;
     return RoutingPlan::check_row(plan_.num_experts_, token, experts(token).first(at(count)),
                                   weights(token).first(at(count)), scratch);
@@ -63,7 +63,7 @@ class PlanWriter {
  private:
   template <class T>
   std::span<T> room(std::vector<T>& values, index_t token) const noexcept {
-    return std::span<T>(values).subspan(at(token) * at(max_row_), at(max_row_));
+    return view(values).subspan(at(token) * at(max_row_), at(max_row_));
   }
 
   RoutingPlan& plan_;

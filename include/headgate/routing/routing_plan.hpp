@@ -7,6 +7,7 @@
 #pragma once
 
 #include "headgate/core/expected.hpp"
+#include "headgate/core/view.hpp"
 #include "headgate/core/workspace.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -40,10 +41,10 @@ class RoutingPlan {
                               max_index);
     }
     if (experts.size() > few) seen_.resize(at(num_experts_));
-    if (Status status = check_row(num_experts_, tokens(), experts, weights, seen_); !status.ok()) return status;
-    experts_.insert(experts_.end(), experts.begin(), experts.end());
-    weights_.insert(weights_.end(), weights.begin(), weights.end());
-    offsets_.push_back(static_cast<index_t>(experts_.size()));
+    if (Status status = check_row(num_experts_, tokens(), experts, weights, view(seen_)); !status.ok()) return status;
+    for (const ExpertId e : experts) experts_.push_back(e);
+    for (const float w : weights) weights_.push_back(w);
+    offsets_.push_back(entries());
     return Status::success();
   }
 
@@ -54,9 +55,9 @@ class RoutingPlan {
   std::span<const ExpertId> experts(index_t token) const noexcept { return row(experts_, token); }
   std::span<const float> weights(index_t token) const noexcept { return row(weights_, token); }
   // Whole arrays: offsets (tokens + 1; empty for a plan never cleared), experts and weights (entries).
-  std::span<const index_t> offsets() const noexcept { return offsets_; }
-  std::span<const ExpertId> experts() const noexcept { return experts_; }
-  std::span<const float> weights() const noexcept { return weights_; }
+  std::span<const index_t> offsets() const noexcept { return view(offsets_); }
+  std::span<const ExpertId> experts() const noexcept { return view(experts_); }
+  std::span<const float> weights() const noexcept { return view(weights_); }
 
   friend bool operator==(const RoutingPlan&, const RoutingPlan&) = default;
 
@@ -70,7 +71,7 @@ class RoutingPlan {
   static constexpr std::size_t few = 32;  // up to here comparing pairs is quicker than marking
   // seen: (num_experts) zeros, and left so; not used for few experts.
   static Status check_row(index_t num_experts, index_t token, std::span<const ExpertId> experts,
-                          std::span<const float> weights, std::span<std::uint8_t> seen) noexcept {
+                          std::span<const float> weights, std::span<index_t> seen) noexcept {
     Status status;
     std::size_t i = 0;
     for (; i < experts.size() && status.ok(); ++i) {
@@ -104,7 +105,7 @@ class RoutingPlan {
   std::vector<index_t> offsets_;   // (tokens + 1)
   std::vector<ExpertId> experts_;  // (entries)
   std::vector<float> weights_;     // (entries)
-  struct Scratch : std::vector<std::uint8_t> {
+  struct Scratch : std::vector<index_t> {
     friend bool operator==(const Scratch&, const Scratch&) noexcept { return true; }  // no part of the plan's value
   } seen_;  // (num_experts) zeros between calls
 };

@@ -82,7 +82,7 @@ class StagedRouter {
  private:
   StagedRouter(const GateWeights& weights, Selection selection)
       : gate_(weights.gate),
-        gate_bias_(weights.gate_bias.begin(), weights.gate_bias.end()),
+        gate_bias_(copied(weights.gate_bias)),
         selection_(std::move(selection)) {}
 
   Panel16<F32> gate_;             // (num_experts, hidden_size)

@@ -84,7 +84,7 @@ class StagedSelection {
         return Status::not_finite("selection_factor is not positive or beyond 1e8", -1, -1, e);
       }
     }
-    key_factor_.assign(factor.begin(), factor.end());
+    key_factor_ = copied(factor);
     key_offset_.resize(factor.size(), 0.0f);
     return Status::success();
   }
@@ -112,8 +112,8 @@ class StagedSelection {
     const index_t n = ctx.slices(divide_up(logits.rows, min_slice));
     const std::int64_t keys_size = key_offset.empty() ? 0 : num_logits_;
     const std::span<float> keys = ctx.workspace.take<float>(n * keys_size);
-    const std::span<std::uint8_t> scratch = ctx.workspace.take<std::uint8_t>(n * writer.scratch_size());
-    for (std::uint8_t& byte : scratch) byte = 0;
+    const std::span<index_t> scratch = ctx.workspace.take<index_t>(n * writer.scratch_size());
+    for (index_t& mark : scratch) mark = 0;
     const std::span<Status> failures = ctx.workspace.take<Status>(n);  // the first of each slice
 
     ctx.parallel(n, [&](index_t i) {
@@ -161,7 +161,7 @@ class StagedSelection {
         score_(score),
         select_(select),
         weigh_(weigh),
-        key_offset_(bias.begin(), bias.end()) {
+        key_offset_(copied(bias)) {
     if (mask.empty()) return;
     key_offset_.resize(mask.size(), 0.0f);
     for (std::size_t e = 0; e < mask.size(); ++e) {
@@ -174,7 +174,7 @@ class StagedSelection {
   // What is added to scores to make keys, the call's mask included; empty: nothing.
   std::span<const float> masked_key_offset(Context& ctx) const {
     const std::span<const std::uint8_t> mask = ctx.edits.expert_mask;
-    if (mask.empty()) return key_offset_;
+    if (mask.empty()) return view(key_offset_);
     const std::span<float> offset = ctx.workspace.take<float>(num_logits_);
     for (std::size_t e = 0; e < offset.size(); ++e) {
       const float own = key_offset_.empty() ? 0.0f : key_offset_[e];
@@ -184,7 +184,7 @@ class StagedSelection {
   }
 
   Status route_row(std::span<float> row, index_t token, const Select& select, std::span<const float> key_offset,
-                   std::span<float> keys, std::span<std::uint8_t> scratch, PlanWriter& writer) const noexcept {
+                   std::span<float> keys, std::span<index_t> scratch, PlanWriter& writer) const noexcept {
     if (!Backend::all_finite(row.data(), num_logits_)) {
       ExpertId e = 0;
       while (is_finite(row[at(e)])) ++e;

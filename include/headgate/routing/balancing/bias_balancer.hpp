@@ -11,7 +11,6 @@
 // integers, so the result does not depend on the order or the threads in which plans are observed.
 #pragma once
 
-#include <atomic>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -49,7 +48,7 @@ class BiasBalancer {
       return Status::mismatch("experts of the plan against experts of the balancer", plan.num_experts(), num_experts());
     }
     for (const ExpertId e : plan.experts()) {
-      std::atomic_ref(loads_[at(e)]).fetch_add(1, std::memory_order_relaxed);
+      __atomic_fetch_add(&loads_[at(e)], 1, __ATOMIC_RELAXED);
     }
     return Status::success();
   }
@@ -75,8 +74,8 @@ class BiasBalancer {
   index_t num_experts() const noexcept { return static_cast<index_t>(loads_.size()); }
   const BalanceRule& rule() const noexcept { return rule_; }
   std::int64_t steps() const noexcept { return steps_; }
-  std::span<const float> bias() const noexcept { return bias_; }           // (num_experts)
-  std::span<const std::int64_t> loads() const noexcept { return loads_; }  // (num_experts) since the last step
+  std::span<const float> bias() const noexcept { return view(bias_); }           // (num_experts)
+  std::span<const std::int64_t> loads() const noexcept { return view(loads_); }  // (num_experts) since the last step
 
   // All of the balancer as bytes, and back; bytes that are not one's are an error.
   std::string serialize() const {

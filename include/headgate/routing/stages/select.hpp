@@ -11,7 +11,7 @@
 namespace headgate::inline HEADGATE_ABI {
 
 template <class S>
-concept SelectStage = std::copyable<S> &&
+concept SelectStage = std::is_copy_constructible_v<S> && std::is_copy_assignable_v<S> &&
     requires(const S& select, std::span<const float> keys, std::span<const float> scores, std::span<ExpertId> chosen,
              index_t n) {
   { S::adds_scores } -> std::convertible_to<bool>;        // it does, so they must never be negative

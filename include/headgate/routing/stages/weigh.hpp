@@ -25,7 +25,7 @@ struct WeightSum {
 // apply<Backend>(experts, weights) gets the chosen experts, best first, and their scores in weights; it leaves weights
 // there and returns how many experts at the front of both remain (a step may drop some). Rows may be empty.
 template <class W>
-concept WeighStage = std::copyable<W> &&
+concept WeighStage = std::is_copy_constructible_v<W> && std::is_copy_assignable_v<W> &&
     requires(const W& weigh, std::span<ExpertId> experts, std::span<float> weights, WeightSum sum) {
   { W::adds_scores } -> std::convertible_to<bool>;             // it does, so they must never be negative
   { W::never_negative(true) } noexcept -> std::same_as<bool>;  // of the weights, given that of the scores

@@ -70,7 +70,7 @@ class HashRouter {
     if (Status status = writer.open(num_experts_, tokens, k); !status.ok()) return status;
     const Workspace::Mark mark(ctx.workspace);
     const std::span<index_t> scratch = ctx.workspace.take<index_t>(writer.scratch_size());
-    for (index_t& mark : scratch) mark = 0;
+    for (index_t& seen : scratch) seen = 0;
     for (index_t t = 0; t < tokens; ++t) {
       const std::int32_t id = in.token_ids[at(t)];
       if (id < 0 || id >= vocabulary()) {

@@ -113,7 +113,7 @@ class StagedSelection {
     const std::int64_t keys_size = key_offset.empty() ? 0 : num_logits_;
     const std::span<float> keys = ctx.workspace.take<float>(n * keys_size);
     const std::span<index_t> scratch = ctx.workspace.take<index_t>(n * writer.scratch_size());
-    for (index_t& mark : scratch) mark = 0;
+    for (index_t& seen : scratch) seen = 0;
     const std::span<Status> failures = ctx.workspace.take<Status>(n);  // the first of each slice
 
     ctx.parallel(n, [&](index_t i) {

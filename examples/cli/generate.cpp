@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <filesystem>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -69,8 +71,15 @@ void check(const GenerateOptions& options) {
   }
 }
 
-headgate::Tokenizer load_tokenizer(const std::string& folder, index_t vocab_size) {
+// None where tokens go in and an object comes out and the folder has no tokenizer.json: its "text" is empty then.
+std::optional<headgate::Tokenizer> load_tokenizer(const GenerateOptions& options, const std::string& folder,
+                                                  index_t vocab_size) {
   const std::string file = folder + "/tokenizer.json";
+  if (options.token_ids && options.json && options.stop.empty() &&
+      std::filesystem::symlink_status(file).type() == std::filesystem::file_type::not_found) {
+    note("headgate: warning: no tokenizer.json, so \"text\" is empty\n");
+    return std::nullopt;
+  }
   headgate::Tokenizer tokenizer = headgate::Tokenizer::from_file(file);
   if (tokenizer.max_id() >= vocab_size) {
     throw Error(ErrorCode::bad_file, {file, "", -1,
@@ -81,8 +90,8 @@ headgate::Tokenizer load_tokenizer(const std::string& folder, index_t vocab_size
 }
 
 std::vector<std::int32_t> prompt_ids(const GenerateOptions& options, const std::string& text,
-                                     const headgate::Tokenizer& tokenizer, index_t vocab_size) {
-  if (!options.token_ids) return tokenizer.encode(text);
+                                     const std::optional<headgate::Tokenizer>& tokenizer, index_t vocab_size) {
+  if (!options.token_ids) return tokenizer->encode(text);
   for (const std::int32_t id : *options.token_ids) {
     if (id >= vocab_size) throw_usage("--tokens", fmt::format("got {}, allowed is 0 to {}", id, vocab_size - 1));
   }
@@ -124,7 +133,7 @@ headgate::SessionOptions plan_memory(const GenerateOptions& options, const headg
 // model says so; what was written before stands. Text goes to standard output as it comes, unless an object is wanted.
 struct Writer {
   const GenerateOptions& options;
-  const headgate::Tokenizer& tokenizer;
+  const std::optional<headgate::Tokenizer>& tokenizer;
   headgate::Session& session;
   headgate::Sampler& sampler;
   headgate::Context& ctx;
@@ -139,7 +148,8 @@ headgate::Status Writer::write_on(Outcome& outcome) const {
     if (!options.json) output.write(text);
   };
   Statistics& statistics = outcome.statistics;
-  headgate::StreamDecoder decoder(tokenizer);
+  std::optional<headgate::StreamDecoder> decoder;
+  if (tokenizer) decoder.emplace(*tokenizer);
   StopStrings stop(options.stop);
   const index_t room = session.context_size() - static_cast<index_t>(outcome.prompt.size());
   const std::size_t most =
@@ -161,7 +171,7 @@ headgate::Status Writer::write_on(Outcome& outcome) const {
     }
     outcome.steps.push_back(step);
     const bool ended = !options.ignore_eos && session.model().config().is_eos(step.token);
-    if (!ended) show(stop.append(decoder.push(step.token)));
+    if (!ended && decoder) show(stop.append(decoder->push(step.token)));
     if (ended || stop.found()) {
       outcome.finish_reason = "stop";
       break;
@@ -170,7 +180,7 @@ headgate::Status Writer::write_on(Outcome& outcome) const {
     status = session.forward({&step.token, 1}, ctx);
     statistics.decode_tokens += status.ok() ? 1 : 0;
   }
-  if (!stop.found()) show(stop.append(decoder.finish()));
+  if (!stop.found() && decoder) show(stop.append(decoder->finish()));
   show(stop.finish());
   statistics.decode_s = watch.lap();
   return status;
@@ -210,7 +220,8 @@ int generate(const GenerateOptions& options) {
   Outcome outcome;
   Stopwatch watch;
   const headgate::ModelDescription description = headgate::describe_model(folder);
-  const headgate::Tokenizer tokenizer = load_tokenizer(folder, description.config.vocab_size);
+  const std::optional<headgate::Tokenizer> tokenizer =
+      load_tokenizer(options, folder, description.config.vocab_size);
   outcome.prompt = prompt_ids(options, text, tokenizer, description.config.vocab_size);
   const headgate::SessionOptions session_options = plan_memory(options, description);
   if (static_cast<std::int64_t>(outcome.prompt.size()) > session_options.context_size) {

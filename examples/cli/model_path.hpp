@@ -1,5 +1,5 @@
 // Where the model is: the folder the user names, or else the demo model: in the share folder of the prefix that an
-// installed program lies in, or in the source tree the program was built from.
+// installed program lies in, or in the source tree the program was built from. And what no output may overwrite.
 #pragma once
 
 #include <filesystem>
@@ -8,6 +8,8 @@
 #include <system_error>
 
 #include "headgate/core/error.hpp"
+#include "numbers.hpp"
+#include "output_file.hpp"
 
 inline std::string model_folder(const std::optional<std::string>& named) {
   if (named) {
@@ -25,4 +27,19 @@ inline std::string model_folder(const std::optional<std::string>& named) {
                         {"", "-m", -1,
                          "no model named and no demo model found, neither in " + headgate::escaped(installed.string()) +
                              " nor in " + headgate::escaped(built.string())});
+}
+
+// Refuses to write over a file that the model is read from, whatever the user calls it. Other files of the folder are
+// the user's own.
+inline void refuse_model_file(const OutputFile& file, const std::string& flag, const std::string& folder) {
+  std::error_code none;  // a folder that cannot be listed is the loader's to report
+  for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
+    const std::string name = entry.path().filename().string();
+    const bool read = entry.path().extension() == ".safetensors" || name == "config.json" ||
+                      name == "generation_config.json" || name == "tokenizer.json" ||
+                      name == "model.safetensors.index.json";
+    if (read && file.is(entry.path().string())) {
+      throw_usage(flag, headgate::escaped(entry.path().string(), 1024) + " is a file of the model");
+    }
+  }
 }

@@ -159,9 +159,12 @@ void routers(const RoutersOptions& options) {
   std::optional<OutputFile> html;
   if (options.csv) csv.emplace(OutputFile::open(*options.csv));
   if (options.html) html.emplace(OutputFile::open(*options.html));
-
   std::vector<std::string> folders = options.models;
   if (folders.empty()) folders.push_back(model_folder(std::nullopt));
+  for (const std::string& folder : folders) {
+    if (csv) refuse_model_file(*csv, "--csv", folder);
+    if (html) refuse_model_file(*html, "--html", folder);
+  }
   headgate::ThreadPool threads(thread_count(options.threads));
   headgate::Context ctx(threads);
   std::vector<Comparison> tables;

@@ -3,23 +3,19 @@
 // token is the position in the text from 0; experts stand in order of selection.
 #pragma once
 
-#include <filesystem>
 #include <string>
 #include <utility>
 
 #include "headgate/routing/routing_plan.hpp"
 #include "json_writer.hpp"
-#include "numbers.hpp"
+#include "model_path.hpp"
 #include "output_file.hpp"
 
 class TraceFile {
  public:
   // Opens the file, which must be none of the model's; what it held stays until the first line is written.
   TraceFile(const std::string& path, const std::string& model) : file_(OutputFile::open(path)) {
-    std::error_code none;  // a folder that cannot be listed is the loader's to report
-    for (const auto& entry : std::filesystem::directory_iterator(model, none)) {
-      if (file_.is(entry.path().string())) throw_usage("--trace", headgate::escaped(path) + " is a file of the model");
-    }
+    refuse_model_file(file_, "--trace", model);
   }
   void start() { file_.start(); }
   void write(headgate::index_t layer, headgate::index_t first_position, const headgate::RoutingPlan& plan) {

@@ -254,6 +254,17 @@ TEST_CASE("a standard output that is closed from the start is an error, and no f
   CHECK((lines.empty() || lines.front() == '{'));
 }
 
+TEST_CASE("reports of routers are never written over a file of the model") {
+  const cli::ScratchFolder folder;
+  const path model = folder.model();
+  const std::string before = cli::read_all(model / "config.json");
+  for (const char* const flag : {"--csv", "--html"}) {
+    cli::replace(model / "config.json", before);
+    check_refused({"routers", "-p", "Once upon", "-m", model, flag, model / "config.json"}, 2, {flag, "config.json"});
+    CHECK(cli::read_all(model / "config.json") == before);
+  }
+}
+
 TEST_CASE("a trace that cannot be written is refused, and never over a file of the model") {
   const cli::ScratchFolder folder;
   Words words = {"generate", "-p", "Once", "-n", "2", "--trace", "/nowhere/trace"};
@@ -267,6 +278,12 @@ TEST_CASE("a trace that cannot be written is refused, and never over a file of t
     cli::replace(model / name, before);
     check_refused({"generate", "-m", model, "-p", "Once", "-n", "2", "--trace", model / name}, 2, {"--trace", name});
     CHECK(cli::read_all(model / name) == before);
+  }
+  // A file of the user's own may lie in the same folder, and be written again.
+  for (int i = 0; i < 2; ++i) {
+    const std::string own = model / "trace.json";
+    CHECK(cli::run({"generate", "-m", model, "-p", "Once", "-n", "2", "--trace", own}).code == 0);
+    CHECK(cli::read_all(own).starts_with("{\"layer\":0,\"token\":0,"));
   }
   // A run that fails before it begins leaves no empty trace behind.
   check_refused({"generate", "-m", folder / "absent", "-p", "a", "--trace", folder / "left"}, 4, {"absent"});

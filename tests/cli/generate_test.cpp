@@ -225,6 +225,34 @@ TEST_CASE("a penalty on repetition changes a text that repeats, and not its raw 
   CHECK(plain.at("logprobs").at(0).at("top") == other.at("logprobs").at(0).at("top"));
 }
 
+TEST_CASE("a folder without tokenizer.json takes tokens and gives an object with the same tokens and no text") {
+  const cli::ScratchFolder folder;
+  const std::filesystem::path model = folder.model();
+  std::filesystem::remove(model / "tokenizer.json");
+  const Words words = {"generate", "--tokens", "0,3272,742", "-n", "8", "--temp", "0", "--json", "--logprobs", "2"};
+  Words bare = words;
+  bare.insert(bare.end(), {"-m", model});
+  const cli::Result result = cli::run(bare);
+  CHECK(result.code == 0);
+  CHECK(result.err.find("no tokenizer.json") != std::string::npos);
+  const nlohmann::json expected = nlohmann::json::parse(cli::run(words).out);
+  const nlohmann::json object = nlohmann::json::parse(result.out);
+  CHECK(object.at("tokens") == expected.at("tokens"));
+  CHECK(object.at("logprobs") == expected.at("logprobs"));
+  CHECK(object.at("text") == "");
+  CHECK(expected.at("text") != "");
+
+  // Where text goes in or comes out there is no way round it.
+  for (const Words& more : std::vector<Words>{{"--stop", "x", "--tokens", "0", "--json"}, {"--tokens", "0"}, {"-p", "a"}}) {
+    Words all = {"generate", "-m", model, "-n", "1"};
+    all.insert(all.end(), more.begin(), more.end());
+    CAPTURE(more);
+    const cli::Result refused = cli::run(all);
+    CHECK(refused.code == 4);
+    CHECK(refused.err.find("tokenizer.json") != std::string::npos);
+  }
+}
+
 TEST_CASE("a stop string ends the text before it, wherever the borders of the tokens are") {
   for (const auto& [first, size] :
        std::vector<std::pair<std::size_t, std::size_t>>{{0, 1}, {3, 9}, {20, 2}, {31, 14}, {60, 40}}) {

@@ -13,7 +13,10 @@ class PlanWriter {
   PlanWriter(const PlanWriter&) = delete;
   PlanWriter& operator=(const PlanWriter&) = delete;
   ~PlanWriter() {
-    if (!finished_) plan_.clear(plan_.num_experts_);
+    if (finished_) return;
+    plan_.experts_.clear();
+    plan_.weights_.clear();
+    if (!plan_.offsets_.empty()) plan_.offsets_.resize(1);
   }
 
   // First. Room for `tokens` rows of up to max_row entries; more than a 32-bit index counts is an error.

@@ -30,7 +30,8 @@ class RoutingPlan {
     weights_.reserve(at(entries));
     return Status::success();
   }
-  // Appends the row of the next token. On an error the plan is unchanged and the status names token and expert.
+  // Appends the row of the next token. On an error the plan is unchanged and the status names token and expert. Throws
+  // std::bad_alloc, and then too the plan is unchanged.
   Status append_row(std::span<const ExpertId> experts, std::span<const float> weights) {
     if (experts.size() != weights.size()) {
       return Status::mismatch("number of weights in a row", static_cast<std::int64_t>(weights.size()),
@@ -42,6 +43,9 @@ class RoutingPlan {
     }
     if (experts.size() > few) seen_.resize(at(num_experts_));
     if (Status status = check_row(num_experts_, tokens(), experts, weights, view(seen_)); !status.ok()) return status;
+    make_room(experts_, experts.size());
+    make_room(weights_, weights.size());
+    make_room(offsets_, 1);
     for (const ExpertId e : experts) experts_.push_back(e);
     for (const float w : weights) weights_.push_back(w);
     offsets_.push_back(entries());
@@ -66,6 +70,12 @@ class RoutingPlan {
   std::span<const T> row(const std::vector<T>& values, index_t token) const noexcept {
     const index_t first = offsets_[at(token)];
     return {values.data() + first, at(offsets_[at(token) + 1] - first)};
+  }
+  // For `more` elements, so that appending them cannot fail. Throws std::bad_alloc.
+  template <class T>
+  static void make_room(std::vector<T>& values, std::size_t more) {
+    const std::size_t size = values.size() + more;
+    if (size > values.capacity()) values.reserve(size > 2 * values.capacity() ? size : 2 * values.capacity());
   }
   friend class PlanWriter;
   static constexpr std::size_t few = 32;  // up to here comparing pairs is quicker than marking

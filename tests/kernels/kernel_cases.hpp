@@ -14,7 +14,7 @@
 namespace headgate {
 
 // Simd<NativeArch> and the narrower instruction sets that these flags allow.
-#if defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if HEADGATE_AVX512
 #define HEADGATE_SIMD_BACKENDS \
   Simd<xsimd::avx512bw>, Simd<xsimd::fma3<xsimd::avx2>>, Simd<xsimd::avx2>, Simd<xsimd::sse2>
 #elif defined(__AVX2__) && defined(__FMA__)

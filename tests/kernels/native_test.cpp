@@ -9,7 +9,7 @@ using namespace headgate;
 TEST_CASE("the native backend is the one these flags allow") {
   STATIC_REQUIRE(KernelBackend<NativeBackend>);
   CHECK(std::string_view(NativeBackend::name()) == Simd<NativeArch>::name());
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if HEADGATE_AVX512
   STATIC_REQUIRE(lanes<NativeArch> == 16);
 #elif defined(__AVX2__) && defined(__FMA__)
   STATIC_REQUIRE(lanes<NativeArch> == 8);

@@ -12,7 +12,7 @@ import tempfile
 FLAGS = {
     "base": [],
     "avx2": ["-mavx2", "-mfma"],
-    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mfma"],
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl", "-mfma"],
     "dispatch": ["-DHEADGATE_DISPATCH=1"],
 }
 

@@ -19,9 +19,17 @@
 #define HEADGATE_DISPATCH 0
 #endif
 
+// What AVX-512 means here: the parts that every processor from Skylake-X on has, as xsimd's avx512bw wants them.
+#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512CD__) && defined(__AVX512DQ__) && \
+    defined(__AVX512VL__)
+#define HEADGATE_AVX512 1
+#else
+#define HEADGATE_AVX512 0
+#endif
+
 #if HEADGATE_DISPATCH
 #define HEADGATE_ABI v0_1_dispatch
-#elif defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#elif HEADGATE_AVX512
 #define HEADGATE_ABI v0_1_avx512
 #elif defined(__AVX2__) && defined(__FMA__)
 #define HEADGATE_ABI v0_1_avx2

@@ -19,7 +19,7 @@
 namespace headgate::inline HEADGATE_ABI {
 
 // What the flags of this translation unit allow. Named here and not by xsimd, whose choice depends on its version.
-#if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__)
+#if HEADGATE_AVX512
 using NativeArch = xsimd::avx512bw;
 #elif defined(__AVX2__) && defined(__FMA__)
 using NativeArch = xsimd::fma3<xsimd::avx2>;

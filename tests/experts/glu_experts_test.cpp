@@ -143,7 +143,7 @@ TEST_CASE("a bank adds to y, reads strided rows and leaves what lies between the
     for (index_t c = 0; c < 29; ++c) {
       const float y = wide_y.view().row_data(t)[c];
       if (c >= 26) CHECK(y == 1.0f);
-      if (c < 26) CHECK(y == Approx(1.0 + static_cast<double>(expected.view().row_data(t)[c])).margin(1e-5));
+      if (c < 26) CHECK(y == Catch::Approx(1.0 + static_cast<double>(expected.view().row_data(t)[c])).margin(1e-5));
     }
   }
 }
@@ -225,7 +225,7 @@ TEST_CASE("any plan through scalar and native kernels agrees to rounding (P15)")
   const Matrix scalar = applied(GluExperts<F32, Scalar>(shape, plain.matrices()), plan, x);
   const Matrix native = applied(GluExperts<F32, NativeBackend>(shape, plain.matrices()), plan, x);
   for (std::size_t i = 0; i < scalar.values.size(); ++i) {
-    CHECK(native.values[i] == Approx(static_cast<double>(scalar.values[i])).epsilon(1e-5).margin(1e-5));
+    CHECK(native.values[i] == Catch::Approx(static_cast<double>(scalar.values[i])).epsilon(1e-5).margin(1e-5));
   }
 }
 

@@ -73,6 +73,6 @@ TEST_CASE("gpt-oss experts agree with transformers") {
   Context ctx;
   REQUIRE(bank.apply(plan, x.view(), y.view(), ctx).ok());
   for (std::size_t i = 0; i < expected.size(); ++i) {
-    CHECK(y.values[i] == Approx(static_cast<double>(expected[i])).epsilon(1e-5).margin(1e-4));
+    CHECK(y.values[i] == Catch::Approx(static_cast<double>(expected[i])).epsilon(1e-5).margin(1e-4));
   }
 }

@@ -67,7 +67,7 @@ TEST_CASE("zero, identity and constant experts do what their names say") {
   const Matrix y = applied(bank, row(6, {5}, {0.3f}), x);
   for (std::size_t c = 0; c < at(hidden); ++c) {
     const double expected = a * static_cast<double>(x.values[c]) + (1.0 - a) * static_cast<double>(fixed.value[c]);
-    CHECK(static_cast<double>(y.values[c]) == Approx(0.3 * expected).margin(1e-6));
+    CHECK(static_cast<double>(y.values[c]) == Catch::Approx(0.3 * expected).margin(1e-6));
   }
 }
 

@@ -1,7 +1,7 @@
 #include "headgate/io/json_object.hpp"
 
 #include "headgate/io/json.hpp"
-#include "io/scratch_folder.hpp"
+#include "io/refusal.hpp"
 #include "support/catch.hpp"
 
 namespace {

@@ -1,6 +1,6 @@
 #include "headgate/io/json.hpp"
 
-#include "io/scratch_folder.hpp"
+#include "io/refusal.hpp"
 #include "support/catch.hpp"
 
 #include <clocale>

@@ -1,6 +1,6 @@
 #include "headgate/io/mapped_file.hpp"
 
-#include "io/scratch_folder.hpp"
+#include "io/refusal.hpp"
 #include "support/catch.hpp"
 
 #include <pthread.h>

@@ -1,7 +1,7 @@
 #include "headgate/io/tensor_source.hpp"
 
 #include "io/safetensors_writer.hpp"
-#include "io/scratch_folder.hpp"
+#include "io/refusal.hpp"
 #include "support/catch.hpp"
 
 #include <sys/resource.h>
@@ -160,7 +160,7 @@ TEST_CASE("a shard that is missing, no file, or written in other letters is an e
   std::filesystem::rename(folder / second_shard, folder / "MODEL-00002-of-00002.safetensors");
   const Error missing = refusal(folder.path());  // B9, B17
   CHECK(missing.code() == ErrorCode::io);
-  CHECK(std::string(missing.what()) == folder / second_shard + ": cannot open: No such file or directory");
+  CHECK(std::string(missing.what()) == (folder / second_shard).string() + ": cannot open: No such file or directory");
   std::filesystem::create_directory(folder / second_shard);
   CHECK(contains(refusal(folder.path()).what(), "found a folder"));
 }

@@ -26,7 +26,7 @@ TEMPLATE_TEST_CASE("rows are normed as the formula says, in place too, for any t
     for (std::size_t c = 0; c < 26; ++c) {
       const double expected =
           static_cast<double>(x.view().row(t)[c]) / std::sqrt(square / 26.0 + 1e-5) * static_cast<double>(weight[c]);
-      CHECK(static_cast<double>(y.view().row(t)[c]) == Approx(expected).epsilon(1e-6));
+      CHECK(static_cast<double>(y.view().row(t)[c]) == Catch::Approx(expected).epsilon(1e-6));
     }
   }
   for (const index_t threads : {2, 3, 8}) {

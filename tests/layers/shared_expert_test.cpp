@@ -32,7 +32,7 @@ TEST_CASE("a plain shared expert is added with weight one to what y holds") {
   Matrix above(5, 42, 3.0f);
   REQUIRE(shared.add(x.view(), above.view(), plan, ctx).ok());
   for (std::size_t i = 0; i < y.values.size(); ++i)
-    CHECK(above.values[i] == Approx(3.0 + static_cast<double>(y.values[i])));
+    CHECK(above.values[i] == Catch::Approx(3.0 + static_cast<double>(y.values[i])));
 }
 
 TEST_CASE("a gated shared expert is weighed by the sigmoid of its gate") {
@@ -49,7 +49,7 @@ TEST_CASE("a gated shared expert is weighed by the sigmoid of its gate") {
     double logit = 0.0;
     for (std::size_t i = 0; i < 42; ++i)
       logit += static_cast<double>(gate[i]) * static_cast<double>(x.view().row(t)[i]);
-    CHECK(plan.weights(t)[0] == Approx(1.0 / (1.0 + std::exp(-logit))).epsilon(1e-6));
+    CHECK(plan.weights(t)[0] == Catch::Approx(1.0 / (1.0 + std::exp(-logit))).epsilon(1e-6));
   }
   CHECK(reference::worst(reference::Bank(shape, 4).layer(plan, x.view()), y.view()) <= 1.0);
 }

@@ -11,7 +11,7 @@
 #include "headgate/kernels/native.hpp"
 #include "headgate/models/load.hpp"
 #include "headgate/models/session.hpp"
-#include "io/scratch_folder.hpp"
+#include "io/refusal.hpp"
 #include "support/catch.hpp"
 
 namespace models_test {

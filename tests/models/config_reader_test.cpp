@@ -1,7 +1,7 @@
 #include "headgate/models/config_reader.hpp"
 
 #include "headgate/io/json.hpp"
-#include "io/scratch_folder.hpp"
+#include "io/refusal.hpp"
 
 using namespace headgate;
 

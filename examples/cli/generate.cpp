@@ -81,7 +81,8 @@ std::optional<headgate::Tokenizer> load_tokenizer(const GenerateOptions& options
     return std::nullopt;
   }
   headgate::Tokenizer tokenizer = headgate::Tokenizer::from_file(file);
-  if (tokenizer.max_id() >= vocab_size) {
+  // Ids that only come out are below vocab_size anyway.
+  if (!options.token_ids && tokenizer.max_id() >= vocab_size) {
     throw Error(ErrorCode::bad_file, {file, "", -1,
                                       fmt::format("largest token id is {}, and config.json allows vocab_size - 1 = {}",
                                                   tokenizer.max_id(), vocab_size - 1)});

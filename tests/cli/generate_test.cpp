@@ -253,6 +253,23 @@ TEST_CASE("a folder without tokenizer.json takes tokens and gives an object with
   }
 }
 
+TEST_CASE("a tokenizer with more tokens than the model is refused where text goes in") {
+  const cli::ScratchFolder folder;
+  const std::filesystem::path model = folder.model("larger");
+  nlohmann::json larger = nlohmann::json::parse(cli::read_all(model / "tokenizer.json"));
+  larger.at("model").at("vocab")["beyond"] = 4096;
+  cli::replace(model / "tokenizer.json", larger.dump());
+  const cli::Result text = cli::run({"generate", "-m", model, "-p", "Once", "-n", "2"});
+  CHECK(text.code == 3);
+  CHECK(text.err.find("largest token id is 4096") != std::string::npos);
+  const Words tokens = {"generate", "--tokens", "0,3272", "-n", "5", "--temp", "0"};
+  Words with_model = tokens;
+  with_model.insert(with_model.end(), {"-m", model});
+  const cli::Result same = cli::run(with_model);
+  CHECK(same.code == 0);
+  CHECK(same.out == cli::run(tokens).out);
+}
+
 TEST_CASE("a stop string ends the text before it, wherever the borders of the tokens are") {
   for (const auto& [first, size] :
        std::vector<std::pair<std::size_t, std::size_t>>{{0, 1}, {3, 9}, {20, 2}, {31, 14}, {60, 40}}) {

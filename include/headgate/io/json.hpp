@@ -77,6 +77,8 @@ class JsonGuard {
     };
     if (text.starts_with("\xef\xbb\xbf")) refuse_at(0, "not valid JSON: the text begins with a byte order mark");
     if (text.starts_with("\xff\xfe") || text.starts_with("\xfe\xff")) refuse_at(0, "not valid JSON: UTF-16, not UTF-8");
+    // Versions of the parser word this differently.
+    if (text.empty()) refuse_at(0, "not valid JSON: unexpected end of input in an empty text");
     // The parser takes a NUL for the end.
     if (const std::size_t nul = text.find('\0'); nul != text.npos) refuse_at(nul, "not valid JSON: a NUL byte");
     JsonGuard guard(text, handler, first_byte, limits);

@@ -6,7 +6,6 @@
 // exception that leaves a task reaches the caller; tasks not yet begun are then left out. The pool stays usable.
 #pragma once
 
-#include <atomic>
 #include <bit>
 #include <exception>
 #include <utility>
@@ -18,10 +17,10 @@
 #include <unistd.h>
 
 #if defined(__linux__)
-#include <linux/futex.h>
 #include <sys/syscall.h>
 #endif
 
+#include "headgate/core/atomic_word.hpp"
 #include "headgate/core/executor.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -52,33 +51,33 @@ class ThreadPool {
   ThreadPool& operator=(const ThreadPool&) = delete;
   ~ThreadPool() {
     tickets_.store(closing);
-    wake(tickets_);
+    tickets_.wake();
     for (const pthread_t worker : workers_) pthread_join(worker, nullptr);
   }
 
   index_t size() const noexcept { return static_cast<index_t>(workers_.size()) + 1; }
 
   void run(index_t n, TaskRef task) {
-    if (n <= 1 || workers_.empty() || busy_.exchange(true, std::memory_order_acquire)) {
+    if (n <= 1 || workers_.empty() || busy_.exchange(1) != 0) {
       SerialExecutor{}.run(n, task);
       return;
     }
     // No thread looks at these before it holds a ticket.
     task_ = &task;
     n_ = n;
-    unfinished_.store(static_cast<Word>(n), std::memory_order_relaxed);
+    unfinished_.store(static_cast<Word>(n));
     tickets_.store(static_cast<Word>(n));
-    if (sleepers_.load() != 0) wake(tickets_);
+    if (sleepers_.load() != 0) tickets_.wake();
     work();
     wait_while([this] { return unfinished_.load() != 0; }, unfinished_, caller_sleeps_);
     const std::exception_ptr error = std::exchange(error_, nullptr);
-    failed_.store(false, std::memory_order_relaxed);
-    busy_.store(false, std::memory_order_release);
+    failed_.store(0);
+    busy_.store(0);
     if (error) std::rethrow_exception(error);
   }
 
  private:
-  using Word = std::uint32_t;  // what a futex is
+  using Word = AtomicWord::Word;
   static constexpr Word closing = ~Word{0};
   static constexpr int spins = 300;   // 5 to 20 us
   static constexpr int yields = 100;  // some 100 us on an idle machine
@@ -107,20 +106,20 @@ class ThreadPool {
   void work() {
     Word left = tickets_.load();
     while (left != 0 && left != closing) {
-      if (!tickets_.compare_exchange_weak(left, left - 1)) continue;
+      if (!tickets_.compare_exchange(left, left - 1)) continue;
       call(n_ - static_cast<index_t>(left));
-      if (unfinished_.fetch_sub(1) == 1 && caller_sleeps_.load() != 0) wake(unfinished_);
+      if (unfinished_.subtract(1) == 1 && caller_sleeps_.load() != 0) unfinished_.wake();
       left = tickets_.load();
     }
   }
 
   void call(index_t i) {
 #if defined(__cpp_exceptions)
-    if (failed_.load(std::memory_order_relaxed)) return;
+    if (failed_.load() != 0) return;
     try {
       (*task_)(i);
     } catch (...) {
-      if (!failed_.exchange(true)) error_ = std::current_exception();
+      if (failed_.exchange(1) == 0) error_ = std::current_exception();
     }
 #else
     (*task_)(i);
@@ -129,7 +128,7 @@ class ThreadPool {
 
   // Returns once idle() is false. Idle: word has the value that it had when idle() was asked.
   template <class Idle>
-  static void wait_while(Idle idle, std::atomic<Word>& word, std::atomic<Word>& sleepers) {
+  static void wait_while(Idle idle, AtomicWord& word, AtomicWord& sleepers) {
     for (int i = 0; i < spins; ++i) {
       if (!idle()) return;
       pause();
@@ -139,9 +138,9 @@ class ThreadPool {
       sched_yield();
     }
     // Counted before the word is looked at for the last time; who changes it looks at the count afterwards.
-    sleepers.fetch_add(1);
-    for (Word seen = word.load(); idle(); seen = word.load()) sleep(word, seen);
-    sleepers.fetch_sub(1);
+    sleepers.add(1);
+    for (Word seen = word.load(); idle(); seen = word.load()) word.sleep(seen);
+    sleepers.subtract(1);
   }
 
   static void pause() noexcept {
@@ -151,27 +150,14 @@ class ThreadPool {
     __asm__ __volatile__("yield");
 #endif
   }
-#if defined(__linux__)
-  static_assert(sizeof(std::atomic<Word>) == sizeof(Word) && std::atomic<Word>::is_always_lock_free);
-  static void sleep(std::atomic<Word>& word, Word seen) noexcept {
-    syscall(SYS_futex, reinterpret_cast<Word*>(&word), FUTEX_WAIT_PRIVATE, seen, nullptr, nullptr, 0);
-  }
-  static void wake(std::atomic<Word>& word) noexcept {
-    syscall(SYS_futex, reinterpret_cast<Word*>(&word), FUTEX_WAKE_PRIVATE, std::numeric_limits<int>::max(), nullptr,
-            nullptr, 0);
-  }
-#else
-  static void sleep(std::atomic<Word>& word, Word seen) noexcept { word.wait(seen); }
-  static void wake(std::atomic<Word>& word) noexcept { word.notify_all(); }
-#endif
 
   // Lines of their own: those that spin on one must not be disturbed by another.
-  alignas(64) std::atomic<Word> tickets_{0};     // tasks nobody has taken
-  alignas(64) std::atomic<Word> unfinished_{0};  // tasks not done
-  alignas(64) std::atomic<Word> sleepers_{0};
-  std::atomic<Word> caller_sleeps_{0};
-  std::atomic<bool> busy_{false};
-  std::atomic<bool> failed_{false};
+  alignas(64) AtomicWord tickets_{0};     // tasks nobody has taken
+  alignas(64) AtomicWord unfinished_{0};  // tasks not done
+  alignas(64) AtomicWord sleepers_{0};
+  AtomicWord caller_sleeps_{0};
+  AtomicWord busy_{0};    // a run is under way
+  AtomicWord failed_{0};  // a task of it threw
   const TaskRef* task_ = nullptr;
   index_t n_ = 0;
   std::exception_ptr error_;

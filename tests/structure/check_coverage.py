@@ -14,7 +14,7 @@ import tempfile
 FOLDERS = ("core", "routing", "layers")
 LEAST = 95.0  # per cent of each folder's lines
 # Headers without a line that runs: constants, concepts and structs. One that turns up in the report must leave the list.
-NOTHING_TO_RUN = {"core/config.hpp", "routing/router.hpp"}
+NOTHING_TO_RUN = {"routing/stages/select.hpp"}
 
 
 def executed_lines(cov, program, profile):

@@ -13,8 +13,9 @@ template <class Arch>
 HEADGATE_NOINLINE index_t top_k(const float* keys, index_t n, index_t k, index_t* order) noexcept {
   using F = Floats<Arch>;
   constexpr float infinity = std::numeric_limits<float>::infinity();
-  // Positions are counted in floats, which are whole up to 2^24.
-  if (n > (1 << 24)) return Scalar::top_k(keys, n, k, order);
+  // Positions are counted in floats, which are whole up to 2^24; and of a few keys half or more are sooner found one by
+  // one.
+  if (n > (1 << 24) || (n <= lanes<Arch> && n <= 2 * k)) return Scalar::top_k(keys, n, k, order);
   float counting[lanes<Arch>];
   for (index_t i = 0; i < lanes<Arch>; ++i) counting[i] = static_cast<float>(i);
   const F start = F::load_unaligned(counting);

@@ -211,13 +211,8 @@ inline Limits header(headgate::ExecutorRef threads, bool quick) {
 #else
   constexpr const char* compiler = "g++ " __VERSION__;
 #endif
-#if defined(HEADGATE_FLAGS)
-  constexpr const char* flags = HEADGATE_FLAGS;
-#else
-  constexpr const char* flags = "flags unknown";
-#endif
   std::printf("%s, %d threads; %s, %s, kernels %s\n", processor().c_str(), static_cast<int>(threads.size()), compiler,
-              flags, headgate::NativeBackend::name());
+              HEADGATE_FLAGS, headgate::NativeBackend::name());
   const Limits limits = measure_limits(threads, quick);
   std::printf("limits: memory read %.1f GB/s, f32 multiply-add %.0f GFLOP/s\n", limits.read_bytes * 1e-9,
               limits.flops * 1e-9);

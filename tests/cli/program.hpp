@@ -100,7 +100,7 @@ inline Result run(const std::vector<std::string>& arguments, const Launch& launc
   if (to_write.empty()) in.close(1);
   while (out[0] >= 0 || err[0] >= 0) {
     pollfd waiting[3] = {{out[0], POLLIN, 0}, {err[0], POLLIN, 0}, {in[1], POLLOUT, 0}};
-    if (::poll(waiting, 3, 60'000) <= 0) {  // a minute without a word: the program hangs
+    if (::poll(waiting, 3, 300'000) <= 0) {  // five minutes without a word, sanitizers are slow: it hangs
       ::kill(pid, SIGKILL);
       break;
     }

@@ -12,6 +12,7 @@
 
 #include "headgate/experts/experts.hpp"
 #include "headgate/kernels/kernel_backend.hpp"
+#include "headgate/layers/moe_layer.hpp"
 #include "headgate/layers/shared_expert.hpp"
 #include "headgate/routing/router.hpp"
 
@@ -42,22 +43,12 @@ class ChainLayer {
       return Status::mismatch("routers of a chain of experts against iterations", count, options.iterations);
     }
     for (const R& router : routers) {
-      if (router.num_experts() != experts.num_experts()) {
-        return Status::mismatch("experts of the router against experts of the bank", router.num_experts(),
-                                experts.num_experts());
-      }
-      if (router.hidden_size() != experts.hidden_size()) {
-        return Status::mismatch("hidden_size of the router against that of the bank", router.hidden_size(),
-                                experts.hidden_size());
-      }
+      if (Status status = check_fit(router, experts); !status.ok()) return status;
       if (router.traits().state != StateScope::none) {
         return Status{ErrorCode::usage, "router of a chain of experts keeps a state across layers"};
       }
     }
-    if (shared && shared->hidden_size() != experts.hidden_size()) {
-      return Status::mismatch("hidden_size of the shared expert against that of the bank", shared->hidden_size(),
-                              experts.hidden_size());
-    }
+    if (Status status = check_fit(shared, experts); !status.ok()) return status;
     return ChainLayer(std::move(routers), std::move(experts), options, std::move(shared));
   }
 

@@ -12,6 +12,27 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
+// Router and bank of one layer must agree on the number of experts and the hidden size.
+template <Router R, Experts E>
+Status check_fit(const R& router, const E& experts) noexcept {
+  if (router.num_experts() != experts.num_experts()) {
+    return Status::mismatch("experts of the router against experts of the bank", router.num_experts(),
+                            experts.num_experts());
+  }
+  if (router.hidden_size() != experts.hidden_size()) {
+    return Status::mismatch("hidden_size of the router against that of the bank", router.hidden_size(),
+                            experts.hidden_size());
+  }
+  return Status::success();
+}
+// And so must a shared expert, where there is one.
+template <Experts E>
+Status check_fit(const std::optional<SharedExpert<E>>& shared, const E& experts) noexcept {
+  if (!shared || shared->hidden_size() == experts.hidden_size()) return Status::success();
+  return Status::mismatch("hidden_size of the shared expert against that of the bank", shared->hidden_size(),
+                          experts.hidden_size());
+}
+
 template <Router R, Experts E>
 class MoELayer {
  public:
@@ -23,20 +44,10 @@ class MoELayer {
     void reset(index_t tokens) { router.reset(tokens); }
   };
 
-  // Router and bank must agree on the number of experts and the hidden size.
+  // usage: the parts do not fit each other.
   static Expected<MoELayer> create(R router, E experts, std::optional<SharedExpert<E>> shared = std::nullopt) {
-    if (router.num_experts() != experts.num_experts()) {
-      return Status::mismatch("experts of the router against experts of the bank", router.num_experts(),
-                              experts.num_experts());
-    }
-    if (router.hidden_size() != experts.hidden_size()) {
-      return Status::mismatch("hidden_size of the router against that of the bank", router.hidden_size(),
-                              experts.hidden_size());
-    }
-    if (shared && shared->hidden_size() != experts.hidden_size()) {
-      return Status::mismatch("hidden_size of the shared expert against that of the bank", shared->hidden_size(),
-                              experts.hidden_size());
-    }
+    if (Status status = check_fit(router, experts); !status.ok()) return status;
+    if (Status status = check_fit(shared, experts); !status.ok()) return status;
     return MoELayer(std::move(router), std::move(experts), std::move(shared), Checked{});
   }
   // Throws the same error.

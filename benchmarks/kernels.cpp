@@ -19,7 +19,7 @@ namespace {
 std::vector<float> random_floats(std::int64_t n) {
   std::mt19937 engine(1);
   std::uniform_real_distribution<float> number(-1.0f, 1.0f);
-  std::vector<float> values(at(n));
+  std::vector<float> values(as_size(n));
   for (float& value : values) value = number(engine);
   return values;
 }
@@ -27,7 +27,7 @@ std::vector<float> random_floats(std::int64_t n) {
 // num_panels panels of k columns, filled without packing: any finite bits will do.
 template <class Format>
 AlignedBuffer panels_of(index_t num_panels, index_t k, index_t copies) {
-  AlignedBuffer buffer(at(copies * num_panels * Format::panel_bytes(k)));
+  AlignedBuffer buffer(as_size(copies * num_panels * Format::panel_bytes(k)));
   const std::uint32_t pattern = 0x3e803e80u;  // 0.25 in both bf16 halves
   for (std::size_t i = 0; i + 4 <= buffer.size(); i += 4) std::memcpy(buffer.data() + i, &pattern, 4);
   return buffer;
@@ -42,7 +42,7 @@ void product(const char* where, index_t num_panels, index_t k, index_t m, bool c
   const AlignedBuffer panels = panels_of<Format>(num_panels, k, copies);
   const index_t threads = ctx.executor.size();
   const std::vector<float> tile = random_floats(std::int64_t{k} * m);
-  std::vector<float> y(at(std::int64_t{m} * num_panels * panel_rows * threads));
+  std::vector<float> y(as_size(std::int64_t{m} * num_panels * panel_rows * threads));
   // From L2 every thread has panels of its own and repeats them; from memory the threads share each matrix.
   const index_t repeats = cold ? 1 : 20;
   bench::Rotation rotation(copies);
@@ -134,7 +134,7 @@ int main(int argc, char** argv) {
     char what[64];
     std::snprintf(what, sizeof(what), "softmax n=%d", n);
     line(what, rounds, [&] {
-      std::memcpy(row, next(), at(n) * sizeof(float));
+      std::memcpy(row, next(), as_size(n) * sizeof(float));
       NativeBackend::softmax(row, n);
       bench::keep(row);
     });

@@ -21,7 +21,7 @@ constexpr index_t prefill_tokens = 512;
 
 std::vector<float> random_floats(std::int64_t count, float scale) {
   static std::mt19937 rng(1);
-  std::vector<float> values(at(count));
+  std::vector<float> values(as_size(count));
   for (float& value : values) value = scale * (static_cast<float>(rng() >> 8) * 0x1p-23f - 1.0f);
   return values;
 }
@@ -60,16 +60,16 @@ std::vector<float> cold_rows(const Router& router, index_t count, Context& ctx) 
   std::vector<float> rows;
   RoutingPlan plan;
   NoState state;
-  std::vector<char> last(at(router.num_experts()), 0);
+  std::vector<char> last(as_size(router.num_experts()), 0);
   while (static_cast<std::int64_t>(rows.size()) < std::int64_t{count} * router.hidden_size()) {
     const std::vector<float> x = random_floats(router.hidden_size(), 1.0f);
     throw_if_error(router.route({.hidden = {x.data(), 1, router.hidden_size()}}, state, plan, ctx));
     bool fresh = true;
-    for (const ExpertId e : plan.experts()) fresh = fresh && last[at(e)] == 0;
+    for (const ExpertId e : plan.experts()) fresh = fresh && last[as_size(e)] == 0;
     if (!fresh) continue;
     rows.insert(rows.end(), x.begin(), x.end());
     last.assign(last.size(), 0);
-    for (const ExpertId e : plan.experts()) last[at(e)] = 1;
+    for (const ExpertId e : plan.experts()) last[as_size(e)] = 1;
   }
   return rows;
 }
@@ -101,7 +101,7 @@ void run(const Shape& shape, const bench::Limits& limits, bool quick, Context& c
   bench::Rotation row(rows);
   const auto forward = [&](const float* from, index_t tokens) {
     const RouterInput in{.hidden = {from, tokens, shape.hidden_size}};
-    throw_if_error(layers[at(layer.next())].forward(in, state, {y.data(), tokens, shape.hidden_size}, ctx));
+    throw_if_error(layers[as_size(layer.next())].forward(in, state, {y.data(), tokens, shape.hidden_size}, ctx));
   };
 
   const std::vector<bench::Sample> one = bench::interleaved(
@@ -118,14 +118,12 @@ void run(const Shape& shape, const bench::Limits& limits, bool quick, Context& c
   const Layer<NoExperts> bare(olmoe_router<>(gate_weights, shape.k).value(), NoExperts{shape});
   const Panel16<F32> packed(gate_weights.gate);
   Layer<NoExperts>::State bare_state;
-  std::vector<float> logits(at(shape.num_experts));
+  std::vector<float> logits(as_size(shape.num_experts));
   const ConstRows in(x.data(), 1, shape.hidden_size);
-  const bench::Sample routed = bench::repeated(15, [&] {
-    throw_if_error(bare.forward({.hidden = in}, bare_state, {y.data(), 1, shape.hidden_size}, ctx));
-  });
-  const bench::Sample logits_only = bench::repeated(15, [&] {
-    product(packed.view(), in, {logits.data(), 1, shape.num_experts}, ctx);
-  });
+  const bench::Sample routed = bench::repeated(
+      15, [&] { throw_if_error(bare.forward({.hidden = in}, bare_state, {y.data(), 1, shape.hidden_size}, ctx)); });
+  const bench::Sample logits_only =
+      bench::repeated(15, [&] { product(packed.view(), in, {logits.data(), 1, shape.num_experts}, ctx); });
   const double beside = routed.least - logits_only.least;
   std::printf("%-10s %-4s T=1    beside experts and logits: %.2f us, %.2f %% of the layer\n", shape.name,
               Format::name(), beside * 1e6, 100.0 * beside / one[0].median);

@@ -4,8 +4,8 @@
 //   bench_routers [TEXT]     only policies whose name holds TEXT
 // The fastest of many rounds counts; a round of each size takes about 2 ms or one call. The ratio is to plain top-k
 // softmax (Mixtral's) measured in turns with the policy. A recurrent or two-layer gate multiplies more than a linear
-// one, and that is part of its time: RMoE's projects 2048 to 128 and has 128 x 768 weights in its cell, MoE++'s projects
-// 2048 to 512.
+// one, and that is part of its time: RMoE's projects 2048 to 128 and has 128 x 768 weights in its cell, MoE++'s
+// projects 2048 to 512.
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -30,7 +30,7 @@ template <Router R>
 class Timed {
  public:
   Timed(const R& router, ConstRows hidden, std::span<const std::int32_t> token_ids)
-      : router_(router), hidden_(hidden), token_ids_(token_ids.first(at(hidden.rows))) {
+      : router_(router), hidden_(hidden), token_ids_(token_ids.first(as_size(hidden.rows))) {
     route();  // makes the scratch memory
     calls_ = static_cast<int>(1 + 2e6 / std::max(round_of(3), 1.0));
   }

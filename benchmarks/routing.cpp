@@ -15,7 +15,7 @@ namespace {
 using namespace headgate;
 
 std::vector<float> random_floats(std::int64_t n, std::mt19937& rng) {
-  std::vector<float> values(at(n));
+  std::vector<float> values(as_size(n));
   for (float& value : values) value = static_cast<float>(rng() >> 8) * 0x1p-23f - 1.0f;
   return values;
 }
@@ -25,7 +25,7 @@ void measure(index_t num_experts, index_t k, index_t tokens, int rounds, Executo
   std::mt19937 rng(1);
   const std::vector<float> gate = random_floats(std::int64_t{num_experts} * hidden_size, rng);
   const std::vector<float> x = random_floats(std::int64_t{tokens} * hidden_size, rng);
-  std::vector<float> logits(at(std::int64_t{tokens} * num_experts));
+  std::vector<float> logits(as_size(std::int64_t{tokens} * num_experts));
   const ConstRows weights(gate.data(), num_experts, hidden_size);
   const ConstRows hidden(x.data(), tokens, hidden_size);
   const TopKSoftmax router({.gate = weights}, TopK{k}, Renormalize{});

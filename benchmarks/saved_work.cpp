@@ -20,7 +20,7 @@ using namespace headgate;
 std::vector<float> random_floats(std::int64_t n, float scale, unsigned seed) {
   std::mt19937 rng(seed);
   std::normal_distribution<float> normal(0.0f, scale);
-  std::vector<float> values(at(n));
+  std::vector<float> values(as_size(n));
   for (float& value : values) value = normal(rng);
   return values;
 }
@@ -57,13 +57,13 @@ void null_experts(int rounds) {
     for (index_t r = 0; r < hidden; ++r) bank.set_down_row(e, r, row.data());
   }
   std::vector<float> x = random_floats(std::int64_t{tokens} * hidden, 1.0f, 2);
-  for (index_t t = 0; t < tokens; ++t) x[at(std::int64_t{t} * hidden)] = 1.0f;
+  for (index_t t = 0; t < tokens; ++t) x[as_size(std::int64_t{t} * hidden)] = 1.0f;
 
   using R = NullExpertRouter<SoftmaxScore, TopK, Renormalize>;
   std::vector<R> routers;
   for (const float raised : {-100.0f, -1.0f, 0.0f, 1.0f, 100.0f}) {
     std::vector<float> gate = random_floats(std::int64_t{experts + nulls} * hidden, 0.03f, 3);
-    for (index_t e = experts; e < experts + nulls; ++e) gate[at(std::int64_t{e} * hidden)] = raised;
+    for (index_t e = experts; e < experts + nulls; ++e) gate[as_size(std::int64_t{e} * hidden)] = raised;
     routers.push_back(adamoe_router<>({.gate = {gate.data(), experts + nulls, hidden}}, nulls, k).value());
   }
   std::vector<RoutingPlan> plans(routers.size());
@@ -79,7 +79,8 @@ void null_experts(int rounds) {
     });
   }
   const std::vector<double> ms = medians(works, rounds);
-  std::printf("null experts: %d tokens, %d + %d experts of %d x %d, f32, top %d\n", tokens, experts, nulls, hidden, ffn, k);
+  std::printf("null experts: %d tokens, %d + %d experts of %d x %d, f32, top %d\n", tokens, experts, nulls, hidden, ffn,
+              k);
   std::printf("  true experts per token   FFN rows   layer ms   of the first\n");
   for (std::size_t i = 0; i < routers.size(); ++i) {
     NullExpertCount count(k);
@@ -111,7 +112,7 @@ void bilevel_attention(int rounds) {
     region_cache.update_means(0, position, ctx);
     const std::vector<float> x = random_floats(shape.hidden_size, 1.0f, 5);
     std::vector<float> y(x.size());
-    const std::vector<float> ones(at(shape.head_dim / 2), 1.0f), zeros(ones.size(), 0.0f);
+    const std::vector<float> ones(as_size(shape.head_dim / 2), 1.0f), zeros(ones.size(), 0.0f);
     const ConstRows cosines(ones.data(), 1, shape.head_dim / 2), sines(zeros.data(), 1, shape.head_dim / 2);
     const AttentionInput in{{x.data(), 1, shape.hidden_size}, position, cosines, sines};
     const std::vector<double> ms =

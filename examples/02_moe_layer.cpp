@@ -8,7 +8,7 @@
 
 #include "headgate/headgate.hpp"
 
-using headgate::at, headgate::index_t;
+using headgate::as_size, headgate::index_t;
 using Layer = headgate::MoELayer<headgate::TopKSoftmax, headgate::SwiGluExperts<headgate::Bf16>>;
 
 // Numbers of about the size that trained weights have; from -scale to scale.
@@ -28,20 +28,21 @@ int main() {
   // Experts are filled one after another, so that a checkpoint never lies in memory twice.
   headgate::SwiGluExperts<headgate::Bf16> experts(shape);
   for (index_t e = 0; e < shape.num_experts; ++e) {
-    const auto weights = generate(at(3 * shape.hidden_size * shape.ffn_size), 0.03f, static_cast<std::uint32_t>(e));
+    const auto weights =
+        generate(as_size(3 * shape.hidden_size * shape.ffn_size), 0.03f, static_cast<std::uint32_t>(e));
     const float* const first = weights.data();
     const index_t matrix = shape.hidden_size * shape.ffn_size;
     headgate::throw_if_error(experts.set_expert(e, {.gate = {first, shape.ffn_size, shape.hidden_size},
                                                     .up = {first + matrix, shape.ffn_size, shape.hidden_size},
                                                     .down = {first + 2 * matrix, shape.hidden_size, shape.ffn_size}}));
   }
-  const auto gate = generate(at(shape.num_experts * shape.hidden_size), 0.1f, 100);
+  const auto gate = generate(as_size(shape.num_experts * shape.hidden_size), 0.1f, 100);
   const Layer layer(
       headgate::qwen3_moe_router<>({.gate = {gate.data(), shape.num_experts, shape.hidden_size}}, k).value(),
       std::move(experts));
 
   const index_t tokens = 32;
-  const auto hidden = generate(at(tokens * shape.hidden_size), 1.0f, 200);
+  const auto hidden = generate(as_size(tokens * shape.hidden_size), 1.0f, 200);
   std::vector<float> output(hidden.size());
   const headgate::ConstRows x(hidden.data(), tokens, shape.hidden_size);
   const headgate::Rows y(output.data(), tokens, shape.hidden_size);

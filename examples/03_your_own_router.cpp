@@ -9,7 +9,7 @@
 #include "headgate/core/context.hpp"
 #include "headgate/routing/router.hpp"
 
-using headgate::at, headgate::index_t;
+using headgate::as_size, headgate::index_t;
 
 class PrototypeRouter {
  public:
@@ -30,21 +30,22 @@ class PrototypeRouter {
       return headgate::Status::mismatch("width of hidden", in.hidden.cols, hidden_size_);
     }
     plan.clear(num_experts());
-    std::vector<float> scores(at(num_experts()));
+    std::vector<float> scores(as_size(num_experts()));
     for (index_t t = 0; t < in.hidden.rows; ++t) {
       std::vector<headgate::ExpertId> chosen;
       for (index_t e = 0; e < num_experts(); ++e) {
-        scores[at(e)] = 0.0f;
+        scores[as_size(e)] = 0.0f;
         for (index_t i = 0; i < hidden_size_; ++i) {
-          scores[at(e)] += in.hidden.row(t)[at(i)] * prototypes_[at(e * hidden_size_ + i)];
+          scores[as_size(e)] += in.hidden.row(t)[as_size(i)] * prototypes_[as_size(e * hidden_size_ + i)];
         }
-        if (!std::isfinite(scores[at(e)])) return headgate::Status::not_finite("similarity", in.layer, t, e);
+        if (!std::isfinite(scores[as_size(e)])) return headgate::Status::not_finite("similarity", in.layer, t, e);
       }
       const float best = *std::max_element(scores.begin(), scores.end());
       for (index_t e = 0; e < num_experts(); ++e) {
-        if (scores[at(e)] >= best - margin_) chosen.push_back(e);
+        if (scores[as_size(e)] >= best - margin_) chosen.push_back(e);
       }
-      std::stable_sort(chosen.begin(), chosen.end(), [&](auto a, auto b) { return scores[at(a)] > scores[at(b)]; });
+      std::stable_sort(chosen.begin(), chosen.end(),
+                       [&](auto a, auto b) { return scores[as_size(a)] > scores[as_size(b)]; });
       const std::vector<float> weights(chosen.size(), 1.0f / static_cast<float>(chosen.size()));
       if (auto status = plan.append_row(chosen, weights); !status.ok()) return status;
     }

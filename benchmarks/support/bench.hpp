@@ -18,7 +18,7 @@
 
 namespace bench {
 
-using headgate::at;
+using headgate::as_size;
 using headgate::index_t;
 
 struct Options {
@@ -170,7 +170,7 @@ inline Limits measure_limits(headgate::ExecutorRef threads, bool quick) {
   // Short samples, between which others may run: 8 MiB a thread, the next 8 MiB each time.
   constexpr std::int64_t count = (std::int64_t{8} << 20) / 4;
   const index_t copies = Rotation::copies_of(n * count * 4);
-  headgate::AlignedBuffer memory(at(copies * n * count * 4));
+  headgate::AlignedBuffer memory(as_size(copies * n * count * 4));
   const auto* const floats = reinterpret_cast<const float*>(memory.data());
   Rotation rotation(copies);
   const auto read = [&](float (*kernel)(const float*, std::int64_t)) {

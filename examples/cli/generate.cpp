@@ -105,8 +105,8 @@ headgate::SessionOptions plan_memory(const GenerateOptions& options, const headg
   const std::int64_t context = options.context > 0 ? options.context : made_for;
   headgate::SessionOptions session;
   session.context_size = headgate::panel_rows;  // a cache is made of whole panels
-  const double kv_bytes = static_cast<double>(model.memory(session).kv_cache) / headgate::panel_rows *
-                          static_cast<double>(context);
+  const double kv_bytes =
+      static_cast<double>(model.memory(session).kv_cache) / headgate::panel_rows * static_cast<double>(context);
   const double machine = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGE_SIZE));
   if (context > headgate::max_index || kv_bytes > machine) {
     throw_limit(
@@ -154,7 +154,7 @@ headgate::Status Writer::write_on(Outcome& outcome) const {
   StopStrings stop(options.stop);
   const index_t room = session.context_size() - static_cast<index_t>(outcome.prompt.size());
   const std::size_t most =
-      headgate::at(options.max_tokens < 0 ? room : std::min<std::int64_t>(room, options.max_tokens));
+      headgate::as_size(options.max_tokens < 0 ? room : std::min<std::int64_t>(room, options.max_tokens));
 
   Stopwatch watch;
   headgate::Status status = session.forward(outcome.prompt, ctx);
@@ -221,8 +221,7 @@ int generate(const GenerateOptions& options) {
   Outcome outcome;
   Stopwatch watch;
   const headgate::ModelDescription description = headgate::describe_model(folder);
-  const std::optional<headgate::Tokenizer> tokenizer =
-      load_tokenizer(options, folder, description.config.vocab_size);
+  const std::optional<headgate::Tokenizer> tokenizer = load_tokenizer(options, folder, description.config.vocab_size);
   outcome.prompt = prompt_ids(options, text, tokenizer, description.config.vocab_size);
   const headgate::SessionOptions session_options = plan_memory(options, description);
   if (static_cast<std::int64_t>(outcome.prompt.size()) > session_options.context_size) {

@@ -13,7 +13,7 @@ class Interrupt {
   // From now on a signal ends the process with our exit code.
   static void install() noexcept {
     for (const int number : {SIGINT, SIGTERM}) {
-      struct sigaction action {};
+      struct sigaction action{};
       action.sa_handler = handle;
       action.sa_flags = static_cast<int>(SA_RESETHAND);
       ::sigaction(number, &action, nullptr);

@@ -40,7 +40,8 @@ class JsonWriter {
   }
   // The shortest text that reads back as the same number; JSON has no word for what is not finite.
   template <class T>
-  requires std::integral<T> || std::floating_point<T> JsonWriter& value(T number) {
+    requires std::integral<T> || std::floating_point<T>
+  JsonWriter& value(T number) {
     separate();
     if constexpr (std::floating_point<T>) {
       if (!std::isfinite(number)) {

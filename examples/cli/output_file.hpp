@@ -49,7 +49,7 @@ class OutputFile {
   // Drops the content the file had.
   void start() {
     unused_ = false;
-    struct stat status {};
+    struct stat status{};
     if (::fstat(fd_, &status) == 0 && S_ISREG(status.st_mode) && ::ftruncate(fd_, 0) != 0) {
       fail(name_, "cannot be emptied");
     }
@@ -69,8 +69,8 @@ class OutputFile {
   }
   // Whether both are the same file, by whatever name.
   bool is(const std::string& path) const {
-    struct stat mine {};
-    struct stat other {};
+    struct stat mine{};
+    struct stat other{};
     return ::fstat(fd_, &mine) == 0 && ::stat(path.c_str(), &other) == 0 && mine.st_dev == other.st_dev &&
            mine.st_ino == other.st_ino;
   }

@@ -14,11 +14,11 @@ TEST_CASE("the first choice of sampled logits follows the popularity it was made
     index_t best = 0;
     float best_logit = 0;
     for (index_t e = 0; e < 5; ++e) {
-      const float z = of.gate_bias[at(e)] + Scalar::dot(of.gate.data() + e * 24, input.hidden(0).row_data(t), 24);
+      const float z = of.gate_bias[as_size(e)] + Scalar::dot(of.gate.data() + e * 24, input.hidden(0).row_data(t), 24);
       above += z > 0 ? 1 : 0;
       if (e == 0 || z > best_logit) best = e, best_logit = z;
     }
-    first[at(best)] += 1.0 / input.tokens;
+    first[as_size(best)] += 1.0 / input.tokens;
   }
   for (std::size_t e = 0; e < p.size(); ++e) CHECK(first[e] == Catch::Approx(p[e]).margin(0.03));
   CHECK(static_cast<double>(above) / input.tokens == Catch::Approx(2.0).margin(0.01));  // k logits above 0

@@ -52,7 +52,7 @@ TEST_CASE("live hidden states and gates route as the model itself does") {
   CHECK(input.tokens == std::ssize(story()));
   REQUIRE(std::ssize(input.layers) == model->num_layers());
   std::vector<RoutingPlan> own(input.layers.size());
-  session.on_route = [&](index_t layer, index_t, const RoutingPlan& plan) { own[at(layer)] = plan; };
+  session.on_route = [&](index_t layer, index_t, const RoutingPlan& plan) { own[as_size(layer)] = plan; };
   throw_if_error(session.truncate(0));
   throw_if_error(session.forward(story(), ctx));
   for (std::size_t l = 0; l < input.layers.size(); ++l) {

@@ -20,15 +20,15 @@ struct RunningSum {
   };
   index_t hidden_size() const noexcept { return 1; }
   std::int64_t weight_bytes() const noexcept { return 42; }
-  Cache make_cache(index_t context_size) const { return {std::vector<float>(at(context_size))}; }
+  Cache make_cache(index_t context_size) const { return {std::vector<float>(as_size(context_size))}; }
   Status forward(const AttentionInput& in, Cache& cache, Rows y, Context&) const {
     const auto context_size = static_cast<index_t>(cache.sums.size());
     if (Status status = check_attention(in, y, 1, 0, context_size); !status.ok()) return status;
     for (index_t t = 0; t < y.rows; ++t) {
       const index_t position = in.first_position + t;
-      const float before = position == 0 ? 0.0f : cache.sums[at(position - 1)];
-      cache.sums[at(position)] = before + in.hidden.row(t)[0];
-      y.row(t)[0] = cache.sums[at(position)];
+      const float before = position == 0 ? 0.0f : cache.sums[as_size(position - 1)];
+      cache.sums[as_size(position)] = before + in.hidden.row(t)[0];
+      y.row(t)[0] = cache.sums[as_size(position)];
     }
     return Status::success();
   }

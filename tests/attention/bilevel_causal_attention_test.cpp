@@ -27,7 +27,7 @@ std::vector<float> random_values(std::size_t n, unsigned seed) {
 template <class A>
 A filled(A attention) {
   const auto rows = [](index_t count, index_t width, unsigned seed, auto set) {
-    const std::vector<float> values = random_values(at(count * width), seed);
+    const std::vector<float> values = random_values(as_size(count * width), seed);
     for (index_t r = 0; r < count; ++r) set(r, values.data() + std::int64_t{r} * width);
   };
   rows(shape.query_size(), 20, 1, [&](index_t r, const float* v) { attention.set_query_row(r, v); });
@@ -42,16 +42,17 @@ using Bilevel = BilevelCausalAttention<F32>;
 // The whole text in pieces of so many tokens; the cache is left to the caller.
 template <class A>
 std::vector<float> run(const A& attention, index_t piece, index_t threads, typename A::Cache& cache) {
-  const std::vector<float> x = random_values(at(tokens * 20), 5);
+  const std::vector<float> x = random_values(as_size(tokens * 20), 5);
   std::vector<float> y(x.size());
   const Rope rope = Rope::create(1e4, shape.head_dim).value();
   ThreadExecutor executor(threads);
   Context ctx(executor);
   for (index_t first = 0; first < tokens; first += piece) {
     const index_t count = std::min(piece, tokens - first);
-    std::vector<float> cosines(at(count * 13)), sines(cosines.size());
+    std::vector<float> cosines(as_size(count * 13)), sines(cosines.size());
     rope.angles(first, {cosines.data(), count, 13}, {sines.data(), count, 13});
-    const AttentionInput in{{x.data() + first * 20, count, 20}, first, {cosines.data(), count, 13}, {sines.data(), count, 13}};
+    const AttentionInput in{
+        {x.data() + first * 20, count, 20}, first, {cosines.data(), count, 13}, {sines.data(), count, 13}};
     REQUIRE(attention.forward(in, cache, {y.data() + first * 20, count, 20}, ctx).ok());
   }
   return y;
@@ -62,7 +63,9 @@ std::vector<float> run(const A& attention, index_t piece = tokens, index_t threa
   return run(attention, piece, threads, cache);
 }
 
-Bilevel make(index_t region_size, index_t regions) { return filled(Bilevel::create(shape, {region_size, regions}).value()); }
+Bilevel make(index_t region_size, index_t regions) {
+  return filled(Bilevel::create(shape, {region_size, regions}).value());
+}
 
 }  // namespace
 
@@ -99,30 +102,33 @@ TEST_CASE("bi-level causal attention equals plain loops in double over the regio
   const std::vector<float> y = run(attention, tokens, 1, cache);
 
   // Queries come from the definition, keys and values from the cache, which other tests compare with formulas.
-  const std::vector<float> x = random_values(at(tokens * 20), 5);
-  const std::vector<float> query_rows = random_values(at(shape.query_size() * 20), 1);
-  const std::vector<float> output_rows = random_values(at(20 * shape.query_size()), 4);
+  const std::vector<float> x = random_values(as_size(tokens * 20), 5);
+  const std::vector<float> query_rows = random_values(as_size(shape.query_size() * 20), 1);
+  const std::vector<float> output_rows = random_values(as_size(20 * shape.query_size()), 4);
   int ties = 0;
   for (index_t t = 0; t < tokens; ++t) {
-    std::vector<double> q(at(shape.query_size()));
+    std::vector<double> q(as_size(shape.query_size()));
     for (index_t h = 0; h < shape.num_heads; ++h) {
       double squares = 0.0;
       for (index_t i = 0; i < d; ++i) {
-        double& value = q[at(h * d + i)];
-        for (index_t c = 0; c < 20; ++c) value += double(query_rows[at((h * d + i) * 20 + c)]) * double(x[at(t * 20 + c)]);
+        double& value = q[as_size(h * d + i)];
+        for (index_t c = 0; c < 20; ++c)
+          value += double(query_rows[as_size((h * d + i) * 20 + c)]) * double(x[as_size(t * 20 + c)]);
         squares += value * value;
       }
       const double norm = 1.0 / std::sqrt(squares / d + 1e-6);
-      for (index_t i = 0; i < d; ++i) q[at(h * d + i)] *= norm;
+      for (index_t i = 0; i < d; ++i) q[as_size(h * d + i)] *= norm;
       for (index_t i = 0; i < d / 2; ++i) {
         const double angle = t * std::pow(1e4, -2.0 * i / d);
-        const double low = q[at(h * d + i)];
-        const double high = q[at(h * d + i + d / 2)];
-        q[at(h * d + i)] = low * std::cos(angle) - high * std::sin(angle);
-        q[at(h * d + i + d / 2)] = high * std::cos(angle) + low * std::sin(angle);
+        const double low = q[as_size(h * d + i)];
+        const double high = q[as_size(h * d + i + d / 2)];
+        q[as_size(h * d + i)] = low * std::cos(angle) - high * std::sin(angle);
+        q[as_size(h * d + i + d / 2)] = high * std::cos(angle) + low * std::sin(angle);
       }
     }
-    const auto key = [&](index_t position, index_t h, index_t i) { return double(cache.kv().keys(h / 3)(position, i)); };
+    const auto key = [&](index_t position, index_t h, index_t i) {
+      return double(cache.kv().keys(h / 3)(position, i));
+    };
     const index_t own = t / region_size;
     std::vector<std::pair<double, index_t>> affinity;
     for (index_t j = 0; j < own; ++j) {
@@ -131,19 +137,19 @@ TEST_CASE("bi-level causal attention equals plain loops in double over the regio
         for (index_t i = 0; i < d; ++i) {
           double mean = 0.0;
           for (index_t p = j * region_size; p < (j + 1) * region_size; ++p) mean += key(p, h, i) / region_size;
-          sum += q[at(h * d + i)] * mean;
+          sum += q[as_size(h * d + i)] * mean;
         }
       }
       affinity.emplace_back(-sum, j);
     }
     std::sort(affinity.begin(), affinity.end());
-    if (own > routed && affinity[at(routed)].first - affinity[at(routed - 1)].first < 1e-4) {
+    if (own > routed && affinity[as_size(routed)].first - affinity[as_size(routed - 1)].first < 1e-4) {
       ++ties;
       continue;
     }
     std::vector<index_t> positions;
     for (index_t j = 0; j < std::min(own, routed); ++j) {
-      for (index_t p = 0; p < region_size; ++p) positions.push_back(affinity[at(j)].second * region_size + p);
+      for (index_t p = 0; p < region_size; ++p) positions.push_back(affinity[as_size(j)].second * region_size + p);
     }
     for (index_t p = own * region_size; p <= t; ++p) positions.push_back(p);
     CHECK(attention.positions_read(t) == static_cast<index_t>(positions.size()));
@@ -154,19 +160,20 @@ TEST_CASE("bi-level causal attention equals plain loops in double over the regio
       double total = 0.0;
       for (const index_t p : positions) {
         double score = 0.0;
-        for (index_t i = 0; i < d; ++i) score += q[at(h * d + i)] * key(p, h, i);
+        for (index_t i = 0; i < d; ++i) score += q[as_size(h * d + i)] * key(p, h, i);
         weights.push_back(std::exp(score / std::sqrt(double(d))));
         total += weights.back();
       }
       for (std::size_t n = 0; n < positions.size(); ++n) {
         const float* const value = cache.kv().values(h / 3).row_data(positions[n]);
-        for (index_t i = 0; i < d; ++i) mixed[at(h * d + i)] += weights[n] / total * double(value[i]);
+        for (index_t i = 0; i < d; ++i) mixed[as_size(h * d + i)] += weights[n] / total * double(value[i]);
       }
     }
     for (index_t o = 0; o < 20; ++o) {
       double expected = 0.0;
-      for (std::size_t i = 0; i < mixed.size(); ++i) expected += double(output_rows[at(o) * mixed.size() + i]) * mixed[i];
-      CHECK(std::abs(double(y[at(t * 20 + o)]) - expected) < 1e-4);
+      for (std::size_t i = 0; i < mixed.size(); ++i)
+        expected += double(output_rows[as_size(o) * mixed.size() + i]) * mixed[i];
+      CHECK(std::abs(double(y[as_size(t * 20 + o)]) - expected) < 1e-4);
     }
   }
   CHECK(ties < tokens / 10);

@@ -11,8 +11,8 @@ using namespace headgate;
 namespace {
 
 const nlohmann::json& vectors() {
-  static const nlohmann::json parsed = nlohmann::json::parse(
-      std::ifstream(HEADGATE_SOURCE_DIR "/tests/golden/bilevel/vectors.json"));
+  static const nlohmann::json parsed =
+      nlohmann::json::parse(std::ifstream(HEADGATE_SOURCE_DIR "/tests/golden/bilevel/vectors.json"));
   return parsed;
 }
 
@@ -32,9 +32,8 @@ template <class T>
 void check_official(double tolerance) {
   for (const auto& c : vectors()) {
     INFO(c["name"].get<std::string>());
-    const BilevelRoutingShape shape{c["channels"], c["heads"],          c["regions_per_side"],
-                                    c["top_k"],    c["kernel"],         padding_of(c["padding"]),
-                                    false};
+    const BilevelRoutingShape shape{
+        c["channels"], c["heads"], c["regions_per_side"], c["top_k"], c["kernel"], padding_of(c["padding"]), false};
     auto attention = BilevelRoutingAttention<T>::create(
         shape, {values<T>(c["qkv"]), values<T>(c["qkv_bias"]), values<T>(c["output"]), values<T>(c["output_bias"]),
                 values<T>(c["local"]), values<T>(c["local_bias"])});
@@ -51,7 +50,8 @@ void check_official(double tolerance) {
     REQUIRE(plan.tokens() == static_cast<index_t>(c["routed"].size()));
     for (index_t r = 0; r < plan.tokens(); ++r) {
       const auto experts = plan.experts(r);
-      REQUIRE(std::vector<index_t>(experts.begin(), experts.end()) == c["routed"][at(r)].get<std::vector<index_t>>());
+      REQUIRE(std::vector<index_t>(experts.begin(), experts.end()) ==
+              c["routed"][as_size(r)].get<std::vector<index_t>>());
     }
     for (std::size_t i = 0; i < out.size(); ++i) {
       REQUIRE(std::abs(static_cast<double>(out[i]) - c["expected"][i].get<double>()) <= tolerance);
@@ -70,10 +70,10 @@ struct Random {
 };
 
 BilevelRoutingWeights<double> random_weights(const BilevelRoutingShape& s, Random& random) {
-  const auto c = at(s.channels);
-  const auto kernel = at(s.local_kernel * s.local_kernel);
-  return {random(3 * c * c), random(3 * c), random(c * c), random(c), random(c * kernel),
-          random(s.local_kernel > 0 ? c : 0)};
+  const auto c = as_size(s.channels);
+  const auto kernel = as_size(s.local_kernel * s.local_kernel);
+  return {random(3 * c * c), random(3 * c),      random(c * c),
+          random(c),         random(c * kernel), random(s.local_kernel > 0 ? c : 0)};
 }
 
 std::vector<double> run(const BilevelRoutingShape& shape, const BilevelRoutingWeights<double>& weights,
@@ -82,8 +82,9 @@ std::vector<double> run(const BilevelRoutingShape& shape, const BilevelRoutingWe
   std::vector<double> out(image.size());
   RoutingPlan plan;
   Context ctx;
-  REQUIRE(attention.forward({image.data(), height * width, shape.channels}, height, width,
-                            {out.data(), height * width, shape.channels}, plan, ctx)
+  REQUIRE(attention
+              .forward({image.data(), height * width, shape.channels}, height, width,
+                       {out.data(), height * width, shape.channels}, plan, ctx)
               .ok());
   return out;
 }
@@ -91,7 +92,7 @@ std::vector<double> run(const BilevelRoutingShape& shape, const BilevelRoutingWe
 // Attention of every token to every token, with local enhancement, by the plainest loops.
 std::vector<double> dense(const BilevelRoutingShape& s, const BilevelRoutingWeights<double>& w,
                           const std::vector<double>& image, index_t height, index_t width) {
-  const std::size_t c = at(s.channels), n = at(height * width), d = c / at(s.num_heads);
+  const std::size_t c = as_size(s.channels), n = as_size(height * width), d = c / as_size(s.num_heads);
   std::vector<double> qkv(n * 3 * c), mixed(n * c, 0.0), out(n * c);
   for (std::size_t t = 0; t < n; ++t)
     for (std::size_t o = 0; o < 3 * c; ++o) {
@@ -99,7 +100,7 @@ std::vector<double> dense(const BilevelRoutingShape& s, const BilevelRoutingWeig
       for (std::size_t i = 0; i < c; ++i) qkv[t * 3 * c + o] += w.qkv[o * c + i] * image[t * c + i];
     }
   for (std::size_t t = 0; t < n; ++t)
-    for (std::size_t h = 0; h < at(s.num_heads); ++h) {
+    for (std::size_t h = 0; h < as_size(s.num_heads); ++h) {
       std::vector<double> p(n);
       double total = 0;
       for (std::size_t j = 0; j < n; ++j) {
@@ -112,12 +113,13 @@ std::vector<double> dense(const BilevelRoutingShape& s, const BilevelRoutingWeig
   const index_t k = s.local_kernel;
   for (index_t t = 0; t < height * width && k > 0; ++t)
     for (std::size_t i = 0; i < c; ++i) {
-      mixed[at(t) * c + i] += w.local_bias[i];
+      mixed[as_size(t) * c + i] += w.local_bias[i];
       for (index_t dy = 0; dy < k; ++dy)
         for (index_t dx = 0; dx < k; ++dx) {
           const index_t y = t / width + dy - k / 2, x = t % width + dx - k / 2;
           if (y < 0 || x < 0 || y >= height || x >= width) continue;
-          mixed[at(t) * c + i] += w.local[(i * at(k) + at(dy)) * at(k) + at(dx)] * qkv[at(y * width + x) * 3 * c + 2 * c + i];
+          mixed[as_size(t) * c + i] += w.local[(i * as_size(k) + as_size(dy)) * as_size(k) + as_size(dx)] *
+                                       qkv[as_size(y * width + x) * 3 * c + 2 * c + i];
         }
     }
   for (std::size_t t = 0; t < n; ++t)
@@ -135,7 +137,9 @@ void require_close(const std::vector<double>& a, const std::vector<double>& b, d
 
 }  // namespace
 
-TEST_CASE("official_ bi-level routing attention equals both official modules in double") { check_official<double>(1e-12); }
+TEST_CASE("official_ bi-level routing attention equals both official modules in double") {
+  check_official<double>(1e-12);
+}
 TEST_CASE("official_ bi-level routing attention equals both official modules in float") { check_official<float>(1e-5); }
 
 TEST_CASE("all regions chosen is full attention with local enhancement") {
@@ -152,7 +156,7 @@ TEST_CASE("masked padding with all regions is full attention of an image whose s
     for (const auto& [height, width] : {std::pair<index_t, index_t>{5, 7}, {7, 5}, {3, 3}, {9, 4}}) {
       const BilevelRoutingShape shape{4, 2, 3, 100, 3, padding, true};
       const auto weights = random_weights(shape, random);
-      const auto image = random(at(height * width * 4));
+      const auto image = random(as_size(height * width * 4));
       require_close(run(shape, weights, image, height, width), dense(shape, weights, image, height, width));
     }
   }
@@ -212,7 +216,8 @@ TEST_CASE("bi-level routing attention refuses what does not fit") {
   RoutingPlan plan;
   Context ctx;
   const auto forward = [&](index_t height, index_t width) {
-    return attention.forward({image.data(), height * width, 6}, height, width, {out.data(), height * width, 6}, plan, ctx);
+    return attention.forward({image.data(), height * width, 6}, height, width, {out.data(), height * width, 6}, plan,
+                             ctx);
   };
   REQUIRE(forward(5, 6).code == ErrorCode::usage);
   REQUIRE(forward(0, 6).code == ErrorCode::usage);

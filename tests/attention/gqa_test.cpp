@@ -25,18 +25,18 @@ struct Reference {
 
   Reference(const AttentionShape& s, unsigned seed) : shape(s) {
     std::mt19937 rng(seed);
-    const auto size = [](index_t a, index_t b) { return at(a) * at(b); };
+    const auto size = [](index_t a, index_t b) { return as_size(a) * as_size(b); };
     q = random_floats(size(s.query_size(), s.hidden_size), 0.3f, rng);
     k = random_floats(size(s.kv_size(), s.hidden_size), 0.3f, rng);
     v = random_floats(size(s.kv_size(), s.hidden_size), 0.3f, rng);
     o = random_floats(size(s.hidden_size, s.query_size()), 0.3f, rng);
     if (s.has_bias) {
-      qkv_bias = random_floats(at(s.query_size() + 2 * s.kv_size()), 0.5f, rng);
-      o_bias = random_floats(at(s.hidden_size), 0.5f, rng);
+      qkv_bias = random_floats(as_size(s.query_size() + 2 * s.kv_size()), 0.5f, rng);
+      o_bias = random_floats(as_size(s.hidden_size), 0.5f, rng);
     }
     if (s.qk_norm) {
-      q_norm = random_floats(at(s.head_dim), 1.0f, rng);
-      k_norm = random_floats(at(s.head_dim), 1.0f, rng);
+      q_norm = random_floats(as_size(s.head_dim), 1.0f, rng);
+      k_norm = random_floats(as_size(s.head_dim), 1.0f, rng);
     }
   }
 
@@ -66,13 +66,13 @@ struct Reference {
   }
   void norm_and_turn(std::vector<double>& x, const std::vector<float>& norm, double theta, index_t position) const {
     const index_t d = shape.head_dim;
-    for (std::size_t first = 0; first < x.size(); first += at(d)) {
+    for (std::size_t first = 0; first < x.size(); first += as_size(d)) {
       double* const head = x.data() + first;
       if (!norm.empty()) {
         double squares = 0.0;
         for (index_t i = 0; i < d; ++i) squares += head[i] * head[i];
         const double scale = 1.0 / std::sqrt(squares / d + static_cast<double>(shape.norm_epsilon));
-        for (index_t i = 0; i < d; ++i) head[i] *= scale * static_cast<double>(norm[at(i)]);
+        for (index_t i = 0; i < d; ++i) head[i] *= scale * static_cast<double>(norm[as_size(i)]);
       }
       for (index_t i = 0; i < d / 2; ++i) {
         const double angle = position * std::pow(theta, -2.0 * i / d);
@@ -97,20 +97,21 @@ struct Reference {
     }
     const index_t d = shape.head_dim;
     for (index_t t = 0; t < x.rows; ++t) {
-      std::vector<double> mixed(at(shape.query_size()), 0.0);
+      std::vector<double> mixed(as_size(shape.query_size()), 0.0);
       for (index_t h = 0; h < shape.num_heads; ++h) {
         const index_t kv = h / (shape.num_heads / shape.num_kv_heads);
         std::vector<double> weights;
         double total = 0.0;
         for (index_t s = 0; s <= t; ++s) {
           double score = 0.0;
-          for (index_t i = 0; i < d; ++i) score += queries[at(t)][at(h * d + i)] * keys[at(s)][at(kv * d + i)];
+          for (index_t i = 0; i < d; ++i)
+            score += queries[as_size(t)][as_size(h * d + i)] * keys[as_size(s)][as_size(kv * d + i)];
           weights.push_back(std::exp(score / std::sqrt(static_cast<double>(d))));
           total += weights.back();
         }
         for (index_t s = 0; s <= t; ++s) {
           for (index_t i = 0; i < d; ++i) {
-            mixed[at(h * d + i)] += weights[at(s)] / total * values[at(s)][at(kv * d + i)];
+            mixed[as_size(h * d + i)] += weights[as_size(s)] / total * values[as_size(s)][as_size(kv * d + i)];
           }
         }
       }
@@ -126,10 +127,10 @@ std::vector<float> run(const A& attention, ConstRows x, const Rope& rope, index_
   ThreadExecutor executor(threads);
   Context ctx(executor);
   auto cache = attention.make_cache(x.rows);
-  std::vector<float> y(at(x.rows) * at(x.cols));
+  std::vector<float> y(as_size(x.rows) * as_size(x.cols));
   for (index_t first = 0; first < x.rows; first += chunk) {
     const index_t rows = std::min(chunk, x.rows - first);
-    std::vector<float> cosines(at(rows) * at(rope.half()));
+    std::vector<float> cosines(as_size(rows) * as_size(rope.half()));
     std::vector<float> sines(cosines.size());
     rope.angles(first, {cosines.data(), rows, rope.half()}, {sines.data(), rows, rope.half()});
     const AttentionInput in{
@@ -155,16 +156,16 @@ TEST_CASE("grouped-query attention is its definition in double") {
     const Rope rope = Rope::create(theta, shape.head_dim).value();
     std::mt19937 rng(2);
     const index_t tokens = 37;
-    const std::vector<float> x = random_floats(at(tokens) * at(shape.hidden_size), 1.0f, rng);
+    const std::vector<float> x = random_floats(as_size(tokens) * as_size(shape.hidden_size), 1.0f, rng);
     const ConstRows rows(x.data(), tokens, shape.hidden_size);
     const std::vector<float> found = run(reference.packed<F32>(), rows, rope, tokens, 1);
     const auto expected = reference(rows, theta);
     double worst = 0.0;
     for (index_t t = 0; t < tokens; ++t) {
       for (index_t i = 0; i < shape.hidden_size; ++i) {
-        const double e = expected[at(t)][at(i)];
-        worst = std::max(worst,
-                         std::abs(static_cast<double>(found[at(t * shape.hidden_size + i)]) - e) / (1.0 + std::abs(e)));
+        const double e = expected[as_size(t)][as_size(i)];
+        worst = std::max(
+            worst, std::abs(static_cast<double>(found[as_size(t * shape.hidden_size + i)]) - e) / (1.0 + std::abs(e)));
       }
     }
     INFO("heads " << shape.num_heads << " of " << shape.head_dim);
@@ -178,7 +179,7 @@ TEST_CASE("chunks and threads change no bit of an attention") {
     const Rope rope = Rope::create(10000.0, shape.head_dim).value();
     std::mt19937 rng(4);
     const index_t tokens = 35;
-    const std::vector<float> x = random_floats(at(tokens) * at(shape.hidden_size), 1.0f, rng);
+    const std::vector<float> x = random_floats(as_size(tokens) * as_size(shape.hidden_size), 1.0f, rng);
     const ConstRows rows(x.data(), tokens, shape.hidden_size);
     const auto check = [&](const auto& attention) {
       const std::vector<float> whole = run(attention, rows, rope, tokens, 1);
@@ -199,8 +200,8 @@ TEST_CASE("an attention refuses input that does not fit") {
   const GroupedQueryAttention<F32> attention(shape);
   KvCache cache = attention.make_cache(4);
   Context ctx;
-  std::vector<float> x(at(5 * shape.hidden_size));
-  std::vector<float> angles(at(5 * shape.head_dim));
+  std::vector<float> x(as_size(5 * shape.hidden_size));
+  std::vector<float> angles(as_size(5 * shape.head_dim));
   const auto forward = [&](index_t tokens, index_t width, index_t first, index_t half, index_t y_rows) {
     const AttentionInput in{
         {x.data(), tokens, width}, first, {angles.data(), tokens, half}, {angles.data(), tokens, half}};
@@ -224,9 +225,9 @@ TEST_CASE("a score that is not finite is an error with the row, whichever thread
     const auto attention = reference.packed<F32>();
     const index_t half = shape.head_dim / 2;
     std::mt19937 rng(2);
-    std::vector<float> x = random_floats(at(20) * at(shape.hidden_size), 1.0f, rng);
-    x[at(13 * shape.hidden_size)] = std::numeric_limits<float>::quiet_NaN();
-    const std::vector<float> angles(at(20) * at(half), 0.5f);
+    std::vector<float> x = random_floats(as_size(20) * as_size(shape.hidden_size), 1.0f, rng);
+    x[as_size(13 * shape.hidden_size)] = std::numeric_limits<float>::quiet_NaN();
+    const std::vector<float> angles(as_size(20) * as_size(half), 0.5f);
     std::vector<float> y(x.size());
     for (const index_t threads : {1, 2, 3}) {
       ThreadExecutor executor(threads);

@@ -14,13 +14,13 @@ float element(index_t position, index_t head, index_t i, bool is_value) {
 }
 
 void fill(KvCache& cache, index_t first, index_t last, index_t heads, index_t head_dim) {
-  std::vector<float> key(at(head_dim));
-  std::vector<float> value(at(head_dim));
+  std::vector<float> key(as_size(head_dim));
+  std::vector<float> value(as_size(head_dim));
   for (index_t p = first; p < last; ++p) {
     for (index_t h = 0; h < heads; ++h) {
       for (index_t i = 0; i < head_dim; ++i) {
-        key[at(i)] = element(p, h, i, false);
-        value[at(i)] = element(p, h, i, true);
+        key[as_size(i)] = element(p, h, i, false);
+        value[as_size(i)] = element(p, h, i, true);
       }
       cache.store(p, h, key.data(), value.data());
     }
@@ -32,7 +32,7 @@ bool holds(const KvCache& cache, index_t positions, index_t heads, index_t head_
     for (index_t h = 0; h < heads; ++h) {
       for (index_t i = 0; i < head_dim; ++i) {
         if (cache.keys(h)(p, i) != element(p, h, i, false)) return false;
-        if (cache.values(h).row(p)[at(i)] != element(p, h, i, true)) return false;
+        if (cache.values(h).row(p)[as_size(i)] != element(p, h, i, true)) return false;
       }
     }
   }

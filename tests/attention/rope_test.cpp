@@ -14,8 +14,8 @@ TEST_CASE("rotary angles are position times theta to the power -2i/d, also at la
     for (index_t t = 0; t < 3; ++t) {
       for (index_t i = 0; i < 13; ++i) {
         const long double angle = static_cast<long double>(first + t) * powl(10000.0L, -2.0L * i / 26.0L);
-        CHECK(std::abs(cosines[at(t * 13 + i)] - static_cast<float>(cosl(angle))) < 1e-7f);
-        CHECK(std::abs(sines[at(t * 13 + i)] - static_cast<float>(sinl(angle))) < 1e-7f);
+        CHECK(std::abs(cosines[as_size(t * 13 + i)] - static_cast<float>(cosl(angle))) < 1e-7f);
+        CHECK(std::abs(sines[as_size(t * 13 + i)] - static_cast<float>(sinl(angle))) < 1e-7f);
       }
     }
   }

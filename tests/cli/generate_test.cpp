@@ -243,7 +243,8 @@ TEST_CASE("a folder without tokenizer.json takes tokens and gives an object with
   CHECK(expected.at("text") != "");
 
   // Where text goes in or comes out there is no way round it.
-  for (const Words& more : std::vector<Words>{{"--stop", "x", "--tokens", "0", "--json"}, {"--tokens", "0"}, {"-p", "a"}}) {
+  for (const Words& more :
+       std::vector<Words>{{"--stop", "x", "--tokens", "0", "--json"}, {"--tokens", "0"}, {"-p", "a"}}) {
     Words all = {"generate", "-m", model, "-n", "1"};
     all.insert(all.end(), more.begin(), more.end());
     CAPTURE(more);

@@ -6,7 +6,7 @@
 using namespace headgate;
 
 struct First {
-  static constexpr bool adds_scores = false;
+  static constexpr bool needs_nonnegative_scores = false;
   Status check(index_t) const noexcept { return Status::success(); }
   index_t min_k(index_t) const noexcept { return 1; }
 #ifndef HEADGATE_COMPILE_FAIL

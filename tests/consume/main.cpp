@@ -15,5 +15,6 @@ int main() {
   for (headgate::index_t t = 0; t < plan.tokens(); ++t) {
     std::printf("token %d: experts %d, %d\n", t, plan.experts(t)[0], plan.experts(t)[1]);
   }
-  return plan.experts(0)[0] == 1 && plan.experts(0)[1] == 0 && plan.experts(1)[0] == 2 && plan.experts(1)[1] == 1 ? 0 : 1;
+  return plan.experts(0)[0] == 1 && plan.experts(0)[1] == 0 && plan.experts(1)[0] == 2 && plan.experts(1)[1] == 1 ? 0
+                                                                                                                  : 1;
 }

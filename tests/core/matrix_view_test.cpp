@@ -1,6 +1,7 @@
 #include "headgate/core/matrix_view.hpp"
 
-#include <cmath>
+#include <limits>
+#include <vector>
 
 #include "support/catch.hpp"
 
@@ -29,12 +30,10 @@ TEST_CASE("rows far into a large matrix are found, where 32 bits would overflow"
   CHECK(view.stride * 99'999 == 9'999'900'000);
 }
 
-TEST_CASE("counts are signed, rounded up and checked for finiteness") {
+TEST_CASE("counts are signed and rounded up") {
   CHECK(divide_up(0, 16) == 0);
   CHECK(divide_up(16, 16) == 1);
   CHECK(divide_up(17, 16) == 2);
   CHECK(divide_up(std::numeric_limits<index_t>::max(), 2) == 1 << 30);
-  CHECK(at(7) == std::size_t{7});
-  for (const float x : {0.0f, -0.0f, 1e-45f, 3.4028235e38f, -3.4028235e38f}) CHECK(is_finite(x));
-  for (const float x : {INFINITY, -INFINITY, NAN, -NAN}) CHECK_FALSE(is_finite(x));
+  CHECK(as_size(7) == std::size_t{7});
 }

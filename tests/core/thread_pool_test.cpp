@@ -33,8 +33,8 @@ constexpr bool sanitized = false;
 #endif
 
 std::vector<int> times_called(ThreadPool& pool, index_t n) {
-  std::vector<int> times(at(n), 0);
-  pool.run(n, [&](index_t i) { ++times[at(i)]; });
+  std::vector<int> times(as_size(n), 0);
+  pool.run(n, [&](index_t i) { ++times[as_size(i)]; });
   return times;
 }
 
@@ -44,7 +44,7 @@ TEST_CASE("a pool calls every task once, for any number of threads and tasks") {
   for (const index_t threads : {1, 2, 3, 8}) {
     ThreadPool pool(threads);
     CHECK(pool.size() == threads);
-    for (const index_t n : {0, 1, 2, 3, 7, 8, 9, 1000}) CHECK(times_called(pool, n) == std::vector<int>(at(n), 1));
+    for (const index_t n : {0, 1, 2, 3, 7, 8, 9, 1000}) CHECK(times_called(pool, n) == std::vector<int>(as_size(n), 1));
   }
 }
 
@@ -63,7 +63,7 @@ TEST_CASE("what a task wrote is seen by the caller, and what the caller wrote by
   ThreadPool pool(3);
   std::vector<index_t> values(64, 0);
   for (index_t round = 0; round < 2000; ++round) {
-    pool.run(64, [&](index_t i) { values[at(i)] += values[at(i)] == round ? 1 : 1000000; });
+    pool.run(64, [&](index_t i) { values[as_size(i)] += values[as_size(i)] == round ? 1 : 1000000; });
   }
   CHECK(values == std::vector<index_t>(64, 2000));
 }
@@ -177,7 +177,7 @@ TEST_CASE("a pool is smaller where the system refuses threads") {
       if (std::fscanf(file, "%ld", &pages) != 1) pages = 0;
       std::fclose(file);
     }
-    const rlimit limit{at(pages) * 4096 + (rlim_t{200} << 20), RLIM_INFINITY};
+    const rlimit limit{as_size(pages) * 4096 + (rlim_t{200} << 20), RLIM_INFINITY};
     if (pages == 0 || setrlimit(RLIMIT_AS, &limit) != 0) _exit(2);
     ThreadPool pool(64);
     const bool smaller = pool.size() > 1 && pool.size() < 64;

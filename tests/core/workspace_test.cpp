@@ -17,9 +17,9 @@ TEST_CASE("what is taken is aligned, does not overlap and keeps its place while 
   std::vector<std::span<std::uint8_t>> taken;
   for (const std::int64_t size : {1, 64, 65, 0, 100'000, 3, 1'000'000}) {
     taken.push_back(workspace.take<std::uint8_t>(size));
-    CHECK(taken.back().size() == at(size));
+    CHECK(taken.back().size() == as_size(size));
     CHECK(aligned(taken.back().data()));
-    if (size != 0) std::memset(taken.back().data(), static_cast<int>(taken.size()), at(size));
+    if (size != 0) std::memset(taken.back().data(), static_cast<int>(taken.size()), as_size(size));
   }
   for (std::size_t i = 0; i < taken.size(); ++i) {
     bool whole = true;

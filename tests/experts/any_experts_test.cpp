@@ -20,8 +20,7 @@ TEST_CASE("an erased bank gives the bits of the concrete one and can be moved") 
 
   std::mt19937 rng(2);
   const Matrix x = Matrix::random(9, 26, 1.0f, rng);
-  const RoutingPlan plan = reference::random_plan(
-      9, 5, [](index_t t) { return t % 4; }, 3);
+  const RoutingPlan plan = reference::random_plan(9, 5, [](index_t t) { return t % 4; }, 3);
   Context ctx;
   Matrix expected(9, 26);
   Matrix y(9, 26);

@@ -81,8 +81,7 @@ TEMPLATE_TEST_CASE("the output of a bank has the same bits for any threads, batc
   const GluExperts<F32, TestType> f32(shape, plain.matrices());
   const GluExperts<Bf16, TestType> bf16(shape, plain.matrices());
   const Matrix x = random_rows(tokens, 26, 2);
-  const RoutingPlan plan = reference::random_plan(
-      tokens, 5, [](index_t t) { return t % 6; }, 3);
+  const RoutingPlan plan = reference::random_plan(tokens, 5, [](index_t t) { return t % 6; }, 3);
   const Matrix expected_f32 = applied(f32, plan, x);
   const Matrix expected_bf16 = applied(bf16, plan, x);
   for (const index_t threads : {1, 2, 3, 8}) {
@@ -112,8 +111,7 @@ TEST_CASE("a batch too large for the scratch memory is computed in parts, with t
   const reference::Bank plain(shape, 4);
   const GluExperts<F32, NativeBackend> bank(shape, plain.matrices());
   const Matrix x = random_rows(tokens, hidden, 5);
-  const RoutingPlan plan = reference::random_plan(
-      tokens, 3, [](index_t) { return 2; }, 6);
+  const RoutingPlan plan = reference::random_plan(tokens, 3, [](index_t) { return 2; }, 6);
   Context ctx;
   const Matrix whole = applied(bank, plan, x, ctx);
   CHECK(ctx.workspace.capacity() < std::size_t{40} << 20);
@@ -130,8 +128,7 @@ TEST_CASE("a bank adds to y, reads strided rows and leaves what lies between the
   const GluShape shape = shape_of(3, 26, 37);
   const reference::Bank plain(shape, 10);
   const GluExperts<F32, Scalar> bank(shape, plain.matrices());
-  const RoutingPlan plan = reference::random_plan(
-      6, 3, [](index_t) { return 1; }, 11);
+  const RoutingPlan plan = reference::random_plan(6, 3, [](index_t) { return 1; }, 11);
   const Matrix x = random_rows(6, 26, 12);
   const Matrix expected = applied(bank, plan, x);
   Matrix wide_x(6, 31, 9.0f);
@@ -220,8 +217,7 @@ TEST_CASE("any plan through scalar and native kernels agrees to rounding (P15)")
   const GluShape shape = shape_of(6, 40, 56);
   const reference::Bank plain(shape, 21);
   const Matrix x = random_rows(37, 40, 22);
-  const RoutingPlan plan = reference::random_plan(
-      37, 6, [](index_t t) { return t % 7; }, 23);
+  const RoutingPlan plan = reference::random_plan(37, 6, [](index_t t) { return t % 7; }, 23);
   const Matrix scalar = applied(GluExperts<F32, Scalar>(shape, plain.matrices()), plan, x);
   const Matrix native = applied(GluExperts<F32, NativeBackend>(shape, plain.matrices()), plan, x);
   for (std::size_t i = 0; i < scalar.values.size(); ++i) {
@@ -261,8 +257,7 @@ TEST_CASE("matrices that do not fit a bank are refused and change nothing") {
   const reference::Bank plain(shape, 24);
   GluExperts<F32, Scalar> bank(shape, plain.matrices());
   const Matrix x = random_rows(4, 26, 25);
-  const RoutingPlan plan = reference::random_plan(
-      4, 2, [](index_t) { return 2; }, 26);
+  const RoutingPlan plan = reference::random_plan(4, 2, [](index_t) { return 2; }, 26);
   const Matrix before = applied(bank, plan, x);
   const auto refused = [&](auto change) {
     GluMatrices m = plain.matrices(0);
@@ -292,8 +287,7 @@ TEST_CASE("apply checks shapes, plan and numbers, and names token and expert") {
   const GluShape shape = shape_of(3, 26, 37);
   reference::Bank plain(shape, 27);
   GluExperts<F32, Scalar> bank(shape, plain.matrices());
-  const RoutingPlan plan = reference::random_plan(
-      4, 3, [](index_t) { return 3; }, 28);
+  const RoutingPlan plan = reference::random_plan(4, 3, [](index_t) { return 3; }, 28);
   const Matrix x = random_rows(4, 26, 29);
   Matrix y(4, 26);
   Context ctx;
@@ -302,9 +296,7 @@ TEST_CASE("apply checks shapes, plan and numbers, and names token and expert") {
   CHECK(code(plan, x.view(), {y.values.data(), 3, 26}) == ErrorCode::usage);
   CHECK(code(plan, {x.values.data(), 4, 25}, y.view()) == ErrorCode::usage);
   CHECK(code(plan, x.view(), {y.values.data(), 4, 25}) == ErrorCode::usage);
-  CHECK(code(reference::random_plan(
-                 4, 4, [](index_t) { return 1; }, 1),
-             x.view(), y.view()) == ErrorCode::usage);
+  CHECK(code(reference::random_plan(4, 4, [](index_t) { return 1; }, 1), x.view(), y.view()) == ErrorCode::usage);
 
   for (const float bad : {NAN, INFINITY, -INFINITY}) {
     Matrix broken = x;

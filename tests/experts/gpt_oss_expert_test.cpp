@@ -41,19 +41,19 @@ TEST_CASE("gpt-oss experts agree with transformers") {
   std::vector<float> row;
   const auto column = [&](const std::vector<float>& m, index_t e, index_t rows, index_t cols, index_t c) {
     row.clear();
-    for (index_t r = 0; r < rows; ++r) row.push_back(m[at((e * rows + r) * cols + c)]);
+    for (index_t r = 0; r < rows; ++r) row.push_back(m[as_size((e * rows + r) * cols + c)]);
     return row.data();
   };
   for (index_t e = 0; e < num_experts; ++e) {
     for (index_t f = 0; f < ffn; ++f) {
       bank.set_gate_row(e, f, column(gate_up, e, hidden, 2 * ffn, 2 * f));
       bank.set_up_row(e, f, column(gate_up, e, hidden, 2 * ffn, 2 * f + 1));
-      bank.set_gate_bias(e, f, gate_up_bias[at(2 * (e * ffn + f))]);
-      bank.set_up_bias(e, f, gate_up_bias[at(2 * (e * ffn + f) + 1)]);
+      bank.set_gate_bias(e, f, gate_up_bias[as_size(2 * (e * ffn + f))]);
+      bank.set_up_bias(e, f, gate_up_bias[as_size(2 * (e * ffn + f) + 1)]);
     }
     for (index_t c = 0; c < hidden; ++c) {
       bank.set_down_row(e, c, column(down, e, ffn, hidden, c));
-      bank.set_down_bias(e, c, down_bias[at(e * hidden + c)]);
+      bank.set_down_bias(e, c, down_bias[as_size(e * hidden + c)]);
     }
   }
 
@@ -66,8 +66,8 @@ TEST_CASE("gpt-oss experts agree with transformers") {
   plan.clear(num_experts);
   for (index_t t = 0; t < tokens; ++t) {
     std::vector<ExpertId> experts;
-    for (index_t i = 0; i < k; ++i) experts.push_back(static_cast<ExpertId>(ids[at(t * k + i)]));
-    REQUIRE(plan.append_row(experts, std::span(weights).subspan(at(t * k), at(k))).ok());
+    for (index_t i = 0; i < k; ++i) experts.push_back(static_cast<ExpertId>(ids[as_size(t * k + i)]));
+    REQUIRE(plan.append_row(experts, std::span(weights).subspan(as_size(t * k), as_size(k))).ok());
   }
   Matrix y(tokens, hidden);
   Context ctx;

@@ -68,8 +68,7 @@ TEST_CASE("a bank of a user's experts gives the bits of the bank of feed-forward
 
   std::mt19937 rng(2);
   const Matrix x = Matrix::random(40, 26, 1.0f, rng);
-  const RoutingPlan plan = reference::random_plan(
-      40, 5, [](index_t t) { return t % 4; }, 3);
+  const RoutingPlan plan = reference::random_plan(40, 5, [](index_t t) { return t % 4; }, 3);
   Matrix expected(40, 26);
   Context serial;
   REQUIRE(glu.apply(plan, x.view(), expected.view(), serial).ok());

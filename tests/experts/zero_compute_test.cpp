@@ -59,13 +59,13 @@ TEST_CASE("zero, identity and constant experts do what their names say") {
   CHECK(applied(bank, row(6, {4}, {2.0f}), x) == twice);
 
   double logit[2] = {};
-  for (std::size_t c = 0; c < at(hidden); ++c) {
+  for (std::size_t c = 0; c < as_size(hidden); ++c) {
     logit[0] += static_cast<double>(fixed.gate[c]) * static_cast<double>(x.values[c]);
-    logit[1] += static_cast<double>(fixed.gate[at(hidden) + c]) * static_cast<double>(x.values[c]);
+    logit[1] += static_cast<double>(fixed.gate[as_size(hidden) + c]) * static_cast<double>(x.values[c]);
   }
   const double a = 1.0 / (1.0 + std::exp(logit[1] - logit[0]));
   const Matrix y = applied(bank, row(6, {5}, {0.3f}), x);
-  for (std::size_t c = 0; c < at(hidden); ++c) {
+  for (std::size_t c = 0; c < as_size(hidden); ++c) {
     const double expected = a * static_cast<double>(x.values[c]) + (1.0 - a) * static_cast<double>(fixed.value[c]);
     CHECK(static_cast<double>(y.values[c]) == Catch::Approx(0.3 * expected).margin(1e-6));
   }
@@ -77,13 +77,13 @@ TEST_CASE("feed-forward experts come first and cost what they cost alone") {
   const Matrix x = Matrix::random(1, hidden, 1.0f, rng);
   const Matrix alone = applied(bank.bank(), row(ffn_experts, {2, 0}, {0.5f, 0.25f}), x);
   const Matrix y = applied(bank, row(5, {4, 2, 3, 0}, {0.9f, 0.5f, 0.125f, 0.25f}), x);
-  for (std::size_t c = 0; c < at(hidden); ++c) CHECK(y.values[c] == std::fma(0.125f, x.values[c], alone.values[c]));
+  for (std::size_t c = 0; c < as_size(hidden); ++c)
+    CHECK(y.values[c] == std::fma(0.125f, x.values[c], alone.values[c]));
 }
 
 TEST_CASE("the rows that cost a feed-forward network are the entries less the zero-computation ones (P20)") {
   const Bank bank(glu(6), {{ZeroComputeKind::zero}, {ZeroComputeKind::identity}, constant(7)});
-  const RoutingPlan plan = reference::random_plan(
-      50, 6, [](index_t t) { return t % 5; }, 8);
+  const RoutingPlan plan = reference::random_plan(50, 6, [](index_t t) { return t % 5; }, 8);
   index_t counted = 0;
   for (index_t t = 0; t < plan.tokens(); ++t) {
     for (const ExpertId e : plan.experts(t)) counted += e <= 2 ? 1 : 0;
@@ -97,8 +97,7 @@ TEST_CASE("a zero-computation bank gives the same bits for any threads and batch
   const Bank bank(glu(9), {{ZeroComputeKind::identity}, constant(10), {ZeroComputeKind::zero}});
   std::mt19937 rng(11);
   const Matrix x = Matrix::random(24, hidden, 1.0f, rng);
-  const RoutingPlan plan = reference::random_plan(
-      24, 6, [](index_t t) { return t % 5; }, 12);
+  const RoutingPlan plan = reference::random_plan(24, 6, [](index_t t) { return t % 5; }, 12);
   const Matrix expected = applied(bank, plan, x);
   for (const index_t threads : {2, 3, 8}) {
     ThreadExecutor executor(threads);

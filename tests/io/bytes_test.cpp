@@ -1,7 +1,7 @@
 #include "headgate/io/bytes.hpp"
 
-#include "io/safetensors_writer.hpp"
 #include "io/refusal.hpp"
+#include "io/safetensors_writer.hpp"
 #include "support/catch.hpp"
 
 #include <array>

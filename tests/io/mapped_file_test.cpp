@@ -172,8 +172,8 @@ TEST_CASE("reads that come short or are interrupted are continued") {
   // I15, I16: one byte a read, and a signal between any two of them.
   int ends[2];
   REQUIRE(::pipe(ends) == 0);
-  struct sigaction handler {};
-  struct sigaction before {};
+  struct sigaction handler{};
+  struct sigaction before{};
   handler.sa_handler = [](int) {};  // without SA_RESTART: read answers EINTR
   REQUIRE(::sigaction(SIGUSR1, &handler, &before) == 0);
   const std::string sent = "a document that arrives byte by byte";

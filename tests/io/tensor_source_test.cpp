@@ -1,7 +1,7 @@
 #include "headgate/io/tensor_source.hpp"
 
-#include "io/safetensors_writer.hpp"
 #include "io/refusal.hpp"
+#include "io/safetensors_writer.hpp"
 #include "support/catch.hpp"
 
 #include <sys/resource.h>

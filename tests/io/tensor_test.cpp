@@ -1,7 +1,7 @@
 #include "headgate/io/tensor.hpp"
 
-#include "io/safetensors_writer.hpp"
 #include "io/refusal.hpp"
+#include "io/safetensors_writer.hpp"
 #include "support/catch.hpp"
 
 #include <cmath>
@@ -26,7 +26,7 @@ Tensor tensor(DType dtype, Shape shape, std::string_view packed_elements) {
   return {"w", dtype, shape, bytes_of(packed_elements.substr(1)), 100, 0};
 }
 std::vector<float> row(const Tensor& source, std::int64_t r) {
-  std::vector<float> out(at(source.row_size()));
+  std::vector<float> out(as_size(source.row_size()));
   read_row(source, r, out);
   return out;
 }
@@ -85,9 +85,7 @@ TEST_CASE("a row or slice that is not there, and a type that is no float, are re
     CHECK_THROWS_AS(matrix.slice(r), Error);
   }
   CHECK(contains(error_of([&] { read_row(matrix, 0, three); }).what(), "does not fit 3 floats"));
-  CHECK(contains(error_of([&] {
-                   read_row(tensor(DType::i32, {2, 2}, bytes), 0, two);
-                 }).what(),
+  CHECK(contains(error_of([&] { read_row(tensor(DType::i32, {2, 2}, bytes), 0, two); }).what(),
                  "only F32, BF16 and F16"));
   const std::string one = packed({7.0f});
   CHECK_THROWS_AS(tensor(DType::f32, {}, one).slice(0), Error);

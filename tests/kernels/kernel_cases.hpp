@@ -44,7 +44,7 @@ inline constexpr index_t shifts[] = {0, 1, 3};  // floats off alignment
 inline std::vector<float> random_floats(index_t n, unsigned seed, float low = -2.0f, float high = 2.0f) {
   std::mt19937 engine(seed);
   std::uniform_real_distribution<float> number(low, high);
-  std::vector<float> values(at(n));
+  std::vector<float> values(as_size(n));
   for (float& value : values) value = number(engine);
   return values;
 }
@@ -54,8 +54,8 @@ inline std::vector<float> random_floats(index_t n, unsigned seed, float low = -2
 class Input {
  public:
   HEADGATE_NOINLINE Input(const std::vector<float>& values, index_t shift)
-      : storage_(std::max(values.size() + at(shift), std::size_t{1})), shift_(shift) {
-    for (std::size_t i = 0; i < values.size(); ++i) storage_[at(shift) + i] = values[i];
+      : storage_(std::max(values.size() + as_size(shift), std::size_t{1})), shift_(shift) {
+    for (std::size_t i = 0; i < values.size(); ++i) storage_[as_size(shift) + i] = values[i];
   }
   const float* data() const { return storage_.data() + shift_; }
 
@@ -67,19 +67,19 @@ class Input {
 // A place for n results, off alignment, between guards.
 class Output {
  public:
-  Output(index_t n, index_t shift) : storage_(at(n + 2 * guard + shift), mark), first_(guard + shift), n_(n) {}
+  Output(index_t n, index_t shift) : storage_(as_size(n + 2 * guard + shift), mark), first_(guard + shift), n_(n) {}
   Output(const std::vector<float>& values, index_t shift) : Output(static_cast<index_t>(values.size()), shift) {
     for (std::size_t i = 0; i < values.size(); ++i) data()[i] = values[i];
   }
   float* data() { return storage_.data() + first_; }
-  float operator[](index_t i) const { return storage_[at(first_ + i)]; }
+  float operator[](index_t i) const { return storage_[as_size(first_ + i)]; }
   HEADGATE_NOINLINE std::vector<float> values() const {
     return {storage_.begin() + first_, storage_.begin() + first_ + n_};
   }
   bool guards_intact() const {
     const auto end = static_cast<index_t>(storage_.size());
     for (index_t i = 0; i < end; ++i) {
-      if ((i < first_ || i >= first_ + n_) && storage_[at(i)] != mark) return false;
+      if ((i < first_ || i >= first_ + n_) && storage_[as_size(i)] != mark) return false;
     }
     return true;
   }

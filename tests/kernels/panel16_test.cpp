@@ -19,7 +19,7 @@ TEMPLATE_TEST_CASE("packing keeps every value the format can hold", "", F32, Bf1
       CHECK(packed.bytes() == divide_up(rows, 16) * TestType::panel_bytes(cols));
       bool equal = true;
       for (index_t r = 0; r < rows; ++r) {
-        for (index_t c = 0; c < cols; ++c) equal = equal && packed.view()(r, c) == weights[at(r * cols + c)];
+        for (index_t c = 0; c < cols; ++c) equal = equal && packed.view()(r, c) == weights[as_size(r * cols + c)];
       }
       CHECK(equal);
     }

@@ -13,18 +13,18 @@ void check_product(index_t rows, index_t k, index_t m) {
   const std::vector<float> x = random_floats(m * k, 2);  // (k, m): a tile
   const Panel16<Format> panels(ConstRows(weights.data(), rows, k));
   const index_t num_panels = panels.view().num_panels();
-  std::vector<float> y(at(m * num_panels * panel_rows));
+  std::vector<float> y(as_size(m * num_panels * panel_rows));
   Scalar::multiply(Format{}, panels.view().data, k, num_panels, x.data(), m, y.data(), num_panels * panel_rows);
   for (index_t r = 0; r < m; ++r) {
     for (index_t row = 0; row < num_panels * panel_rows; ++row) {
       double sum = 0.0;
       double magnitude = 0.0;
       for (index_t i = 0; i < k && row < rows; ++i) {
-        const double product = double{panels.view()(row, i)} * x[at(i * m + r)];
+        const double product = double{panels.view()(row, i)} * x[as_size(i * m + r)];
         sum += product;
         magnitude += std::abs(product);
       }
-      const double off = std::abs(y[at(r * num_panels * panel_rows + row)] - sum);
+      const double off = std::abs(y[as_size(r * num_panels * panel_rows + row)] - sum);
       if (!(off <= sum_bound(k, magnitude)))
         FAIL("row " << row << " of " << rows << " x " << k << " is off by " << off);
     }

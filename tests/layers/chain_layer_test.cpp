@@ -132,12 +132,13 @@ TEST_CASE("a chain is its iterations one after the other, whatever threads and b
       for (index_t i = 0; i < iterations; ++i) {
         const reference::Bank bank(shape, 1);
         const reference::Bank shared_bank(shared_shape, 2);
-        const Chain one = Chain::create({routers(iterations)[at(i)]}, GluExperts<>(shape, bank.matrices()), {1, inner},
-                                        SharedExpert<GluExperts<>>(GluExperts<>(shared_shape, shared_bank.matrices())))
-                              .value();
+        const Chain one =
+            Chain::create({routers(iterations)[as_size(i)]}, GluExperts<>(shape, bank.matrices()), {1, inner},
+                          SharedExpert<GluExperts<>>(GluExperts<>(shared_shape, shared_bank.matrices())))
+                .value();
         Chain::State of_one;
         step = output(one, step, of_one);
-        CHECK(of_one.plans[0] == state.plans[at(i)]);
+        CHECK(of_one.plans[0] == state.plans[as_size(i)]);
       }
       CHECK(step == y);
       CHECK_FALSE(state.plans[0] == state.plans[1]);

@@ -19,14 +19,14 @@ struct RunningSum {
   bool fails = false;
   index_t hidden_size() const noexcept { return width; }
   std::int64_t weight_bytes() const noexcept { return 0; }
-  Cache make_cache(index_t context_size) const { return {std::vector<float>(at(context_size * width))}; }
+  Cache make_cache(index_t context_size) const { return {std::vector<float>(as_size(context_size * width))}; }
   Status forward(const AttentionInput& in, Cache& cache, Rows y, Context&) const {
     if (fails) return Status::not_finite("nothing but trouble", -1, 1);
     for (index_t t = 0; t < y.rows; ++t) {
       const index_t position = in.first_position + t;
       for (index_t i = 0; i < width; ++i) {
-        const float before = position == 0 ? 0.0f : cache.sums[at((position - 1) * width + i)];
-        cache.sums[at(position * width + i)] = y.row(t)[at(i)] = before + in.hidden.row(t)[at(i)];
+        const float before = position == 0 ? 0.0f : cache.sums[as_size((position - 1) * width + i)];
+        cache.sums[as_size(position * width + i)] = y.row(t)[as_size(i)] = before + in.hidden.row(t)[as_size(i)];
       }
     }
     return Status::success();
@@ -34,8 +34,8 @@ struct RunningSum {
 };
 
 RmsNorm<> norm(float first) {
-  std::vector<float> weight(at(width));
-  for (index_t i = 0; i < width; ++i) weight[at(i)] = first + 0.1f * static_cast<float>(i);
+  std::vector<float> weight(as_size(width));
+  for (index_t i = 0; i < width; ++i) weight[as_size(i)] = first + 0.1f * static_cast<float>(i);
   return {std::move(weight), 1e-6f};
 }
 AnyExperts experts(index_t num_experts, index_t hidden_size = width) {
@@ -68,7 +68,7 @@ Result run(const DecoderBlock& block, index_t tokens) {
   DecoderBlock::State state;
   state.reset(tokens);
   Context ctx;
-  const std::vector<std::int32_t> ids(at(tokens));
+  const std::vector<std::int32_t> ids(as_size(tokens));
   result.status = block.forward({result.x.view(), ids, 0, {}, {}}, 3, cache, state, ctx);
   return result;
 }

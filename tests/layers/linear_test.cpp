@@ -14,12 +14,13 @@ namespace {
 
 std::vector<std::vector<reference::Bounded>> expected(const Matrix& weights, std::span<const float> bias,
                                                       const Matrix& x) {
-  std::vector<std::vector<reference::Bounded>> y(at(x.rows));
+  std::vector<std::vector<reference::Bounded>> y(as_size(x.rows));
   for (index_t t = 0; t < x.rows; ++t) {
     std::vector<reference::Bounded> row;
     for (const float value : x.view().row(t)) row.push_back({static_cast<double>(value), 0.0});
     for (index_t r = 0; r < weights.rows; ++r) {
-      y[at(t)].push_back(reference::product(weights.view().row_data(r), row, bias.empty() ? nullptr : &bias[at(r)]));
+      y[as_size(t)].push_back(
+          reference::product(weights.view().row_data(r), row, bias.empty() ? nullptr : &bias[as_size(r)]));
     }
   }
   return y;

@@ -98,8 +98,7 @@ TEST_CASE("a layer of no tokens computes nothing") {
 TEST_CASE("a forced plan takes the place of routing, and empty rows give exactly zero (P13)") {
   const MoELayer layer(TestRouter(num_experts, hidden, 3, 8), bank(9));
   const Matrix x = random_rows(6, 10);
-  const RoutingPlan plan = reference::random_plan(
-      6, num_experts, [](index_t t) { return t % 3; }, 11);
+  const RoutingPlan plan = reference::random_plan(6, num_experts, [](index_t t) { return t % 3; }, 11);
   Context ctx;
   decltype(layer)::State state;
   ctx.edits.forced_plan = &plan;
@@ -113,10 +112,8 @@ TEST_CASE("a forced plan takes the place of routing, and empty rows give exactly
   ctx.edits.forced_plan = &state.plan;
   CHECK(forward(layer, x, ctx, state) == y);
   // What does not fit is refused.
-  const RoutingPlan other = reference::random_plan(
-      6, num_experts + 1, [](index_t) { return 1; }, 12);
-  const RoutingPlan longer = reference::random_plan(
-      7, num_experts, [](index_t) { return 1; }, 13);
+  const RoutingPlan other = reference::random_plan(6, num_experts + 1, [](index_t) { return 1; }, 12);
+  const RoutingPlan longer = reference::random_plan(7, num_experts, [](index_t) { return 1; }, 13);
   for (const RoutingPlan* wrong : {&other, &longer}) {
     ctx.edits.forced_plan = wrong;
     Matrix out(6, hidden);
@@ -144,8 +141,7 @@ TEST_CASE("errors of forward name layer, token and expert") {
     CHECK(logit.code == ErrorCode::numeric);
     CHECK(logit.layer == 12);
     CHECK(logit.token == 1);
-    const RoutingPlan plan = reference::random_plan(
-        3, num_experts, [](index_t) { return 1; }, 17);
+    const RoutingPlan plan = reference::random_plan(3, num_experts, [](index_t) { return 1; }, 17);
     ctx.edits.forced_plan = &plan;
     const Status input = layer.forward({.hidden = broken.view(), .layer = 13}, state, y.view(), ctx);
     CHECK(input.code == ErrorCode::numeric);

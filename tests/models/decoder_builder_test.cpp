@@ -27,7 +27,7 @@ TEST_CASE("a family gives the routers, from the stored gate of each layer") {
     layers.push_back(layer);
     const Tensor* const stored = source.find("model.layers." + std::to_string(layer) + ".mlp.gate.weight");
     REQUIRE(stored != nullptr);
-    std::vector<float> row(at(gate.cols));
+    std::vector<float> row(as_size(gate.cols));
     for (index_t e = 0; e < gate.rows; ++e) {
       read_row(*stored, e, row);
       CHECK(std::equal(row.begin(), row.end(), gate.row_data(e)));

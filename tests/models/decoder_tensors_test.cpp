@@ -1,7 +1,7 @@
 #include "headgate/models/decoder_tensors.hpp"
 
-#include "io/safetensors_writer.hpp"
 #include "io/refusal.hpp"
+#include "io/safetensors_writer.hpp"
 
 using namespace headgate;
 

@@ -39,7 +39,7 @@ struct Coupled : TestRouter {
   RouterTraits traits() const noexcept { return {.batch_coupled = true}; }
 };
 
-RmsNorm<> ones(index_t size = width) { return {std::vector<float>(at(size), 1.0f), 1e-6f}; }
+RmsNorm<> ones(index_t size = width) { return {std::vector<float>(as_size(size), 1.0f), 1e-6f}; }
 AnyExperts bank(index_t num_experts) { return GluExperts<F32>(GluShape{num_experts, width, 4}); }
 
 template <class R>
@@ -52,10 +52,10 @@ DecoderBlock block(R router) {
 
 Embedding embedding(index_t hidden_size = width) {
   Linear<F32> table(vocab_size, hidden_size);
-  std::vector<float> row(at(hidden_size));
+  std::vector<float> row(as_size(hidden_size));
   for (index_t t = 0; t < vocab_size; ++t) {
     for (index_t i = 0; i < hidden_size; ++i)
-      row[at(i)] = (i == t % hidden_size ? 1.0f : 0.0f) + 0.01f * static_cast<float>(t);
+      row[as_size(i)] = (i == t % hidden_size ? 1.0f : 0.0f) + 0.01f * static_cast<float>(t);
     table.set_row(t, row.data());
   }
   return Embedding(std::move(table));
@@ -94,20 +94,20 @@ TEST_CASE("a model of attention and experts that add nothing returns its embeddi
   REQUIRE(ones().forward({x, 1, width}, {normed, 1, width}, ctx).ok());
   float logits[vocab_size];
   REQUIRE(embedding().forward({normed, 1, width}, {logits, 1, vocab_size}, ctx).ok());
-  for (index_t t = 0; t < vocab_size; ++t) CHECK(session.logits()[at(t)] == logits[t]);
+  for (index_t t = 0; t < vocab_size; ++t) CHECK(session.logits()[as_size(t)] == logits[t]);
 }
 
 TEST_CASE("a head of its own replaces the embedding as output") {
   Model::Parts made = parts();
   Linear<F32> head(vocab_size, width);
-  const std::vector<float> row(at(width), 1.0f);
+  const std::vector<float> row(as_size(width), 1.0f);
   head.set_row(5, row.data());
   made.head = AnyLinear(std::move(head));
   Session session(std::make_shared<const Model>(Model::create(std::move(made)).value()));
   Context ctx;
   const std::int32_t token = 2;
   REQUIRE(session.forward({&token, 1}, ctx).ok());
-  for (index_t t = 0; t < vocab_size; ++t) CHECK((session.logits()[at(t)] != 0.0f) == (t == 5));
+  for (index_t t = 0; t < vocab_size; ++t) CHECK((session.logits()[as_size(t)] != 0.0f) == (t == 5));
 }
 
 TEST_CASE("parts that do not fit, and routers that couple a batch, make no model") {

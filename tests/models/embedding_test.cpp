@@ -12,9 +12,9 @@ float weight(index_t token, index_t i) { return static_cast<float>(token * 8 + i
 template <class Format>
 Embedding table(index_t vocab_size, index_t hidden_size) {
   Linear<Format> linear(vocab_size, hidden_size);
-  std::vector<float> row(at(hidden_size));
+  std::vector<float> row(as_size(hidden_size));
   for (index_t t = 0; t < vocab_size; ++t) {
-    for (index_t i = 0; i < hidden_size; ++i) row[at(i)] = weight(t, i);
+    for (index_t i = 0; i < hidden_size; ++i) row[as_size(i)] = weight(t, i);
     linear.set_row(t, row.data());
   }
   return Embedding(std::move(linear));
@@ -27,7 +27,7 @@ void check(const Embedding& embedding) {
   std::vector<float> x(5 * 5);
   embedding.read(tokens, {x.data(), 5, 5});
   for (index_t t = 0; t < 5; ++t) {
-    for (index_t i = 0; i < 5; ++i) CHECK(x[at(t * 5 + i)] == weight(tokens[t], i));
+    for (index_t i = 0; i < 5; ++i) CHECK(x[as_size(t * 5 + i)] == weight(tokens[t], i));
   }
   embedding.read({}, {x.data(), 0, 5});
   // As a head, the same table gives the product with every row.
@@ -35,7 +35,7 @@ void check(const Embedding& embedding) {
   std::vector<float> logits(19);
   Context ctx;
   REQUIRE(embedding.forward({unit, 1, 5}, {logits.data(), 1, 19}, ctx).ok());
-  for (index_t t = 0; t < 19; ++t) CHECK(logits[at(t)] == weight(t, 2));
+  for (index_t t = 0; t < 19; ++t) CHECK(logits[as_size(t)] == weight(t, 2));
   CHECK(!embedding.forward({unit, 1, 4}, {logits.data(), 1, 19}, ctx).ok());
 }
 

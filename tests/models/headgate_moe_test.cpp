@@ -73,7 +73,8 @@ TEST_CASE("trained checkpoints of every router and attention write and route as 
 
 TEST_CASE("the router and the attention are read from config.json by name") {
   CHECK(read(config_text(plain, dense)).router == RouterKind::top_k_softmax);
-  const ModelConfig null = read(config_text(R"({"type":"null_expert","null_experts":3,"k":6,"normalize":false})", dense));
+  const ModelConfig null =
+      read(config_text(R"({"type":"null_expert","null_experts":3,"k":6,"normalize":false})", dense));
   CHECK(null.router == RouterKind::null_expert);
   CHECK(null.null_experts == 3);
   CHECK(null.num_experts_per_tok == 6);
@@ -99,11 +100,14 @@ TEST_CASE("a router or attention that is not understood is refused with its key"
   contains(refused(config_text(R"({"type":"top_k_softmax","k":0,"normalize":true})", dense)), "router.k");
   contains(refused(config_text(R"({"type":"top_k_softmax","k":2})", dense)), "router.normalize");
   contains(refused(config_text(R"({"type":"top_k_softmax","k":2,"normalize":1})", dense)), "router.normalize");
-  contains(refused(config_text(R"({"type":"top_k_softmax","k":2,"normalize":true,"temperature":2})", dense)), "router.temperature");
+  contains(refused(config_text(R"({"type":"top_k_softmax","k":2,"normalize":true,"temperature":2})", dense)),
+           "router.temperature");
   contains(refused(config_text(R"({"type":"null_expert","k":2,"normalize":true})", dense)), "router.null_experts");
-  contains(refused(config_text(R"({"type":"null_expert","null_experts":-1,"k":2,"normalize":true})", dense)), "router.null_experts");
+  contains(refused(config_text(R"({"type":"null_expert","null_experts":-1,"k":2,"normalize":true})", dense)),
+           "router.null_experts");
   contains(refused(config_text(R"({"type":"gru","k":2,"normalize":true})", dense)), "router.state_size");
-  contains(refused(config_text(R"({"type":"bias_balanced","k":2,"score":"softmax","normalize":true})", dense)), "router.score");
+  contains(refused(config_text(R"({"type":"bias_balanced","k":2,"score":"softmax","normalize":true})", dense)),
+           "router.score");
   contains(refused(config_text("[]", dense)), "router");
   contains(refused(config_text(plain, R"({"type":"sparse"})")), "attention.type");
   contains(refused(config_text(plain, R"({"type":"bilevel","regions":2})")), "attention.region_size");

@@ -27,14 +27,16 @@ struct Run {
       logits.insert(logits.end(), found.data, found.data + std::int64_t{found.rows} * found.cols);
     }
   }
-  ConstRows rows() const { return {logits.data(), static_cast<index_t>(logits.size() / at(vocab_size)), vocab_size}; }
+  ConstRows rows() const {
+    return {logits.data(), static_cast<index_t>(logits.size() / as_size(vocab_size)), vocab_size};
+  }
 
   index_t vocab_size;
   std::vector<float> logits;
 };
 
-inline std::vector<std::int32_t> greedy_tokens(const std::shared_ptr<const Model>& model, std::vector<std::int32_t> prompt,
-                                        std::size_t count) {
+inline std::vector<std::int32_t> greedy_tokens(const std::shared_ptr<const Model>& model,
+                                               std::vector<std::int32_t> prompt, std::size_t count) {
   Context ctx;
   Session session(model);
   std::vector<std::int32_t> tokens;
@@ -110,10 +112,10 @@ inline void check_routes(const std::shared_ptr<const Model>& model, const JsonOb
       int wrong_ids = 0;
       double worst = 0.0;
       const Run run(model, text, piece, threads, [&](index_t layer, index_t first_position, const RoutingPlan& plan) {
-        const JsonObject wanted(layers[at(layer)], "expected.json");
-        CHECK(first_position == seen[at(layer)]);
+        const JsonObject wanted(layers[as_size(layer)], "expected.json");
+        CHECK(first_position == seen[as_size(layer)]);
         for (index_t t = 0; t < plan.tokens(); ++t) {
-          const std::size_t position = at(seen[at(layer)]++);
+          const std::size_t position = as_size(seen[as_size(layer)]++);
           const std::span<const ExpertId> experts = plan.experts(t);
           const std::vector<std::int32_t> chosen = ids(wanted.get_list("experts")[position]);
           const std::vector<double> weights = numbers(wanted.get_list("weights")[position]);

@@ -70,7 +70,7 @@ TEST_CASE("with all_logits every row is that of a text which ends there") {
   Context ctx;
   REQUIRE(session.forward(text, ctx).ok());
   REQUIRE(session.all_logits().rows == 12);
-  for (index_t t = 0; t < 12; ++t) CHECK(copy(session.all_logits().row(t)) == logits_after(first(at(t) + 1)));
+  for (index_t t = 0; t < 12; ++t) CHECK(copy(session.all_logits().row(t)) == logits_after(first(as_size(t) + 1)));
   CHECK(copy(session.logits()) == logits_after(text));
 }
 
@@ -198,12 +198,12 @@ TEST_CASE("the hook sees the plan of every sparse layer and every row once") {
     CHECK(plan.num_experts() == 5);
     for (index_t t = 0; t < plan.tokens(); ++t) {
       CHECK(plan.experts(t).size() == 2);
-      positions[at(layer)].push_back(first_position + t);
+      positions[as_size(layer)].push_back(first_position + t);
     }
   };
   REQUIRE(session.forward(text, ctx).ok());
   std::vector<index_t> all(12);
-  for (index_t t = 0; t < 12; ++t) all[at(t)] = t;
+  for (index_t t = 0; t < 12; ++t) all[as_size(t)] = t;
   CHECK(positions[0].empty());
   CHECK(positions[1] == all);
   CHECK(positions[2].empty());

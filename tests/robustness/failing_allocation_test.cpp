@@ -1,5 +1,5 @@
-// Memory that runs out at the n-th allocation, for every n, once and from then on: the call says so, nothing is lost, and
-// what it was called on can be used again.
+// Memory that runs out at the n-th allocation, for every n, once and from then on: the call says so, nothing is lost,
+// and what it was called on can be used again.
 #include <cstdlib>
 #include <new>
 
@@ -116,11 +116,14 @@ TEST_CASE("a plan whose memory runs out keeps its rows (J1)") {
     }
     CHECK(allocations > 10);
     // A writer that finds no memory leaves a plan of no rows.
-    CHECK(fail_each_allocation(fails, [] {
-            RoutingPlan fresh;
-            PlanWriter writer(fresh);
-            throw_if_error(writer.open(100, 7, 40));
-          }, nothing) == 4);
+    CHECK(fail_each_allocation(
+              fails,
+              [] {
+                RoutingPlan fresh;
+                PlanWriter writer(fresh);
+                throw_if_error(writer.open(100, 7, 40));
+              },
+              nothing) == 4);
     fail_each_allocation(
         fails,
         [&] {
@@ -165,7 +168,8 @@ TEST_CASE("a layer whose memory runs out computes the same afterwards (J1)") {
   const reference::Matrix gate = reference::Matrix::random(5, 24, 0.5f, rng);
   const reference::Matrix x = reference::Matrix::random(7, 24, 1.0f, rng);
   using Layer = MoELayer<TopKSoftmax, SwiGluExperts<F32>>;
-  const Layer layer(mixtral_router({gate.view()}, 3).value(), SwiGluExperts<F32>(shape, reference::Bank(shape, 2).matrices()));
+  const Layer layer(mixtral_router({gate.view()}, 3).value(),
+                    SwiGluExperts<F32>(shape, reference::Bank(shape, 2).matrices()));
   const auto run = [&](Context& ctx) {
     Layer::State state;
     reference::Matrix y(7, 24);

@@ -47,7 +47,7 @@ TEST_CASE("regions are those RegionRouter chooses by mean rows of the gate, expe
       for (ExpertId e = 3 * region; e < 3 * region + 3; ++e) {
         double z = 0.0;
         for (std::size_t i = 0; i < width; ++i) {
-          z += static_cast<double>(gate[at(e) * width + i]) * static_cast<double>(x[at(t) * width + i]);
+          z += static_cast<double>(gate[as_size(e) * width + i]) * static_cast<double>(x[as_size(t) * width + i]);
         }
         candidates.emplace_back(-z, e);
       }
@@ -95,7 +95,7 @@ TEST_CASE("P9: a layer of experts in regions with all of them chosen is the dens
     for (index_t e = 0; e < 6; ++e) {
       double z = 0.0;
       for (std::size_t i = 0; i < width; ++i) {
-        z += static_cast<double>(gate[at(e) * width + i]) * static_cast<double>(x[t * width + i]);
+        z += static_cast<double>(gate[as_size(e) * width + i]) * static_cast<double>(x[t * width + i]);
       }
       sum += std::exp(z);
       const std::vector<reference::Bounded> out = bank.expert(e, x.data() + t * width);

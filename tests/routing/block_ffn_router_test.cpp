@@ -32,7 +32,7 @@ TEST_CASE("BlockFFN's module scores the same and gives the same output, to 1e-6,
     for (index_t t = 0; t < 6; ++t) {
       const std::vector<float> dense = dense_weights(state.plan, t);
       for (std::size_t e = 0; e < 7; ++e) {
-        const double expected = c["scores"][at(t) * 7 + e].get<double>();
+        const double expected = c["scores"][as_size(t) * 7 + e].get<double>();
         CHECK(static_cast<double>(dense[e]) == Catch::Approx(expected).margin(1e-6));
       }
     }

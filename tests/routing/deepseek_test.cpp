@@ -59,11 +59,12 @@ TEST_CASE("DeepSeek's and transformers' gates choose the same experts, weights t
     const RoutingPlan plan = routed(make(), {hidden.data(), 8, 10});
     for (index_t t = 0; t < 8; ++t) {
       const std::vector<float> dense = dense_weights(plan, t);
-      REQUIRE(plan.experts(t).size() == at(k));
+      REQUIRE(plan.experts(t).size() == as_size(k));
       for (index_t i = t * k; i < (t + 1) * k; ++i) {
-        const auto expert = c["ids"][at(i)].get<std::size_t>();
+        const auto expert = c["ids"][as_size(i)].get<std::size_t>();
         CHECK(std::count(plan.experts(t).begin(), plan.experts(t).end(), static_cast<ExpertId>(expert)) == 1);
-        CHECK(static_cast<double>(dense[expert]) == Catch::Approx(c["weights"][at(i)].get<double>()).epsilon(1e-6));
+        CHECK(static_cast<double>(dense[expert]) ==
+              Catch::Approx(c["weights"][as_size(i)].get<double>()).epsilon(1e-6));
       }
     }
   }

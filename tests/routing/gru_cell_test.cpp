@@ -84,7 +84,7 @@ TEST_CASE("a GRU with its update gate shut keeps its state, and with all gates o
 
 TEST_CASE("a state never leaves [-1, 1], however large inputs are") {
   for (const auto kind : {RecurrentKind::gru, RecurrentKind::rnn}) {
-    const std::size_t rows = at(num_gates(kind)) * 5;
+    const std::size_t rows = as_size(num_gates(kind)) * 5;
     const std::vector<float> ih = random_floats(rows * 4, 2.0f, 4);
     const std::vector<float> hh = random_floats(rows * 5, 2.0f, 5);
     const std::vector<float> bias = random_floats(rows, 1.0f, 6);

@@ -24,9 +24,9 @@ constexpr index_t num_layers = 4;
 struct Cell {
   explicit Cell(RecurrentKind of_kind, unsigned seed = 1)
       : kind(of_kind),
-        rows(at(num_gates(of_kind) * size)),
-        ih(random_floats(rows * at(inputs), 0.6f, seed)),
-        hh(random_floats(rows * at(size), 0.6f, seed + 1)),
+        rows(as_size(num_gates(of_kind) * size)),
+        ih(random_floats(rows * as_size(inputs), 0.6f, seed)),
+        hh(random_floats(rows * as_size(size), 0.6f, seed + 1)),
         bias_ih(random_floats(rows, 0.3f, seed + 2)),
         bias_hh(random_floats(rows, 0.3f, seed + 3)) {}
   RecurrentWeights<float> weights() const { return {kind, ih, hh, bias_ih, bias_hh}; }
@@ -43,9 +43,9 @@ struct Cell {
 // Routers of all layers. same_gate: one G for all of them.
 std::vector<GruRouter<>> layers_of(const RecurrentCell& cell, bool same_gate = false) {
   std::vector<GruRouter<>> layers;
-  for (unsigned l = 0; l < at(num_layers); ++l) {
-    const std::vector<float> projection = random_floats(at(inputs * width), 0.5f, 20 + l);
-    const std::vector<float> gate = random_floats(at(num_experts * size), 2.0f, same_gate ? 40 : 40 + l);
+  for (unsigned l = 0; l < as_size(num_layers); ++l) {
+    const std::vector<float> projection = random_floats(as_size(inputs * width), 0.5f, 20 + l);
+    const std::vector<float> gate = random_floats(as_size(num_experts * size), 2.0f, same_gate ? 40 : 40 + l);
     layers.push_back(GruRouter<>::create(cell, {projection.data(), inputs, width}, {gate.data(), num_experts, size},
                                          TopK{2}, Renormalize{})
                          .value());
@@ -106,16 +106,17 @@ TEST_CASE("a router's cell agrees with the definition in double") {
     const RecurrentCell cell = c.packed();
     const auto wide = [](const std::vector<float>& v) { return std::vector<double>(v.begin(), v.end()); };
     const std::vector<double> ih = wide(c.ih), hh = wide(c.hh), bias_ih = wide(c.bias_ih), bias_hh = wide(c.bias_hh);
-    std::vector<float> h(3 * at(size), 0.0f);
+    std::vector<float> h(3 * as_size(size), 0.0f);
     std::vector<double> expected(h.size(), 0.0);
     Context ctx;
     for (unsigned step = 0; step < 20; ++step) {
-      const std::vector<float> u = random_floats(3 * at(inputs), 1.0f, 60 + step);
+      const std::vector<float> u = random_floats(3 * as_size(inputs), 1.0f, 60 + step);
       const std::vector<double> exact_u = wide(u);
       cell.step<NativeBackend>({u.data(), 3, inputs}, {h.data(), 3, size}, ctx);
       for (std::size_t t = 0; t < 3; ++t) {
-        recurrent_cell<double>({kind, ih, hh, bias_ih, bias_hh}, std::span(exact_u).subspan(t * at(inputs), at(inputs)),
-                               std::span(expected).subspan(t * at(size), at(size)));
+        recurrent_cell<double>({kind, ih, hh, bias_ih, bias_hh},
+                               std::span(exact_u).subspan(t * as_size(inputs), as_size(inputs)),
+                               std::span(expected).subspan(t * as_size(size), as_size(size)));
       }
       for (std::size_t i = 0; i < h.size(); ++i) {
         CHECK(static_cast<double>(h[i]) == Catch::Approx(expected[i]).margin(2e-6));
@@ -128,7 +129,7 @@ TEST_CASE("P7: a prompt at once, in chunks and token by token gives the same pla
   for (const auto kind : {RecurrentKind::gru, RecurrentKind::rnn}) {
     const RecurrentCell cell = Cell(kind).packed();
     const std::vector<GruRouter<>> layers = layers_of(cell);
-    const std::vector<float> x = random_floats(23 * at(width), 1.0f, 70);
+    const std::vector<float> x = random_floats(23 * as_size(width), 1.0f, 70);
     const ConstRows rows(x.data(), 23, width);
     Context ctx;
     CarriedRows whole;
@@ -158,9 +159,9 @@ TEST_CASE("P7: a prompt at once, in chunks and token by token gives the same pla
 
 TEST_CASE("P8: with the update gate shut h stays 0 and equal gates route alike in all layers") {
   Cell c(RecurrentKind::gru);
-  for (std::size_t i = at(size); i < 2 * at(size); ++i) c.bias_ih[i] = 200.0f;
+  for (std::size_t i = as_size(size); i < 2 * as_size(size); ++i) c.bias_ih[i] = 200.0f;
   const RecurrentCell cell = c.packed();
-  const std::vector<float> x = random_floats(7 * at(width), 1.0f, 71);
+  const std::vector<float> x = random_floats(7 * as_size(width), 1.0f, 71);
   Context ctx;
   const std::vector<RoutingPlan> plans = pass(layers_of(cell, true), {x.data(), 7, width}, ctx);
   for (const RoutingPlan& plan : plans) CHECK(plan == plans[0]);
@@ -170,29 +171,30 @@ TEST_CASE("P8: without recurrence the router is a tanh layer and a softmax gate,
   Cell c(RecurrentKind::gru);
   for (float& w : c.hh) w = 0.0f;
   for (float& b : c.bias_hh) b = 0.0f;
-  for (std::size_t i = at(size); i < 2 * at(size); ++i) {
+  for (std::size_t i = as_size(size); i < 2 * as_size(size); ++i) {
     c.bias_ih[i] = -200.0f;  // z = 0
   }
   const RecurrentCell cell = c.packed();
   const std::vector<GruRouter<>> layers = layers_of(cell);
-  const std::vector<float> x = random_floats(7 * at(width), 1.0f, 72);
+  const std::vector<float> x = random_floats(7 * as_size(width), 1.0f, 72);
   Context ctx;
   const std::vector<RoutingPlan> plans = pass(layers, {x.data(), 7, width}, ctx);
-  for (unsigned l = 0; l < at(num_layers); ++l) {
-    const std::vector<float> projection = random_floats(at(inputs * width), 0.5f, 20 + l);
-    const std::vector<float> gate = random_floats(at(num_experts * size), 2.0f, 40 + l);
-    std::vector<float> h(7 * at(size));
+  for (unsigned l = 0; l < as_size(num_layers); ++l) {
+    const std::vector<float> projection = random_floats(as_size(inputs * width), 0.5f, 20 + l);
+    const std::vector<float> gate = random_floats(as_size(num_experts * size), 2.0f, 40 + l);
+    std::vector<float> h(7 * as_size(size));
     for (std::size_t t = 0; t < 7; ++t) {
-      for (std::size_t i = 0; i < at(size); ++i) {
-        double sum = static_cast<double>(c.bias_ih[2 * at(size) + i]);
-        for (std::size_t j = 0; j < at(inputs); ++j) {
+      for (std::size_t i = 0; i < as_size(size); ++i) {
+        double sum = static_cast<double>(c.bias_ih[2 * as_size(size) + i]);
+        for (std::size_t j = 0; j < as_size(inputs); ++j) {
           double u = 0.0;
-          for (std::size_t d = 0; d < at(width); ++d) {
-            u += static_cast<double>(projection[j * at(width) + d]) * static_cast<double>(x[t * at(width) + d]);
+          for (std::size_t d = 0; d < as_size(width); ++d) {
+            u += static_cast<double>(projection[j * as_size(width) + d]) *
+                 static_cast<double>(x[t * as_size(width) + d]);
           }
-          sum += u * static_cast<double>(c.ih[(2 * at(size) + i) * at(inputs) + j]);
+          sum += u * static_cast<double>(c.ih[(2 * as_size(size) + i) * as_size(inputs) + j]);
         }
-        h[t * at(size) + i] = static_cast<float>(std::tanh(sum));
+        h[t * as_size(size) + i] = static_cast<float>(std::tanh(sum));
       }
     }
     const auto plain = mixtral_router<>({.gate = {gate.data(), num_experts, size}}, 2).value();
@@ -209,7 +211,7 @@ TEST_CASE("P8: without recurrence the router is a tanh layer and a softmax gate,
 TEST_CASE("a router without its state's history routes otherwise: the recurrence matters") {
   const RecurrentCell cell = Cell(RecurrentKind::gru).packed();
   const std::vector<GruRouter<>> layers = layers_of(cell);
-  const std::vector<float> x = random_floats(9 * at(width), 1.0f, 73);
+  const std::vector<float> x = random_floats(9 * as_size(width), 1.0f, 73);
   Context ctx;
   const std::vector<RoutingPlan> plans = pass(layers, {x.data(), 9, width}, ctx);
   CarriedRows fresh;
@@ -224,8 +226,8 @@ TEST_CASE("a router without its state's history routes otherwise: the recurrence
 
 TEST_CASE("null experts, AnyRouter and a bad state or input, with a recurrent router") {
   const RecurrentCell cell = Cell(RecurrentKind::gru).packed();
-  const std::vector<float> projection = random_floats(at(inputs * width), 0.5f, 80);
-  const std::vector<float> gate = random_floats(7 * at(size), 2.0f, 81);
+  const std::vector<float> projection = random_floats(as_size(inputs * width), 0.5f, 80);
+  const std::vector<float> gate = random_floats(7 * as_size(size), 2.0f, 81);
   using NullGru = GruRouter<TopK, DropNull<Renormalize>>;
   const auto make = [&] {
     return NullGru::create(cell, {projection.data(), inputs, width}, {gate.data(), 7, size}, TopK{3},
@@ -235,7 +237,7 @@ TEST_CASE("null experts, AnyRouter and a bad state or input, with a recurrent ro
   const NullGru router = make();
   CHECK(router.num_experts() == 5);
   CHECK(router.traits().state == StateScope::across_layers);
-  std::vector<float> x = random_floats(6 * at(width), 1.0f, 82);
+  std::vector<float> x = random_floats(6 * as_size(width), 1.0f, 82);
   Context ctx;
   CarriedRows state;
   state.reset(6);
@@ -253,7 +255,7 @@ TEST_CASE("null experts, AnyRouter and a bad state or input, with a recurrent ro
   state.rows(size + 1);
   CHECK(router.route({.hidden = {x.data(), 6, width}}, state, plan, ctx).found == size + 1);
   for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
-    x[2 * at(width) + 1] = bad;
+    x[2 * as_size(width) + 1] = bad;
     state.reset(6);
     const Status status = router.route({.hidden = {x.data(), 6, width}, .layer = 3}, state, plan, ctx);
     CHECK(status.code == ErrorCode::numeric);

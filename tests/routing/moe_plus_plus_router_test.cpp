@@ -67,9 +67,9 @@ TEST_CASE("MoE++'s layers, two with a gate residual: ids equal, weights and outp
       for (index_t t = 0; t < 5; ++t) {
         const std::vector<float> dense = dense_weights(state.plan, t);
         for (index_t e = 0; e < 7; ++e) {
-          const std::size_t i = at(t * 7 + e);
+          const std::size_t i = as_size(t * 7 + e);
           CHECK(static_cast<double>(logits.data[i]) == Catch::Approx(l["logits"][i].get<double>()).margin(2e-6));
-          CHECK(static_cast<double>(dense[at(e)]) == Catch::Approx(l["weights"][i].get<double>()).margin(1e-6));
+          CHECK(static_cast<double>(dense[as_size(e)]) == Catch::Approx(l["weights"][i].get<double>()).margin(1e-6));
           const std::vector<ExpertId> chosen = experts_of(state.plan, t);
           const bool is_chosen = chosen[0] == e || chosen[1] == e;
           CHECK(is_chosen == (l["chosen"][i].get<int>() == 1));

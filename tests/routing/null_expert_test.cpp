@@ -22,8 +22,8 @@ struct Gate {
   Gate(index_t true_experts, index_t null_experts, unsigned seed)
       : rows(true_experts + null_experts),
         nulls(null_experts),
-        gate(random_floats(at(rows) * 9, 0.6f, seed)),
-        bias(random_floats(at(rows), 0.3f, seed + 1)) {}
+        gate(random_floats(as_size(rows) * 9, 0.6f, seed)),
+        bias(random_floats(as_size(rows), 0.3f, seed + 1)) {}
   GateWeights weights() const { return {.gate = {gate.data(), rows, 9}, .gate_bias = bias}; }
 
   index_t rows;
@@ -31,7 +31,7 @@ struct Gate {
   std::vector<float> gate;
   std::vector<float> bias;
 };
-std::vector<float> hidden(index_t tokens, unsigned seed) { return random_floats(at(tokens) * 9, 1.5f, seed); }
+std::vector<float> hidden(index_t tokens, unsigned seed) { return random_floats(as_size(tokens) * 9, 1.5f, seed); }
 
 double sum(std::span<const float> weights) {
   double total = 0.0;
@@ -194,7 +194,7 @@ TEST_CASE("a call's mask is over true experts and its k counts null ones") {
   const std::vector<std::uint8_t> mask = {1, 0, 1, 1, 0};
   ctx.edits.expert_mask = mask;
   const RoutingPlan plan = routed(router, rows, ctx);
-  for (const ExpertId e : plan.experts()) CHECK(mask[at(e)] != 0);
+  for (const ExpertId e : plan.experts()) CHECK(mask[as_size(e)] != 0);
   ctx.edits = {};
   ctx.edits.k = 8;
   const RoutingPlan all = routed(router, rows, ctx);

@@ -44,13 +44,12 @@ RoutingPlan limited(const RoutingPlan& plan, index_t capacity, CapacityOrder ord
   return transformed([&](RoutingPlan& out) { return limit_capacity(plan, capacity, order, as_is, out); });
 }
 std::vector<index_t> loads(const RoutingPlan& plan) {
-  std::vector<index_t> load(at(plan.num_experts()));
-  for (const ExpertId e : plan.experts()) ++load[at(e)];
+  std::vector<index_t> load(as_size(plan.num_experts()));
+  for (const ExpertId e : plan.experts()) ++load[as_size(e)];
   return load;
 }
 RoutingPlan big() {
-  return random_plan(
-      200, 7, [](index_t t) { return t % 6; }, 8);
+  return random_plan(200, 7, [](index_t t) { return t % 6; }, 8);
 }
 
 }  // namespace
@@ -104,8 +103,7 @@ TEST_CASE("H13: capacity serves first choices first, in token or in priority ord
   CHECK(limited(plan, 0).tokens() == 4);
   CHECK(limited(plan, everyone) == plan);
 
-  const RoutingPlan one_expert = random_plan(
-      9, 1, [](index_t) { return 1; }, 4);
+  const RoutingPlan one_expert = random_plan(9, 1, [](index_t) { return 1; }, 4);
   CHECK(limited(one_expert, 4).entries() == 4);
   CHECK(transformed([&](RoutingPlan& out) {
           return limit_capacity(plan, 1, CapacityOrder::token, same_sum, out);
@@ -147,15 +145,15 @@ TEST_CASE("remap renames and merges experts; two tables in turn are the composed
   std::vector<ExpertId> composed(7);
   for (std::size_t e = 0; e < 7; ++e) {
     identity[e] = static_cast<ExpertId>(e);
-    composed[e] = second[at(first[e])];
+    composed[e] = second[as_size(first[e])];
   }
   CHECK(remapped(big(), identity, 7) == big());
   const RoutingPlan twice = remapped(remapped(big(), first, 5), second, 3);
   const RoutingPlan once = remapped(big(), composed, 3);
   REQUIRE(twice.entries() == once.entries());
   for (index_t i = 0; i < once.entries(); ++i) {
-    CHECK(twice.experts()[at(i)] == once.experts()[at(i)]);
-    CHECK(twice.weights()[at(i)] == Catch::Approx(once.weights()[at(i)]).margin(1e-6));
+    CHECK(twice.experts()[as_size(i)] == once.experts()[as_size(i)]);
+    CHECK(twice.weights()[as_size(i)] == Catch::Approx(once.weights()[as_size(i)]).margin(1e-6));
   }
 }
 
@@ -181,8 +179,8 @@ TEST_CASE("transforms of plans without tokens or experts are such plans") {
   RoutingPlan out;
   RoutingPlan rest;
   for (const RoutingPlan& plan : {make_plan(0, {}), make_plan(0, {{}, {}}), make_plan(3, {})}) {
-    const std::vector<std::uint8_t> mask(at(plan.num_experts()), 0);
-    const std::vector<ExpertId> table(at(plan.num_experts()), 0);
+    const std::vector<std::uint8_t> mask(as_size(plan.num_experts()), 0);
+    const std::vector<ExpertId> table(as_size(plan.num_experts()), 0);
     CHECK(limited(plan, 1, CapacityOrder::priority) == plan);
     throw_if_error(ablate(plan, mask, same_sum, out));
     CHECK(out == plan);

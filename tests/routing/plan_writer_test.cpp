@@ -24,18 +24,18 @@ TEST_CASE("rows written in any order are the plan of the same rows appended") {
     std::vector<std::vector<float>> weights;
     for (index_t t = 0; t < 20; ++t) {
       ids.push_back(random_order(60, static_cast<unsigned>(t)));
-      ids.back().resize(at((7 * t) % (max_row + 1)));
+      ids.back().resize(as_size((7 * t) % (max_row + 1)));
       weights.push_back(random_floats(ids.back().size(), 1.0f, static_cast<unsigned>(t)));
       throw_if_error(expected.append_row(ids.back(), weights.back()));
     }
     RoutingPlan plan;
     PlanWriter writer(plan);
     REQUIRE(writer.open(60, 20, max_row).ok());
-    std::vector<index_t> scratch(at(writer.scratch_size()));
+    std::vector<index_t> scratch(as_size(writer.scratch_size()));
     CHECK(scratch.empty() == (max_row == 3));
     for (const std::int32_t t : random_order(20, 99)) {
-      fill(writer, t, ids[at(t)], weights[at(t)]);
-      REQUIRE(writer.close_row(t, static_cast<index_t>(ids[at(t)].size()), scratch).ok());
+      fill(writer, t, ids[as_size(t)], weights[as_size(t)]);
+      REQUIRE(writer.close_row(t, static_cast<index_t>(ids[as_size(t)].size()), scratch).ok());
     }
     writer.finish();
     CHECK(plan == expected);

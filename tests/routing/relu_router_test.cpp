@@ -64,7 +64,8 @@ TEST_CASE("P9, P16: a layer is the dense sum over positive logits, and continuou
     std::vector<double> dense(6, 0.0);
     for (index_t e = 0; e < 5; ++e) {
       double z = 0.0;
-      for (std::size_t i = 0; i < 6; ++i) z += static_cast<double>(gate[at(e) * 6 + i]) * static_cast<double>(x[i]);
+      for (std::size_t i = 0; i < 6; ++i)
+        z += static_cast<double>(gate[as_size(e) * 6 + i]) * static_cast<double>(x[i]);
       if (z <= 0.0) continue;
       const std::vector<reference::Bounded> out = bank.expert(e, x.data());
       for (std::size_t i = 0; i < 6; ++i) dense[i] += z * out[i].value;

@@ -4,6 +4,7 @@
 #include "headgate/routing/router.hpp"
 
 #include <algorithm>
+#include <cmath>
 
 #include "headgate/kernels/native.hpp"
 #include "headgate/routing/any_router.hpp"
@@ -24,7 +25,9 @@ struct Shape {
 };
 constexpr Shape shapes[] = {{5, 3}, {7, 3}, {1, 1}, {40, 8}, {65, 64}};
 
-std::vector<float> random_hidden(unsigned seed) { return random_floats(at(tokens) * at(hidden_size), 2.0f, seed); }
+std::vector<float> random_hidden(unsigned seed) {
+  return random_floats(as_size(tokens) * as_size(hidden_size), 2.0f, seed);
+}
 ConstRows rows(const std::vector<float>& x) {
   return {x.data(), static_cast<index_t>(x.size()) / hidden_size, hidden_size};
 }
@@ -101,7 +104,7 @@ TEST_CASE("P1: plans are well formed and keep to the router's k") {
       std::sort(ids.begin(), ids.end());
       CHECK(std::adjacent_find(ids.begin(), ids.end()) == ids.end());
       CHECK((ids.empty() || (ids.front() >= 0 && ids.back() < plan.num_experts())));
-      for (const float w : plan.weights(t)) CHECK(is_finite(w));
+      for (const float w : plan.weights(t)) CHECK(std::isfinite(w));
     }
   });
 }
@@ -161,7 +164,7 @@ TEST_CASE("P4: permuting experts permutes the ids") {
     for (index_t t = 0; t < plan.tokens(); ++t) {
       REQUIRE(after.experts(t).size() == plan.experts(t).size());
       for (std::size_t i = 0; i < plan.experts(t).size(); ++i) {
-        CHECK(order[at(after.experts(t)[i])] == plan.experts(t)[i]);
+        CHECK(order[as_size(after.experts(t)[i])] == plan.experts(t)[i]);
         CHECK(after.weights(t)[i] == Catch::Approx(plan.weights(t)[i]).epsilon(2e-6));
       }
     }
@@ -280,7 +283,8 @@ TEST_CASE("every router refuses a wrong width and names the first token whose hi
 
     if ((router.traits().needs & needs_hidden) == 0) return;
     std::vector<float> bad = x;
-    for (const index_t t : {35, 19}) bad[at(t) * at(hidden_size) + 3] = std::numeric_limits<float>::quiet_NaN();
+    for (const index_t t : {35, 19})
+      bad[as_size(t) * as_size(hidden_size) + 3] = std::numeric_limits<float>::quiet_NaN();
     for (const index_t threads : {index_t{1}, index_t{3}}) {
       ThreadExecutor executor(threads);
       Context with_threads(executor);

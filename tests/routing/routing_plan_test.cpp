@@ -105,29 +105,28 @@ TEST_CASE("sizes beyond a 32-bit index are refused before anything is allocated"
   // A row longer than the entries left; the spans are never read.
   const float one = 1.0f;
   const ExpertId id = 0;
-  const std::size_t huge = at(max_index) + 1;
+  const std::size_t huge = as_size(max_index) + 1;
   CHECK(plan.append_row({&id, huge}, {&one, huge}).allowed == max_index);
 }
 
 TEST_CASE("P12: by expert and back is the same plan, and the rows of an expert ascend") {
   for (const index_t experts : {1, 5, 7, 64}) {
-    const RoutingPlan plan = reference::random_plan(
-        50, experts, [&](index_t t) { return (t * t) % (experts + 1); }, 3);
+    const RoutingPlan plan = reference::random_plan(50, experts, [&](index_t t) { return (t * t) % (experts + 1); }, 3);
     Workspace workspace;
     const ExpertMajor major = ExpertMajor::of(plan, workspace);
-    std::vector<ExpertId> ids(at(plan.entries()), -1);
-    std::vector<float> weights(at(plan.entries()));
+    std::vector<ExpertId> ids(as_size(plan.entries()), -1);
+    std::vector<float> weights(as_size(plan.entries()));
     index_t count = 0;
     for (index_t i = 0; i < major.size(); ++i) {
-      CHECK((i == 0 || major.experts[at(i)] > major.experts[at(i) - 1]));
+      CHECK((i == 0 || major.experts[as_size(i)] > major.experts[as_size(i) - 1]));
       CHECK(std::is_sorted(major.tokens_of(i).begin(), major.tokens_of(i).end()));
       CHECK_FALSE(major.tokens_of(i).empty());
       for (std::size_t j = 0; j < major.tokens_of(i).size(); ++j, ++count) {
-        const std::size_t entry = at(major.entries[at(major.offsets[at(i)]) + j]);
-        ids[entry] = major.experts[at(i)];
+        const std::size_t entry = as_size(major.entries[as_size(major.offsets[as_size(i)]) + j]);
+        ids[entry] = major.experts[as_size(i)];
         weights[entry] = major.weights_of(i)[j];
-        CHECK(at(plan.offsets()[at(major.tokens_of(i)[j])]) <= entry);
-        CHECK(entry < at(plan.offsets()[at(major.tokens_of(i)[j]) + 1]));
+        CHECK(as_size(plan.offsets()[as_size(major.tokens_of(i)[j])]) <= entry);
+        CHECK(entry < as_size(plan.offsets()[as_size(major.tokens_of(i)[j]) + 1]));
       }
     }
     CHECK(count == plan.entries());

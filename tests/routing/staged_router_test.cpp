@@ -100,7 +100,7 @@ TEST_CASE("staged routers agree with a sort in double, ids apart from near ties,
     index_t compared = 0;
     for (index_t t = 0; t < tokens; ++t) {
       const reference::Routed expected = reference::route(
-          policy, reference::logits(w.gate, {w.gate_bias.begin(), w.gate_bias.end()}, &x[at(t * hidden_size)]),
+          policy, reference::logits(w.gate, {w.gate_bias.begin(), w.gate_bias.end()}, &x[as_size(t * hidden_size)]),
           {w.selection_bias.begin(), w.selection_bias.end()}, {w.mask.begin(), w.mask.end()});
       if (expected.margin < 1e-6) continue;
       ++compared;
@@ -116,10 +116,10 @@ TEST_CASE("staged routers agree with a sort in double, ids apart from near ties,
     for (const index_t k : {1, 3, 5}) {
       INFO(experts << " experts, k " << k);
       const auto seed = static_cast<unsigned>(experts * 10 + k);
-      const std::vector<float> gate = random_floats(at(experts) * hidden_size, 0.5f, seed);
-      const std::vector<float> gate_bias = random_floats(at(experts), 0.5f, seed + 1);
-      const std::vector<float> bias = random_floats(at(experts), 0.2f, seed + 2);
-      std::vector<std::uint8_t> mask(at(experts), 1);
+      const std::vector<float> gate = random_floats(as_size(experts) * hidden_size, 0.5f, seed);
+      const std::vector<float> gate_bias = random_floats(as_size(experts), 0.5f, seed + 1);
+      const std::vector<float> bias = random_floats(as_size(experts), 0.2f, seed + 2);
+      std::vector<std::uint8_t> mask(as_size(experts), 1);
       for (std::size_t e = 2; e < mask.size(); e += 5) mask[e] = 0;
       const std::vector<float> x = random_floats(std::size_t{tokens} * hidden_size, 2.0f, seed + 3);
       const ConstRows w(gate.data(), experts, hidden_size);
@@ -195,10 +195,10 @@ TEST_CASE("P9: with every expert chosen, the weights are the dense softmax") {
        {routed(mixtral_router<>(plain, 7).value(), x), routed(granite_router<>(plain, 7).value(), x),
         routed(olmoe_router<>(plain, 7).value(), x)}) {
     for (index_t t = 0; t < 9; ++t) {
-      const std::vector<double> dense = reference::softmax(reference::logits(plain.gate, {}, &x[at(t * 26)]));
+      const std::vector<double> dense = reference::softmax(reference::logits(plain.gate, {}, &x[as_size(t * 26)]));
       REQUIRE(plan.experts(t).size() == 7);
       for (std::size_t i = 0; i < 7; ++i) {
-        CHECK(plan.weights(t)[i] == Catch::Approx(dense[at(plan.experts(t)[i])]).epsilon(1e-6));
+        CHECK(plan.weights(t)[i] == Catch::Approx(dense[as_size(plan.experts(t)[i])]).epsilon(1e-6));
       }
     }
   }
@@ -224,12 +224,12 @@ TEST_CASE("P18: a selection bias chooses and never weighs; a constant one change
   const RoutingPlan biased = routed(V3(weights, {3}, {}), x);
   for (index_t t = 0; t < 30; ++t) {
     CHECK(ids(biased, t) == std::vector<ExpertId>{0, 2, 5});
-    std::vector<double> z = reference::logits(plain.gate, small, &x[at(t * 26)]);
+    std::vector<double> z = reference::logits(plain.gate, small, &x[as_size(t * 26)]);
     double sum = 0.0;
     for (double& v : z) v = 1.0 / (1.0 + std::exp(-v));
-    for (const ExpertId e : {0, 2, 5}) sum += z[at(e)];
+    for (const ExpertId e : {0, 2, 5}) sum += z[as_size(e)];
     for (std::size_t i = 0; i < 3; ++i) {
-      CHECK(biased.weights(t)[i] == Catch::Approx(z[at(biased.experts(t)[i])] / sum).epsilon(1e-5));
+      CHECK(biased.weights(t)[i] == Catch::Approx(z[as_size(biased.experts(t)[i])] / sum).epsilon(1e-5));
     }
   }
 }
@@ -359,14 +359,14 @@ TEST_CASE("H9: settings that do not fit are refused, and odd sizes route exactly
   CHECK(status_of(router, {nullptr, 0, 3}).ok());
 
   for (const index_t n : {1, 65, 65'536}) {
-    std::vector<float> z(at(n));
+    std::vector<float> z(as_size(n));
     for (std::size_t e = 0; e < z.size(); ++e) z[e] = static_cast<float>((e * 7919) % z.size()) / static_cast<float>(n);
     const index_t k = n < 3 ? n : 3;
     const reference::Routed expected =
-        reference::route({.k = at(k), .weigh = reference::StagedPolicy::Weigh::renormalize}, {z.begin(), z.end()});
+        reference::route({.k = as_size(k), .weigh = reference::StagedPolicy::Weigh::renormalize}, {z.begin(), z.end()});
     const RoutingPlan plan = routed(mixtral_router<>(logits(z), k).value(), {1.0f});
     REQUIRE(plan.entries() == k);
-    for (std::size_t i = 0; i < at(k); ++i) {
+    for (std::size_t i = 0; i < as_size(k); ++i) {
       CHECK(plan.experts(0)[i] == expected.chosen[i].expert);
       CHECK(plan.weights(0)[i] == Catch::Approx(expected.chosen[i].weight).epsilon(1e-5));
     }

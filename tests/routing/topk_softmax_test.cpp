@@ -48,9 +48,9 @@ TEST_CASE("presets route as the modules of transformers do: equal ids, weights t
       std::vector<ExpertId> experts;
       std::vector<float> expected;
       for (index_t i = t * golden.k; i < (t + 1) * golden.k; ++i) {
-        if (golden.experts[at(i)] < 0) continue;
-        experts.push_back(golden.experts[at(i)]);
-        expected.push_back(golden.weights[at(i)]);
+        if (golden.experts[as_size(i)] < 0) continue;
+        experts.push_back(golden.experts[as_size(i)]);
+        expected.push_back(golden.weights[as_size(i)]);
       }
       REQUIRE(std::vector<ExpertId>(plan.experts(t).begin(), plan.experts(t).end()) == experts);
       for (std::size_t i = 0; i < expected.size(); ++i) {

@@ -25,7 +25,7 @@ ErrorCode outcome(std::vector<float> logits, const SamplerOptions& options = {})
 std::vector<int> draw(const SamplerOptions& options, const std::vector<float>& logits, int times) {
   Sampler sampler(options);
   std::vector<int> counts(logits.size());
-  for (int i = 0; i < times; ++i) ++counts[at(next(sampler, logits))];
+  for (int i = 0; i < times; ++i) ++counts[as_size(next(sampler, logits))];
   return counts;
 }
 

@@ -13,8 +13,8 @@ struct Instance : headgate::PolicyParameters {
   Instance permuted(const std::vector<std::int32_t>& order) const {
     Instance copy = *this;
     for (std::size_t i = 0; i < order.size(); ++i) {
-      const std::size_t e = headgate::at(order[i]);
-      const std::size_t width = headgate::at(hidden_size);
+      const std::size_t e = headgate::as_size(order[i]);
+      const std::size_t width = headgate::as_size(hidden_size);
       for (std::size_t j = 0; j < width; ++j) copy.gate[i * width + j] = gate[e * width + j];
       copy.gate_bias[i] = gate_bias[e];
       copy.selection_bias[i] = selection_bias[e];
@@ -36,7 +36,7 @@ struct Instance : headgate::PolicyParameters {
   }
   Instance with_logit_raised(headgate::ExpertId expert, float by) const {
     Instance copy = *this;
-    copy.gate_bias[headgate::at(expert)] += by;
+    copy.gate_bias[headgate::as_size(expert)] += by;
     return copy;
   }
 };

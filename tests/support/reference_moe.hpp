@@ -15,13 +15,13 @@
 
 namespace reference {
 
-using headgate::at;
+using headgate::as_size;
 using headgate::index_t;
 
 struct Matrix {
   Matrix() = default;
   Matrix(index_t num_rows, index_t num_cols, float value = 0.0f)
-      : rows(num_rows), cols(num_cols), values(at(num_rows) * at(num_cols), value) {}
+      : rows(num_rows), cols(num_cols), values(as_size(num_rows) * as_size(num_cols), value) {}
   // Uniform in [-scale, scale).
   static Matrix random(index_t rows, index_t cols, float scale, std::mt19937& rng) {
     Matrix matrix(rows, cols);
@@ -108,8 +108,8 @@ struct Bank {
     }
   }
   headgate::GluMatrices matrices(index_t e) const {
-    return {gate[at(e)].view(), up[at(e)].view(), down[at(e)].view(),
-            gate_bias[at(e)],   up_bias[at(e)],   down_bias[at(e)]};
+    return {gate[as_size(e)].view(), up[as_size(e)].view(), down[as_size(e)].view(),
+            gate_bias[as_size(e)],   up_bias[as_size(e)],   down_bias[as_size(e)]};
   }
   std::vector<headgate::GluMatrices> matrices() const {
     std::vector<headgate::GluMatrices> all;
@@ -124,7 +124,8 @@ struct Bank {
     std::vector<Bounded> h;
     for (index_t f = 0; f < shape.ffn_size; ++f) {
       const auto row = [&](const std::vector<Matrix>& m, const std::vector<std::vector<float>>& b) {
-        return product(m[at(e)].view().row_data(f), in, b[at(e)].empty() ? nullptr : &b[at(e)][at(f)]);
+        return product(m[as_size(e)].view().row_data(f), in,
+                       b[as_size(e)].empty() ? nullptr : &b[as_size(e)][as_size(f)]);
       };
       Bounded u = row(up, up_bias);
       const Bounded a = activated(shape.gated ? row(gate, gate_bias) : u);
@@ -136,20 +137,20 @@ struct Bank {
     }
     std::vector<Bounded> out;
     for (index_t c = 0; c < shape.hidden_size; ++c) {
-      out.push_back(
-          product(down[at(e)].view().row_data(c), h, down_bias[at(e)].empty() ? nullptr : &down_bias[at(e)][at(c)]));
+      out.push_back(product(down[as_size(e)].view().row_data(c), h,
+                            down_bias[as_size(e)].empty() ? nullptr : &down_bias[as_size(e)][as_size(c)]));
     }
     return out;
   }
 
   // The layer, row by row.
   std::vector<std::vector<Bounded>> layer(const headgate::RoutingPlan& plan, headgate::ConstRows x) const {
-    std::vector<std::vector<Bounded>> y(at(x.rows), std::vector<Bounded>(at(x.cols)));
+    std::vector<std::vector<Bounded>> y(as_size(x.rows), std::vector<Bounded>(as_size(x.cols)));
     for (index_t t = 0; t < x.rows; ++t) {
       for (std::size_t i = 0; i < plan.experts(t).size(); ++i) {
         const std::vector<Bounded> out = expert(plan.experts(t)[i], x.row_data(t));
         for (std::size_t c = 0; c < out.size(); ++c)
-          add(y[at(t)][c], plan.weights(t)[i], out[c], plan.experts(t).size());
+          add(y[as_size(t)][c], plan.weights(t)[i], out[c], plan.experts(t).size());
       }
     }
     return y;
@@ -184,10 +185,10 @@ headgate::RoutingPlan random_plan(index_t tokens, index_t num_experts, K k_of, u
   std::mt19937 rng(seed);
   headgate::RoutingPlan plan;
   plan.clear(num_experts);
-  std::vector<headgate::ExpertId> ids(at(num_experts));
+  std::vector<headgate::ExpertId> ids(as_size(num_experts));
   for (index_t t = 0; t < tokens; ++t) {
-    for (index_t e = 0; e < num_experts; ++e) ids[at(e)] = e;
-    const std::size_t k = at(k_of(t));
+    for (index_t e = 0; e < num_experts; ++e) ids[as_size(e)] = e;
+    const std::size_t k = as_size(k_of(t));
     for (std::size_t i = 0; i < k; ++i) std::swap(ids[i], ids[i + rng() % (ids.size() - i)]);
     std::vector<float> weights(k);
     for (float& w : weights) w = static_cast<float>(rng() >> 8) * 0x1p-23f - 0.5f;
@@ -201,8 +202,8 @@ inline double worst(const std::vector<std::vector<Bounded>>& expected, headgate:
   double largest = 0.0;
   for (index_t t = 0; t < y.rows; ++t) {
     for (index_t c = 0; c < y.cols; ++c) {
-      const Bounded& want = expected[at(t)][at(c)];
-      const double error = std::fabs(static_cast<double>(y.row(t)[at(c)]) - want.value);
+      const Bounded& want = expected[as_size(t)][as_size(c)];
+      const double error = std::fabs(static_cast<double>(y.row(t)[as_size(c)]) - want.value);
       if (error == 0.0) continue;
       const double share = want.error > 0.0 ? error / want.error : INFINITY;
       if (std::isnan(share)) return INFINITY;

@@ -33,16 +33,16 @@ inline std::vector<float> weights_of(const headgate::RoutingPlan& plan, headgate
 }
 // By expert; 0 where it is not chosen.
 inline std::vector<float> dense_weights(const headgate::RoutingPlan& plan, headgate::index_t token) {
-  std::vector<float> dense(headgate::at(plan.num_experts()), 0.0f);
+  std::vector<float> dense(headgate::as_size(plan.num_experts()), 0.0f);
   for (std::size_t i = 0; i < plan.experts(token).size(); ++i) {
-    dense[headgate::at(plan.experts(token)[i])] = plan.weights(token)[i];
+    dense[headgate::as_size(plan.experts(token)[i])] = plan.weights(token)[i];
   }
   return dense;
 }
 
 // A gate that makes its input the logits.
 inline std::vector<float> identity_gate(headgate::index_t n) {
-  std::vector<float> gate(headgate::at(n) * headgate::at(n), 0.0f);
-  for (headgate::index_t i = 0; i < n; ++i) gate[headgate::at(i * n + i)] = 1.0f;
+  std::vector<float> gate(headgate::as_size(n) * headgate::as_size(n), 0.0f);
+  for (headgate::index_t i = 0; i < n; ++i) gate[headgate::as_size(i * n + i)] = 1.0f;
   return gate;
 }

@@ -24,18 +24,18 @@ struct TestRouter {
   headgate::Status route(const headgate::RouterInput& in, State&, headgate::RoutingPlan& plan,
                          headgate::Context&) const {
     plan.clear(num_experts());
-    std::vector<float> scores(headgate::at(num_experts()));
-    std::vector<headgate::ExpertId> ids(headgate::at(k));
+    std::vector<float> scores(headgate::as_size(num_experts()));
+    std::vector<headgate::ExpertId> ids(headgate::as_size(k));
     std::vector<float> weights;
     for (headgate::index_t t = 0; t < in.hidden.rows; ++t) {
       for (headgate::index_t e = 0; e < num_experts(); ++e) {
-        scores[headgate::at(e)] = headgate::Scalar::dot(in.hidden.row_data(t), gate.view().row_data(e), hidden_size());
-        if (!std::isfinite(scores[headgate::at(e)])) return headgate::Status::not_finite("router logit", -1, t);
+        scores[headgate::as_size(e)] = headgate::Scalar::dot(in.hidden.row_data(t), gate.view().row_data(e), hidden_size());
+        if (!std::isfinite(scores[headgate::as_size(e)])) return headgate::Status::not_finite("router logit", -1, t);
       }
       headgate::Scalar::softmax(scores.data(), num_experts());
       headgate::Scalar::top_k(scores.data(), num_experts(), k, ids.data());
       weights.clear();
-      for (const headgate::ExpertId e : ids) weights.push_back(scores[headgate::at(e)]);
+      for (const headgate::ExpertId e : ids) weights.push_back(scores[headgate::as_size(e)]);
       if (headgate::Status status = plan.append_row(ids, weights); !status.ok()) return status;
     }
     return headgate::Status::success();

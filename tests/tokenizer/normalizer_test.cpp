@@ -96,9 +96,8 @@ TEST_CASE("the small steps lower, replace, prepend and strip") {
 }
 
 TEST_CASE("forty doublings are a limit error") {
-  const Refusal refusal = refusal_of([] {
-    normalized(std::vector<Normalizer::Step>(40, ReplaceText{"a", "aa"}), "aaa");
-  });
+  const Refusal refusal =
+      refusal_of([] { normalized(std::vector<Normalizer::Step>(40, ReplaceText{"a", "aa"}), "aaa"); });
   CHECK(refusal.code == ErrorCode::limit);
   CHECK(refusal.says("normalizer"));
   CHECK(refusal.says("16 times"));

@@ -10,7 +10,7 @@ using namespace headgate;
 namespace {
 
 // With one component replaced.
-Refusal refused(std::string TokenizerText::*component, const std::string& json) {
+Refusal refused(std::string TokenizerText::* component, const std::string& json) {
   TokenizerText text;
   text.*component = json;
   return refusal_of([&] { Tokenizer::from_json(text.json(), "t.json"); });

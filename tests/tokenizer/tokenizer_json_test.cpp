@@ -18,7 +18,7 @@ Refusal refused(const std::string& json) {
 }
 
 // With one part replaced.
-Refusal refused(std::string TokenizerText::*part, const std::string& json) {
+Refusal refused(std::string TokenizerText::* part, const std::string& json) {
   TokenizerText text;
   text.*part = json;
   return refused(text.json());

@@ -32,7 +32,7 @@ struct BootstrapOptions {
 // block counts. The value is that of every block once.
 template <class F>
 std::vector<Interval> bootstrap(index_t blocks, F&& statistics, const BootstrapOptions& options = {}) {
-  std::vector<index_t> times(at(blocks), 1);
+  std::vector<index_t> times(as_size(blocks), 1);
   const std::vector<double> values = statistics(std::span<const index_t>(times));
   std::vector<Interval> intervals;
   for (const double value : values) intervals.push_back({value, value, value});
@@ -43,7 +43,7 @@ std::vector<Interval> bootstrap(index_t blocks, F&& statistics, const BootstrapO
   for (index_t i = 0; i < options.resamples; ++i) {
     std::fill(times.begin(), times.end(), 0);
     // The remainder favours small numbers by 2^-33 at most; distributions of the standard library differ.
-    for (index_t b = 0; b < blocks; ++b) ++times[generator() % at(blocks)];
+    for (index_t b = 0; b < blocks; ++b) ++times[generator() % as_size(blocks)];
     const std::vector<double> sample = statistics(std::span<const index_t>(times));
     for (std::size_t s = 0; s < drawn.size(); ++s) {
       if (!std::isnan(sample[s])) drawn[s].push_back(sample[s]);

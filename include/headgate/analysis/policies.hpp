@@ -25,7 +25,7 @@ namespace headgate::inline HEADGATE_ABI {
 // n floats, uniform in [-scale, scale), the same on every machine and standard library.
 inline std::vector<float> uniform_floats(std::int64_t n, float scale, unsigned seed) {
   std::mt19937 rng(seed);
-  std::vector<float> values(at(n));
+  std::vector<float> values(as_size(n));
   for (float& value : values) value = scale * (static_cast<float>(rng() >> 8) * 0x1p-23f - 1.0f);
   return values;
 }
@@ -42,17 +42,18 @@ struct PolicyParameters {
         gate_bias(uniform_floats(experts, 0.5f, seed + 1)),
         selection_bias(uniform_floats(experts, 0.3f, seed + 2)),
         gain(selection_bias),
-        mask(at(experts), 1) {
+        mask(as_size(experts), 1) {
     for (std::size_t e = 1; e < mask.size(); e += 3) mask[e] = 0;  // at least one expert stays
   }
   // Of a gate (experts, hidden): no biases, gains of 1.
   PolicyParameters(ConstRows of_gate, index_t chosen) : PolicyParameters(of_gate.rows, of_gate.cols, chosen, 0) {
     for (index_t e = 0; e < num_experts; ++e) {
-      for (index_t j = 0; j < hidden_size; ++j) gate[at(std::int64_t{e} * hidden_size + j)] = of_gate.row_data(e)[j];
+      for (index_t j = 0; j < hidden_size; ++j)
+        gate[as_size(std::int64_t{e} * hidden_size + j)] = of_gate.row_data(e)[j];
     }
-    gate_bias.assign(at(num_experts), 0.0f);
-    selection_bias.assign(at(num_experts), 0.0f);
-    gain.assign(at(num_experts), 1.0f);
+    gate_bias.assign(as_size(num_experts), 0.0f);
+    selection_bias.assign(as_size(num_experts), 0.0f);
+    gain.assign(as_size(num_experts), 1.0f);
     double squares = 0;
     for (const float w : gate) squares += static_cast<double>(w) * static_cast<double>(w);
     gate_bound = static_cast<float>(std::sqrt(3.0 * squares / static_cast<double>(gate.size())));
@@ -112,8 +113,8 @@ inline DeepseekGroups groups_of(const PolicyParameters& i) {
 // A bound for the random weights of a sum over n inputs of the size of 1, which then is no larger.
 inline float small(float bound, index_t n) { return std::min(bound, std::sqrt(3.0f / static_cast<float>(n))); }
 
-// RMoE's router: the first columns of the instance's gate are its gate, all routers share a cell: of the paper's size 128
-// where the hidden size is a model's, else of an odd one.
+// RMoE's router: the first columns of the instance's gate are its gate, all routers share a cell: of the paper's size
+// 128 where the hidden size is a model's, else of an odd one.
 template <class Backend>
 auto gru_of(const PolicyParameters& i, RecurrentKind kind) {
   const bool is_large = i.hidden_size >= 1024;
@@ -125,7 +126,8 @@ auto gru_of(const PolicyParameters& i, RecurrentKind kind) {
     const std::vector<float> hh = uniform_floats(std::int64_t{rows} * out, small(0.6f, out), 82);
     const std::vector<float> b = uniform_floats(std::int64_t{2} * rows, 0.3f, 83);
     const std::span<const float> bias(b);
-    return RecurrentCell::create({of_kind, ih, hh, bias.first(at(rows)), bias.last(at(rows))}, in, out).value();
+    return RecurrentCell::create({of_kind, ih, hh, bias.first(as_size(rows)), bias.last(as_size(rows))}, in, out)
+        .value();
   };
   static const RecurrentCell odd[] = {make(RecurrentKind::gru, 9, 11), make(RecurrentKind::rnn, 9, 11)};
   static const RecurrentCell large[] = {make(RecurrentKind::gru, 128, 128), make(RecurrentKind::rnn, 128, 128)};
@@ -139,18 +141,18 @@ auto gru_of(const PolicyParameters& i, RecurrentKind kind) {
       .value();
 }
 
-// MoE++'s router: a two-layer gate, 8 E wide inside where the hidden size is no smaller, and a gate residual made of the
-// rows of two experts.
+// MoE++'s router: a two-layer gate, 8 E wide inside where the hidden size is no smaller, and a gate residual made of
+// the rows of two experts.
 template <class Backend>
 auto moe_plus_plus_of(const PolicyParameters& i, ZeroExpertWeight zero_expert, float norm_std) {
   const index_t inner = std::min(i.hidden_size, 8 * i.num_experts);
-  const std::vector<float> first =
-      uniform_floats(std::int64_t{inner} * i.hidden_size, small(0.4f, i.hidden_size), 91);
+  const std::vector<float> first = uniform_floats(std::int64_t{inner} * i.hidden_size, small(0.4f, i.hidden_size), 91);
   std::vector<float> residual;
   const float factor = 0.3f * (0.5f / i.gate_bound) * (0.5f / i.gate_bound);
   for (index_t e = 0; e < i.num_experts; ++e) {
     for (index_t f = 0; f < i.num_experts; ++f) {
-      residual.push_back(factor * i.gate[at(e) * at(i.hidden_size)] * i.gate[at(f) * at(i.hidden_size) + 1]);
+      residual.push_back(factor * i.gate[as_size(e) * as_size(i.hidden_size)] *
+                         i.gate[as_size(f) * as_size(i.hidden_size) + 1]);
     }
   }
   const MoePlusPlusGate gate{.first = {first.data(), inner, i.hidden_size},
@@ -164,8 +166,9 @@ inline HashRouter hash_of(const PolicyParameters& i) {
   std::vector<ExpertId> table;
   for (index_t v = 0; v < i.hidden_size; ++v) {
     std::vector<float> column;
-    for (index_t e = 0; e < i.num_experts; ++e) column.push_back(i.gate[at(e) * at(i.hidden_size) + at(v)]);
-    std::vector<ExpertId> row(at(i.k));
+    for (index_t e = 0; e < i.num_experts; ++e)
+      column.push_back(i.gate[as_size(e) * as_size(i.hidden_size) + as_size(v)]);
+    std::vector<ExpertId> row(as_size(i.k));
     Scalar::top_k(column.data(), i.num_experts, i.k, row.data());
     table.insert(table.end(), row.begin(), row.end());
   }

@@ -46,7 +46,7 @@ std::vector<double> routing_times(const std::vector<R>& routers, const PolicyInp
 
 template <Router R>
 void train_bias(R& router, ConstRows hidden, Context& ctx) {
-  std::vector<float> best(at(router.num_experts()), 0.0f);
+  std::vector<float> best(as_size(router.num_experts()), 0.0f);
   double least = std::numeric_limits<double>::infinity();
   for (const float rate : {0.02f, 0.2f / static_cast<float>(router.num_experts())}) {  // of sigmoids, of a softmax
     BiasBalancer balancer = BiasBalancer::create(router.num_experts(), {.rate = rate}).value();
@@ -68,7 +68,7 @@ void train_bias(R& router, ConstRows hidden, Context& ctx) {
 
 inline double median_of(std::vector<double> values, std::span<const index_t> times) {
   std::vector<double> drawn;
-  for (std::size_t i = 0; i < values.size(); ++i) drawn.insert(drawn.end(), at(times[i]), values[i]);
+  for (std::size_t i = 0; i < values.size(); ++i) drawn.insert(drawn.end(), as_size(times[i]), values[i]);
   if (drawn.empty()) return std::numeric_limits<double>::quiet_NaN();
   std::sort(drawn.begin(), drawn.end());
   return (drawn[(drawn.size() - 1) / 2] + drawn[drawn.size() / 2]) / 2.0;
@@ -102,7 +102,7 @@ Comparison compare_policies(const PolicyInput& in, const PolicyComparisonOptions
     std::vector<R> routers;
     for (std::size_t l = 0; l < in.layers.size(); ++l) {
       routers.push_back(make(in.layers[l].parameters));
-      if constexpr (requires(R & router, std::span<const float> bias) { router.set_selection_bias(bias); }) {
+      if constexpr (requires(R& router, std::span<const float> bias) { router.set_selection_bias(bias); }) {
         if ((laws & trained_bias) != 0) detail::train_bias(routers.back(), in.hidden(l), ctx);
       }
     }

@@ -44,7 +44,7 @@ inline void centre_logits(PolicyLayer& layer, index_t tokens) {
     const float* const x = layer.hidden.data() + std::int64_t{t} * p.hidden_size;
     for (index_t e = 0; e < p.num_experts; ++e) {
       const float* const w = p.gate.data() + std::int64_t{e} * p.hidden_size;
-      logits.push_back(p.gate_bias[at(e)] + Scalar::dot(w, x, p.hidden_size));
+      logits.push_back(p.gate_bias[as_size(e)] + Scalar::dot(w, x, p.hidden_size));
     }
   }
   if (logits.empty()) return;
@@ -80,16 +80,16 @@ inline PolicyInput sampled_input(std::string name, const std::vector<std::vector
   std::mt19937 generator(seed);
   const auto uniform = [&] { return (static_cast<double>(generator()) + 0.5) * 0x1p-32; };
   for (index_t t = 0; t < tokens; ++t)
-    input.token_ids.push_back(static_cast<std::int32_t>(generator() % at(hidden_size)));
+    input.token_ids.push_back(static_cast<std::int32_t>(generator() % as_size(hidden_size)));
   for (const std::vector<double>& p : popularity) {
     const auto experts = static_cast<index_t>(p.size());
     double sum = 0;
     for (const double share : p) sum += share;
     const std::vector<float> gate = detail::orthonormal_rows(experts, hidden_size, static_cast<unsigned>(generator()));
     PolicyLayer layer{{ConstRows(gate.data(), experts, hidden_size), k}, {}};
-    layer.hidden.assign(at(std::int64_t{tokens} * hidden_size), 0.0f);
+    layer.hidden.assign(as_size(std::int64_t{tokens} * hidden_size), 0.0f);
     for (index_t e = 0; e < experts; ++e) {
-      layer.parameters.gate_bias[at(e)] = static_cast<float>(std::log(std::max(p[at(e)] / sum, 1e-12)));
+      layer.parameters.gate_bias[as_size(e)] = static_cast<float>(std::log(std::max(p[as_size(e)] / sum, 1e-12)));
     }
     for (index_t t = 0; t < tokens; ++t) {
       float* const x = layer.hidden.data() + std::int64_t{t} * hidden_size;

@@ -36,7 +36,10 @@ class RoutingTrace {
  public:
   // layers, experts and tokens of a block >= 1; the experts from num_computing on compute nothing.
   RoutingTrace(index_t layers, index_t num_experts, index_t num_computing, index_t block_tokens)
-      : num_experts_(num_experts), num_computing_(num_computing), block_tokens_(block_tokens), layers_(at(layers)) {}
+      : num_experts_(num_experts),
+        num_computing_(num_computing),
+        block_tokens_(block_tokens),
+        layers_(as_size(layers)) {}
 
   // So many tokens in a block that a text of `tokens` gives about 64.
   static index_t block_size(std::int64_t tokens) {
@@ -51,17 +54,17 @@ class RoutingTrace {
   void add(index_t layer, const RoutingPlan& plan, const RoutingPlan* reference = nullptr) {
     throw_if_different("experts of the plan against experts of the trace", plan.num_experts(), num_experts_);
     if (reference != nullptr) throw_if_different("tokens of the reference", reference->tokens(), plan.tokens());
-    Layer& of = layers_[at(layer)];
+    Layer& of = layers_[as_size(layer)];
     for (index_t t = 0; t < plan.tokens(); ++t) {
       if (of.tokens++ % block_tokens_ == 0) {
         of.blocks.emplace_back();
-        of.blocks.back().loads.resize(at(num_experts_));
+        of.blocks.back().loads.resize(as_size(num_experts_));
       }
       const std::span<const ExpertId> experts = plan.experts(t);
       Block& block = of.blocks.back();
       ++block.tokens;
       for (const ExpertId e : experts) {
-        ++block.loads[at(e)];
+        ++block.loads[as_size(e)];
         block.computing += e < num_computing_ ? 1 : 0;
       }
       if (of.has_before && !experts.empty()) {
@@ -85,7 +88,7 @@ class RoutingTrace {
 
   // Tokens of each expert in a layer, block b counting times[b] times; every block once without times.
   std::vector<std::int64_t> loads(index_t layer, std::span<const index_t> times = {}) const {
-    std::vector<std::int64_t> sum(at(num_experts_), 0);
+    std::vector<std::int64_t> sum(as_size(num_experts_), 0);
     for_blocks(layer, times, [&](const Block& block, index_t n) {
       for (std::size_t e = 0; e < sum.size(); ++e) sum[e] += std::int64_t{n} * block.loads[e];
     });
@@ -115,11 +118,11 @@ class RoutingTrace {
   }
   RoutingMetrics metrics(std::span<const index_t> times = {}) const {
     RoutingMetrics all;
-    constexpr double RoutingMetrics::*members[] = {&RoutingMetrics::mean_k,        &RoutingMetrics::experts_per_token,
-                                                   &RoutingMetrics::max_violation, &RoutingMetrics::variation,
-                                                   &RoutingMetrics::gini,          &RoutingMetrics::jain,
-                                                   &RoutingMetrics::entropy_ratio, &RoutingMetrics::overlap,
-                                                   &RoutingMetrics::agreement};
+    constexpr double RoutingMetrics::* members[] = {&RoutingMetrics::mean_k,        &RoutingMetrics::experts_per_token,
+                                                    &RoutingMetrics::max_violation, &RoutingMetrics::variation,
+                                                    &RoutingMetrics::gini,          &RoutingMetrics::jain,
+                                                    &RoutingMetrics::entropy_ratio, &RoutingMetrics::overlap,
+                                                    &RoutingMetrics::agreement};
     for (index_t l = 0; l < num_layers(); ++l) {
       const RoutingMetrics layer = layer_metrics(l, times);
       for (const auto member : members) all.*member += layer.*member;
@@ -160,7 +163,7 @@ class RoutingTrace {
   }
   template <class F>
   void for_blocks(index_t layer, std::span<const index_t> times, F&& f) const {
-    const std::vector<Block>& blocks = layers_[at(layer)].blocks;
+    const std::vector<Block>& blocks = layers_[as_size(layer)].blocks;
     for (std::size_t b = 0; b < blocks.size(); ++b) {
       if (const index_t n = times.empty() ? 1 : times[b]; n > 0) f(blocks[b], n);
     }

@@ -66,7 +66,7 @@ inline TextRun run_text(Session& session, std::span<const std::int32_t> tokens, 
   };
   constexpr std::size_t piece = 128;  // tokens whose logits are kept at a time
   for (std::size_t first = skipped; first < tokens.size();) {
-    const std::size_t rows = std::min(at(session.context_size()), tokens.size() - first);
+    const std::size_t rows = std::min(as_size(session.context_size()), tokens.size() - first);
     std::vector<std::int32_t> window = {bos >= 0 ? bos : tokens[first - 1]};
     window.insert(window.end(), tokens.begin() + std::ptrdiff_t(first),
                   tokens.begin() + std::ptrdiff_t(first + rows - 1));
@@ -100,7 +100,7 @@ inline Comparison model_comparison() {
 inline ComparisonRow model_row(std::vector<std::string> labels, const TextRun& run, std::uint64_t seed) {
   const auto tokens = static_cast<double>(run.losses.size());
   ComparisonRow row{std::move(labels), {{tokens, tokens, tokens}}, {}};
-  const std::size_t block = at(RoutingTrace::block_size(std::ssize(run.losses)));
+  const std::size_t block = as_size(RoutingTrace::block_size(std::ssize(run.losses)));
   const std::vector<Interval> values = bootstrap(run.trace.num_blocks(),
                                                  [&](std::span<const index_t> times) {
                                                    double sum = 0;
@@ -133,15 +133,15 @@ inline PolicyInput live_input(const std::string& folder, Session& session, std::
     const TensorSource source = TensorSource::open(folder);
     const DecoderTensors tensors = family.find_tensors(config, source);
     for (const index_t l : routed_layers(model)) {
-      const Tensor& router = *tensors.layers[at(l)].router;
+      const Tensor& router = *tensors.layers[as_size(l)].router;
       if (router.row_size() != width) {
         throw Error(ErrorCode::usage,
                     {folder, router.name, -1,
                      "the router is no linear gate of the hidden state, which policies are compared on"});
       }
-      std::vector<float> gate(at(std::int64_t{config.num_experts} * width));
+      std::vector<float> gate(as_size(std::int64_t{config.num_experts} * width));
       for (index_t e = 0; e < config.num_experts; ++e) {
-        read_row(router, e, std::span(gate).subspan(at(std::int64_t{e} * width), at(width)));
+        read_row(router, e, std::span(gate).subspan(as_size(std::int64_t{e} * width), as_size(width)));
       }
       input.layers.push_back({{ConstRows(gate.data(), config.num_experts, width), k}, {}});
     }
@@ -149,18 +149,19 @@ inline PolicyInput live_input(const std::string& folder, Session& session, std::
   const std::vector<index_t> layers = routed_layers(model);
   if (layers.empty()) throw Error(ErrorCode::usage, {"", "", -1, "the model has no layer with experts"});
   input.expert_bytes = model.block(layers.front()).routed()->experts().expert_bytes();
-  input.tokens = static_cast<index_t>(std::min(tokens.size(), at(session.context_size())));
-  for (const std::int32_t token : tokens.first(at(input.tokens))) input.token_ids.push_back(token % width);
+  input.tokens = static_cast<index_t>(std::min(tokens.size(), as_size(session.context_size())));
+  for (const std::int32_t token : tokens.first(as_size(input.tokens))) input.token_ids.push_back(token % width);
   const HiddenHook before = std::move(session.on_hidden);
   session.on_hidden = [&](index_t layer, index_t, ConstRows hidden) {
     const auto place = std::lower_bound(layers.begin(), layers.end(), layer) - layers.begin();
-    std::vector<float>& all = input.layers[at(place)].hidden;
+    std::vector<float>& all = input.layers[as_size(place)].hidden;
     for (index_t t = 0; t < hidden.rows; ++t)
       all.insert(all.end(), hidden.row_data(t), hidden.row_data(t) + hidden.cols);
   };
   throw_if_error(session.truncate(0));
-  for (std::size_t from = 0; from < at(input.tokens); from += 128) {
-    throw_if_error(session.forward(tokens.subspan(from, std::min<std::size_t>(128, at(input.tokens) - from)), ctx));
+  for (std::size_t from = 0; from < as_size(input.tokens); from += 128) {
+    throw_if_error(
+        session.forward(tokens.subspan(from, std::min<std::size_t>(128, as_size(input.tokens) - from)), ctx));
   }
   session.on_hidden = before;
   for (PolicyLayer& layer : input.layers) centre_logits(layer, input.tokens);

@@ -15,8 +15,8 @@ class AnyAttention {
   class Cache;
 
   template <class A>
-  requires(!std::same_as<A, AnyAttention> && Attention<A>)
-      AnyAttention(A attention)  // NOLINT(google-explicit-constructor)
+    requires(!std::same_as<A, AnyAttention> && Attention<A>)
+  AnyAttention(A attention)  // NOLINT(google-explicit-constructor)
       : hidden_size_(attention.hidden_size()),
         weight_bytes_(attention.weight_bytes()),
         attention_(std::make_unique<Erased<A>>(std::move(attention))) {}

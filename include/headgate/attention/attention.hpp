@@ -25,7 +25,7 @@ template <class A>
 concept Attention = requires(const A& attention, const AttentionInput& in, typename A::Cache& cache,
                              const typename A::Cache& constant, Rows y, Context& ctx, index_t positions) {
   { attention.hidden_size() } noexcept -> std::same_as<index_t>;
-  { attention.weight_bytes() } noexcept -> std::same_as<std::int64_t>;  // read for any number of rows
+  { attention.weight_bytes() } noexcept -> std::same_as<std::int64_t>;     // read for any number of rows
   { attention.make_cache(positions) } -> std::same_as<typename A::Cache>;  // throws std::bad_alloc
   { constant.clone(positions) } -> std::same_as<typename A::Cache>;        // the first so many positions are copied
   // y (tokens, hidden_size) = the attention's output; the residual is the caller's. Writes the rows' positions in the

@@ -1,7 +1,7 @@
-// AttentionProjections: what the attentions of a decoder have in common: the weights, and all that happens to a row before
-// and after it is mixed with others:
-//   q, k, v = x W_q^T, x W_k^T, x W_v^T [+ biases];  q, k = rms_norm(q), rms_norm(k) head by head [Qwen3], then rotated;
-//   q times head_dim^-0.5, k and v to the cache;    ...    y = o W_o^T [+ bias]
+// AttentionProjections: what the attentions of a decoder have in common: the weights, and all that happens to a row
+// before and after it is mixed with others:
+//   q, k, v = x W_q^T, x W_k^T, x W_v^T [+ biases];  q, k = rms_norm(q), rms_norm(k) head by head [Qwen3], then
+//   rotated; q times head_dim^-0.5, k and v to the cache;    ...    y = o W_o^T [+ bias]
 #pragma once
 
 #include <cmath>
@@ -70,9 +70,9 @@ class AttentionProjections {
       : shape_(shape),
         qkv_(shape.query_size() + 2 * shape.kv_size(), shape.hidden_size),
         output_(shape.hidden_size, shape.query_size()),
-        qkv_bias_(shape.has_bias ? at(qkv_.rows()) : 0),
-        output_bias_(shape.has_bias ? at(shape.hidden_size) : 0),
-        query_norm_(shape.qk_norm ? at(shape.head_dim) : 0, 1.0f),
+        qkv_bias_(shape.has_bias ? as_size(qkv_.rows()) : 0),
+        output_bias_(shape.has_bias ? as_size(shape.hidden_size) : 0),
+        query_norm_(shape.qk_norm ? as_size(shape.head_dim) : 0, 1.0f),
         key_norm_(query_norm_) {}
 
   static Rows take_rows(index_t rows, index_t cols, Context& ctx) {
@@ -118,7 +118,7 @@ class AttentionProjections {
     const float scale = 1.0f / std::sqrt(static_cast<float>(d));
     const auto norm_and_turn = [&](const float* head, const std::vector<float>& norm, float* out) {
       if (norm.empty()) {
-        std::memcpy(out, head, at(d) * sizeof(float));
+        std::memcpy(out, head, as_size(d) * sizeof(float));
       } else {
         Backend::rms_norm(head, norm.data(), shape_.norm_epsilon, d, out);
       }

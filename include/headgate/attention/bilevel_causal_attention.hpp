@@ -1,7 +1,7 @@
 // BilevelCausalAttention: bi-level routing attention (BiFormer, Zhu et al., CVPR 2023) for decoders: one-dimensional,
-// causal, with a KV cache. Positions are cut into regions of region_size, counted from 0. A query at position t in region
-// r = t div region_size attends to its own region up to t and to every position of `regions` earlier ones: those j < r
-// with the largest affinity
+// causal, with a KV cache. Positions are cut into regions of region_size, counted from 0. A query at position t in
+// region r = t div region_size attends to its own region up to t and to every position of `regions` earlier ones: those
+// j < r with the largest affinity
 //   sum over query heads h of q_{t,h} . (mean over region j of the rotated keys of h's KV head)
 // ties to the earlier region; to all earlier regions where there are no more. One choice for all heads of a layer. With
 // `regions` at least their number it is causal attention, bit for bit.
@@ -49,7 +49,8 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
   }
 
   Status forward(const AttentionInput& in, RegionCache& cache, Rows y, Context& ctx) const {
-    if (Status status = check_attention(in, y, hidden_size(), shape().head_dim / 2, cache.context_size()); !status.ok()) {
+    if (Status status = check_attention(in, y, hidden_size(), shape().head_dim / 2, cache.context_size());
+        !status.ok()) {
       return status;
     }
     const Workspace::Mark mark(ctx.workspace);
@@ -92,7 +93,7 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
         }
         sum_heads(queries.row_data(t), sums);
         for (index_t j = 0; j < earlier; ++j) affinity[j] = Backend::dot(sums, means.row_data(j), means.cols);
-        row[0] = RegionRouter(regions_.regions).select(std::span<const float>(affinity, at(earlier)), row + 1);
+        row[0] = RegionRouter(regions_.regions).select(std::span<const float>(affinity, as_size(earlier)), row + 1);
         sort(row + 1, row[0]);
       }
     });
@@ -126,7 +127,7 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
     float* const all_scratch = ctx.workspace.take<float>(n * scratch).data();
     const std::span<index_t> first_bad = ctx.workspace.take<index_t>(n);
     ctx.parallel(n, [&](index_t i) {
-      first_bad[at(i)] = queries.rows;
+      first_bad[as_size(i)] = queries.rows;
       const Scratch own(all_scratch + i * scratch, shape().head_dim, longest);
       for (index_t unit = i; unit < units; unit += n) {
         const index_t t = unit / (shape().num_kv_heads * cut.count());
@@ -135,8 +136,8 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
         const Slice heads{kv_head * group + in_group.first, kv_head * group + in_group.last};
         if (!attend_heads(queries.row_data(t), heads, cache, kv_head, first_position + t, chosen.row_data(t), own,
                           mixed.row_data(t)) &&
-            t < first_bad[at(i)]) {
-          first_bad[at(i)] = t;
+            t < first_bad[as_size(i)]) {
+          first_bad[as_size(i)] = t;
         }
       }
     });
@@ -185,7 +186,7 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
       const index_t length = positions.last - positions.first;
       for (index_t r = 0; r < m; ++r) {
         const float* const from = scratch.panels + std::int64_t{r} * stride + positions.first % panel_rows;
-        std::memcpy(scratch.scores + std::int64_t{r} * scratch.stride + count, from, at(length) * sizeof(float));
+        std::memcpy(scratch.scores + std::int64_t{r} * scratch.stride + count, from, as_size(length) * sizeof(float));
       }
       count += length;
     });

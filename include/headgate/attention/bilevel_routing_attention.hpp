@@ -19,18 +19,18 @@ namespace headgate::inline HEADGATE_ABI {
 
 // What to do with an image whose sides are not multiples of the region's.
 enum class RegionPadding : std::uint8_t {
-  strict,         // an error
-  input,          // zeros are appended to the image before the projection, up to regions_per_side equal regions; the
-                  // padded tokens have q = k = v = bias and count everywhere (bra_legacy.py, auto_pad)
-  projected,      // regions of floor(side / regions_per_side); zeros are appended to q, k and v; means leave the padded
-                  // tokens out, the softmax counts them (bra_nchw.py)
+  strict,     // an error
+  input,      // zeros are appended to the image before the projection, up to regions_per_side equal regions; the
+              // padded tokens have q = k = v = bias and count everywhere (bra_legacy.py, auto_pad)
+  projected,  // regions of floor(side / regions_per_side); zeros are appended to q, k and v; means leave the padded
+              // tokens out, the softmax counts them (bra_nchw.py)
 };
 
 template <std::floating_point T>
 struct BilevelRoutingWeights {
-  std::vector<T> qkv, qkv_bias;      // (3 channels, channels), (3 channels)
+  std::vector<T> qkv, qkv_bias;        // (3 channels, channels), (3 channels)
   std::vector<T> output, output_bias;  // (channels, channels), (channels)
-  std::vector<T> local, local_bias;  // (channels, kernel, kernel), (channels)
+  std::vector<T> local, local_bias;    // (channels, kernel, kernel), (channels)
 };
 
 struct BilevelRoutingShape {
@@ -40,7 +40,7 @@ struct BilevelRoutingShape {
   index_t top_k = 4;             // all regions where there are no more
   index_t local_kernel = 5;      // side of the convolution, odd; 0: none
   RegionPadding padding = RegionPadding::strict;
-  bool mask_padding = false;     // true: padded tokens count nowhere, neither in means nor in the softmax
+  bool mask_padding = false;  // true: padded tokens count nowhere, neither in means nor in the softmax
 };
 
 template <std::floating_point T>
@@ -50,10 +50,12 @@ class BilevelRoutingAttention {
     const std::int64_t c = shape.channels;
     const std::int64_t local = c * shape.local_kernel * shape.local_kernel;
     if (c < 1) return Status::mismatch("channels", c, 1);
-    if (shape.num_heads < 1 || c % shape.num_heads != 0) return Status::mismatch("heads against channels", shape.num_heads, c);
+    if (shape.num_heads < 1 || c % shape.num_heads != 0)
+      return Status::mismatch("heads against channels", shape.num_heads, c);
     if (shape.regions_per_side < 1) return Status::mismatch("regions per side", shape.regions_per_side, 1);
     constexpr index_t max_side = 1 << 14;  // so that regions fit an index
-    if (shape.regions_per_side > max_side) return Status::mismatch("regions per side", shape.regions_per_side, max_side);
+    if (shape.regions_per_side > max_side)
+      return Status::mismatch("regions per side", shape.regions_per_side, max_side);
     if (shape.top_k < 1) return Status::mismatch("routed regions", shape.top_k, 1);
     if (shape.local_kernel < 0 || (shape.local_kernel > 0 && shape.local_kernel % 2 == 0)) {
       return Status::mismatch("side of the local convolution, which is odd or 0", shape.local_kernel, 5);
@@ -63,11 +65,12 @@ class BilevelRoutingAttention {
                  ? Status::success()
                  : Status::mismatch(what, static_cast<std::int64_t>(values.size()), size);
     };
-    for (const Status& status :
-         {check("size of the qkv weight", weights.qkv, 3 * c * c), check("size of the qkv bias", weights.qkv_bias, 3 * c),
-          check("size of the output weight", weights.output, c * c), check("size of the output bias", weights.output_bias, c),
-          check("size of the local weight", weights.local, local),
-          check("size of the local bias", weights.local_bias, shape.local_kernel > 0 ? c : 0)}) {
+    for (const Status& status : {check("size of the qkv weight", weights.qkv, 3 * c * c),
+                                 check("size of the qkv bias", weights.qkv_bias, 3 * c),
+                                 check("size of the output weight", weights.output, c * c),
+                                 check("size of the output bias", weights.output_bias, c),
+                                 check("size of the local weight", weights.local, local),
+                                 check("size of the local bias", weights.local_bias, shape.local_kernel > 0 ? c : 0)}) {
       if (!status.ok()) return status;
     }
     return BilevelRoutingAttention(shape, std::move(weights), T(1) / std::sqrt(static_cast<T>(c)));
@@ -89,7 +92,8 @@ class BilevelRoutingAttention {
 
     const Workspace::Mark mark(ctx.workspace);
     // q, k, v of every token of the padded image, (padded tokens, 3 channels); zero where `projected` appends.
-    const MatrixView<T> qkv{ctx.workspace.take<T>(grid.tokens() * 3 * c).data(), static_cast<index_t>(grid.tokens()), 3 * c};
+    const MatrixView<T> qkv{ctx.workspace.take<T>(grid.tokens() * 3 * c).data(), static_cast<index_t>(grid.tokens()),
+                            3 * c};
     project(image, grid, qkv, ctx);
     const MatrixView<T> q_mean{ctx.workspace.take<T>(std::int64_t{grid.regions()} * c).data(), grid.regions(), c};
     const MatrixView<T> k_mean{ctx.workspace.take<T>(std::int64_t{grid.regions()} * c).data(), grid.regions(), c};
@@ -111,7 +115,7 @@ class BilevelRoutingAttention {
  private:
   // The image (height, width) inside its padded grid of regions.
   struct Grid {
-    index_t height, width;                    // the image
+    index_t height, width;  // the image
     index_t region_height, region_width;
     index_t regions_down, regions_across;
 
@@ -176,7 +180,8 @@ class BilevelRoutingAttention {
       if (grid.real(y, x)) {
         linear(weights_.qkv.data(), weights_.qkv_bias.data(), image.row_data(y * grid.width + x), c, 3 * c, row);
       } else {
-        for (index_t i = 0; i < 3 * c; ++i) row[i] = shape_.padding == RegionPadding::input ? weights_.qkv_bias[at(i)] : T(0);
+        for (index_t i = 0; i < 3 * c; ++i)
+          row[i] = shape_.padding == RegionPadding::input ? weights_.qkv_bias[as_size(i)] : T(0);
       }
     });
   }
@@ -198,7 +203,7 @@ class BilevelRoutingAttention {
         }
         ++count;
       });
-      allowed[at(region)] = count > 0 ? 1 : 0;
+      allowed[as_size(region)] = count > 0 ? 1 : 0;
       for (index_t i = 0; i < c && count > 0; ++i) {
         q[i] /= static_cast<T>(count);
         k[i] /= static_cast<T>(count);
@@ -272,14 +277,15 @@ class BilevelRoutingAttention {
     const index_t right = padded ? grid.padded_width() : grid.width;
     rows(mixed.rows, ctx, [&](index_t t) {
       T* const out = mixed.row_data(t);
-      for (index_t i = 0; i < c; ++i) out[i] += weights_.local_bias[at(i)];
+      for (index_t i = 0; i < c; ++i) out[i] += weights_.local_bias[as_size(i)];
       for (index_t dy = 0; dy < side; ++dy) {
         const index_t y = t / grid.width + dy - side / 2;
         for (index_t dx = 0; dx < side; ++dx) {
           const index_t x = t % grid.width + dx - side / 2;
           if (y < 0 || y >= bottom || x < 0 || x >= right) continue;
           const T* const v = qkv.row_data(grid.token(y, x)) + 2 * c;
-          for (index_t i = 0; i < c; ++i) out[i] += weights_.local[at((std::int64_t{i} * side + dy) * side + dx)] * v[i];
+          for (index_t i = 0; i < c; ++i)
+            out[i] += weights_.local[as_size((std::int64_t{i} * side + dy) * side + dx)] * v[i];
         }
       }
     });

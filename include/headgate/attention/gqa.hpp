@@ -26,7 +26,8 @@ class GroupedQueryAttention : public AttentionProjections<Format, Backend> {
     if (Status status = sizes.check(); !status.ok()) return status;
     return GroupedQueryAttention(sizes, Checked{});
   }
-  explicit GroupedQueryAttention(const AttentionShape& sizes) requires has_exceptions
+  explicit GroupedQueryAttention(const AttentionShape& sizes)
+    requires has_exceptions
       : GroupedQueryAttention(create(sizes).value()) {}
 
   KvCache make_cache(index_t context_size) const { return {context_size, shape().num_kv_heads, shape().head_dim}; }
@@ -63,12 +64,12 @@ class GroupedQueryAttention : public AttentionProjections<Format, Backend> {
     ctx.parallel(n, [&](index_t i) {
       float* const tile = all_scratch + i * scratch;
       float* const scores = tile + max_tile_rows * shape().head_dim;
-      first_bad[at(i)] = queries.rows;
+      first_bad[as_size(i)] = queries.rows;
       for (index_t unit = i; unit < units; unit += n) {
         const index_t kv_head = unit % shape().num_kv_heads;
         const index_t bad = attend_tile(queries, first_position, cache, kv_head, cut.tile(unit / shape().num_kv_heads),
                                         tile, scores, mixed);
-        if (bad < first_bad[at(i)]) first_bad[at(i)] = bad;
+        if (bad < first_bad[as_size(i)]) first_bad[as_size(i)] = bad;
       }
     });
     return Base::check_scores(first_bad, queries.rows);

@@ -19,7 +19,7 @@ class KvCache {
 
   // All zero. Preconditions: no size is negative, head_dim at most 2^20. Throws std::bad_alloc.
   KvCache(index_t context_size, index_t num_kv_heads, index_t head_dim)
-      : buffer_(at(bytes(context_size, num_kv_heads, head_dim))),
+      : buffer_(as_size(bytes(context_size, num_kv_heads, head_dim))),
         context_size_(context_size),
         num_kv_heads_(num_kv_heads),
         head_dim_(head_dim) {}
@@ -31,7 +31,7 @@ class KvCache {
   void store(index_t position, index_t kv_head, const float* key, const float* value) noexcept {
     std::byte* const panel = keys_of(kv_head) + position / panel_rows * F32::panel_bytes(head_dim_);
     F32::pack(key, head_dim_, position % panel_rows, panel);
-    std::memcpy(values_of(kv_head) + position * row_bytes(), value, at(row_bytes()));
+    std::memcpy(values_of(kv_head) + position * row_bytes(), value, as_size(row_bytes()));
   }
 
   // (context_size, head_dim)
@@ -45,8 +45,8 @@ class KvCache {
     KvCache copy(context_size_, num_kv_heads_, head_dim_);
     const std::int64_t used = divide_up(positions, panel_rows) * F32::panel_bytes(head_dim_);
     for (index_t h = 0; h < num_kv_heads_; ++h) {
-      std::memcpy(copy.keys_of(h), keys_of(h), at(used));
-      std::memcpy(copy.values_of(h), values_of(h), at(positions * row_bytes()));
+      std::memcpy(copy.keys_of(h), keys_of(h), as_size(used));
+      std::memcpy(copy.values_of(h), values_of(h), as_size(positions * row_bytes()));
     }
     return copy;
   }

@@ -1,6 +1,6 @@
-// RegionCache: a KV cache (kv_cache.hpp) that also keeps the mean key of every whole region of positions, for attentions
-// that choose among regions. A mean is computed from the stored keys, in the order of positions, when the region's last
-// position has been written, so it does not depend on how a text was cut into passes.
+// RegionCache: a KV cache (kv_cache.hpp) that also keeps the mean key of every whole region of positions, for
+// attentions that choose among regions. A mean is computed from the stored keys, in the order of positions, when the
+// region's last position has been written, so it does not depend on how a text was cut into passes.
 #pragma once
 
 #include <vector>
@@ -23,7 +23,7 @@ class RegionCache {
   RegionCache(index_t context_size, index_t num_kv_heads, index_t head_dim, index_t region_size)
       : kv_(context_size, num_kv_heads, head_dim),
         region_size_(region_size),
-        means_(at(context_size / region_size) * at(num_kv_heads) * at(head_dim)) {}
+        means_(as_size(context_size / region_size) * as_size(num_kv_heads) * as_size(head_dim)) {}
 
   KvCache& kv() noexcept { return kv_; }
   const KvCache& kv() const noexcept { return kv_; }

@@ -31,7 +31,7 @@ class Rope {
     for (index_t t = 0; t < cosines.rows; ++t) {
       const double position = static_cast<double>(first_position) + t;
       for (index_t i = 0; i < half(); ++i) {
-        const double angle = position * frequencies_[at(i)];
+        const double angle = position * frequencies_[as_size(i)];
         cosines.row_data(t)[i] = static_cast<float>(std::cos(angle));
         sines.row_data(t)[i] = static_cast<float>(std::sin(angle));
       }
@@ -39,8 +39,8 @@ class Rope {
   }
 
  private:
-  Rope(double theta, index_t head_dim) : frequencies_(at(head_dim / 2)) {
-    for (index_t i = 0; i < half(); ++i) frequencies_[at(i)] = std::pow(theta, -2.0 * i / head_dim);
+  Rope(double theta, index_t head_dim) : frequencies_(as_size(head_dim / 2)) {
+    for (index_t i = 0; i < half(); ++i) frequencies_[as_size(i)] = std::pow(theta, -2.0 * i / head_dim);
   }
 
   std::vector<double> frequencies_;  // radians per position

@@ -18,7 +18,7 @@ struct RouteEdits {
 
 class Context {
  public:
-  Context() = default;                                                       // serial
+  Context() = default;  // serial
   explicit Context(ExecutorRef threads) noexcept : executor(threads) {}
 
   ExecutorRef executor;

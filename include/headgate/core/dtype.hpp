@@ -42,7 +42,23 @@ struct f16 {
 };
 
 // Element types of safetensors files that this library can name. Sizes are whole bytes.
-enum class DType : std::uint8_t { boolean, u8, i8, u16, i16, f16, bf16, u32, i32, f32, u64, i64, f64, f8_e4m3, f8_e5m2 };
+enum class DType : std::uint8_t {
+  boolean,
+  u8,
+  i8,
+  u16,
+  i16,
+  f16,
+  bf16,
+  u32,
+  i32,
+  f32,
+  u64,
+  i64,
+  f64,
+  f8_e4m3,
+  f8_e5m2
+};
 
 struct DTypeInfo {
   DType dtype;
@@ -51,10 +67,9 @@ struct DTypeInfo {
 };
 
 inline constexpr DTypeInfo dtypes[] = {
-    {DType::boolean, "BOOL", 1}, {DType::u8, "U8", 1},       {DType::i8, "I8", 1},
-    {DType::u16, "U16", 2},      {DType::i16, "I16", 2},     {DType::f16, "F16", 2},
-    {DType::bf16, "BF16", 2},    {DType::u32, "U32", 4},     {DType::i32, "I32", 4},
-    {DType::f32, "F32", 4},      {DType::u64, "U64", 8},     {DType::i64, "I64", 8},
+    {DType::boolean, "BOOL", 1}, {DType::u8, "U8", 1},           {DType::i8, "I8", 1},           {DType::u16, "U16", 2},
+    {DType::i16, "I16", 2},      {DType::f16, "F16", 2},         {DType::bf16, "BF16", 2},       {DType::u32, "U32", 4},
+    {DType::i32, "I32", 4},      {DType::f32, "F32", 4},         {DType::u64, "U64", 8},         {DType::i64, "I64", 8},
     {DType::f64, "F64", 8},      {DType::f8_e4m3, "F8_E4M3", 1}, {DType::f8_e5m2, "F8_E5M2", 1},
 };
 

@@ -36,10 +36,10 @@ inline std::string escaped(std::string_view text, std::size_t max_size = 200) {
 }
 
 struct ErrorDetail {
-  std::string file;           // empty: not about a file
-  std::string field;          // key, tensor name or argument
-  std::int64_t offset = -1;   // byte offset in the file, -1: not known
-  std::string what;           // one sentence without the full stop
+  std::string file;          // empty: not about a file
+  std::string field;         // key, tensor name or argument
+  std::int64_t offset = -1;  // byte offset in the file, -1: not known
+  std::string what;          // one sentence without the full stop
 };
 
 class Error : public std::exception {

@@ -16,9 +16,8 @@ class TaskRef {
   template <class F>
     requires(!std::same_as<std::remove_cvref_t<F>, TaskRef> && std::invocable<F&, index_t>)
   TaskRef(F&& task) noexcept  // NOLINT(google-explicit-constructor)
-      : object_(const_cast<void*>(static_cast<const void*>(&task))), call_([](void* object, index_t i) {
-          (*static_cast<std::remove_reference_t<F>*>(object))(i);
-        }) {}
+      : object_(const_cast<void*>(static_cast<const void*>(&task))),
+        call_([](void* object, index_t i) { (*static_cast<std::remove_reference_t<F>*>(object))(i); }) {}
   void operator()(index_t i) const { call_(object_, i); }
 
  private:

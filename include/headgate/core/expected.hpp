@@ -10,8 +10,8 @@ namespace headgate::inline HEADGATE_ABI {
 template <class T>
 class [[nodiscard]] Expected {
  public:
-  Expected(T value) : value_(std::move(value)) {}          // NOLINT(google-explicit-constructor)
-  Expected(Error error) : error_(std::move(error)) {}      // NOLINT(google-explicit-constructor)
+  Expected(T value) : value_(std::move(value)) {}      // NOLINT(google-explicit-constructor)
+  Expected(Error error) : error_(std::move(error)) {}  // NOLINT(google-explicit-constructor)
   // A failed Status; precondition: !status.ok().
   Expected(const Status& status) : error_(Error(status)) {}  // NOLINT(google-explicit-constructor)
 

@@ -1,5 +1,5 @@
-// FloatModes: round to nearest, denormals as zero, on this thread, for the life of the object. Held by every task, so the
-// caller's modes change no result, and restored, so ours never reach the caller. Denormals cost up to 30x in time.
+// FloatModes: round to nearest, denormals as zero, on this thread, for the life of the object. Held by every task, so
+// the caller's modes change no result, and restored, so ours never reach the caller. Denormals cost up to 30x in time.
 #pragma once
 
 #include "headgate/core/types.hpp"

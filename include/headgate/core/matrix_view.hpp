@@ -27,7 +27,7 @@ struct MatrixView {
       : data(other.data), rows(other.rows), cols(other.cols), stride(other.stride) {}
 
   constexpr T* row_data(index_t r) const noexcept { return data + r * stride; }
-  constexpr std::span<T> row(index_t r) const noexcept { return {row_data(r), at(cols)}; }
+  constexpr std::span<T> row(index_t r) const noexcept { return {row_data(r), as_size(cols)}; }
   constexpr MatrixView middle_rows(index_t first, index_t count) const noexcept {
     return {row_data(first), count, cols, stride};
   }

@@ -9,20 +9,20 @@ namespace headgate::inline HEADGATE_ABI {
 enum class ErrorCode : std::uint8_t {
   ok = 0,
   failure = 1,
-  usage = 2,        // an argument that does not fit: shape, k, id
-  bad_file = 3,     // a file that lies, is damaged or is not understood
-  io = 4,           // the operating system said no
-  limit = 5,        // memory, context length, 32-bit index
-  numeric = 6,      // NaN or infinity
+  usage = 2,     // an argument that does not fit: shape, k, id
+  bad_file = 3,  // a file that lies, is damaged or is not understood
+  io = 4,        // the operating system said no
+  limit = 5,     // memory, context length, 32-bit index
+  numeric = 6,   // NaN or infinity
   interrupted = 130,
 };
 
 struct [[nodiscard]] Status {
   ErrorCode code = ErrorCode::ok;
-  const char* what = "";       // static text, a noun phrase: "router logit is not finite"
-  std::int64_t found = 0;      // printed when found != allowed
+  const char* what = "";   // static text, a noun phrase: "router logit is not finite"
+  std::int64_t found = 0;  // printed when found != allowed
   std::int64_t allowed = 0;
-  index_t layer = -1;          // -1: not known
+  index_t layer = -1;  // -1: not known
   index_t token = -1;
   ExpertId expert = -1;
 

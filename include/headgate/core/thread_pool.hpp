@@ -42,7 +42,7 @@ class ThreadPool {
  public:
   // At least one thread, the caller's. Where the system refuses more, the pool is smaller: size() says how large.
   explicit ThreadPool(index_t threads) {
-    workers_.reserve(at(threads > 1 ? threads - 1 : 0));
+    workers_.reserve(as_size(threads > 1 ? threads - 1 : 0));
     for (index_t i = 1; i < threads; ++i) {
       if (!start()) break;
     }

@@ -16,13 +16,8 @@ using ExpertId = std::int32_t;
 
 inline constexpr std::int64_t max_index = std::numeric_limits<index_t>::max();
 
-// Towards the standard library only: precondition i >= 0.
-constexpr std::size_t at(std::int64_t i) noexcept { return static_cast<std::size_t>(i); }
-
-// std::isfinite for constant expressions and without <cmath>, a quarter of what core and routing would compile.
-constexpr bool is_finite(float x) noexcept {
-  return x >= -std::numeric_limits<float>::max() && x <= std::numeric_limits<float>::max();
-}
+// A count or position as the standard library wants it. Precondition i >= 0; nothing is checked.
+constexpr std::size_t as_size(std::int64_t i) noexcept { return static_cast<std::size_t>(i); }
 
 constexpr index_t divide_up(index_t a, index_t b) noexcept { return a / b + (a % b != 0 ? 1 : 0); }
 

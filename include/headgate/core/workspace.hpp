@@ -1,5 +1,5 @@
-// Workspace: scratch memory of one caller. Takes only go up; a Mark gives everything taken since back when it leaves its
-// scope. After the first pass of a given size no call allocates.
+// Workspace: scratch memory of one caller. Takes only go up; a Mark gives everything taken since back when it leaves
+// its scope. After the first pass of a given size no call allocates.
 #pragma once
 
 #include <span>
@@ -32,7 +32,7 @@ class Workspace {
   template <class T>
   std::span<T> take(std::int64_t count) {
     static_assert(std::is_trivially_destructible_v<T> && alignof(T) <= 64);
-    return {reinterpret_cast<T*>(take_bytes(at(count) * sizeof(T))), at(count)};
+    return {reinterpret_cast<T*>(take_bytes(as_size(count) * sizeof(T))), as_size(count)};
   }
 
   // Bytes held, whether taken or not.

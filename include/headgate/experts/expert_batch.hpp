@@ -20,18 +20,18 @@ class ExpertBatch {
 
   // Precondition: entries is not empty. The plan outlives the batch.
   ExpertBatch(const ExpertMajor& plan, Slice entries) noexcept : plan_(plan), entries_(entries) {
-    while (plan_.offsets[at(begin_) + 1] <= entries_.first) ++begin_;
-    for (end_ = begin_; end_ < plan_.size() && plan_.offsets[at(end_)] < entries_.last; ++end_) continue;
+    while (plan_.offsets[as_size(begin_) + 1] <= entries_.first) ++begin_;
+    for (end_ = begin_; end_ < plan_.size() && plan_.offsets[as_size(end_)] < entries_.last; ++end_) continue;
   }
 
   index_t size() const noexcept { return entries_.last - entries_.first; }
   // An expert has several rows, which have to be gathered.
   bool has_tiles() const noexcept { return size() > end_ - begin_; }
-  index_t token(std::int64_t place) const noexcept { return plan_.tokens[at(entries_.first + place)]; }
+  index_t token(std::int64_t place) const noexcept { return plan_.tokens[as_size(entries_.first + place)]; }
   ExpertId expert(std::int64_t place) const noexcept {
     index_t i = begin_;
-    while (plan_.offsets[at(i) + 1] <= entries_.first + place) ++i;
-    return plan_.experts[at(i)];
+    while (plan_.offsets[as_size(i) + 1] <= entries_.first + place) ++i;
+    return plan_.experts[as_size(i)];
   }
 
   // Calls f(expert id, tile) for every tile.
@@ -39,7 +39,7 @@ class ExpertBatch {
   void for_each_tile(F&& f) const {
     for (index_t i = begin_; i < end_; ++i) {
       const TileCut cut{rows(i)};
-      for (index_t j = 0; j < cut.count(); ++j) f(plan_.experts[at(i)], tile(i, cut.tile(j)));
+      for (index_t j = 0; j < cut.count(); ++j) f(plan_.experts[as_size(i)], tile(i, cut.tile(j)));
     }
   }
 
@@ -51,7 +51,7 @@ class ExpertBatch {
     const std::int64_t fitting = l2_bytes / unit_bytes;
     const index_t cached = fitting < 1 ? 1 : fitting < max_units ? static_cast<index_t>(fitting) : max_units;
     for (index_t i = begin_; i < end_; ++i) {
-      const ExpertId e = plan_.experts[at(i)];
+      const ExpertId e = plan_.experts[as_size(i)];
       const Slice units = units_of(e);
       const TileCut cut{rows(i)};
       const index_t step = cut.count() > 1 ? cached : max_units;
@@ -65,17 +65,18 @@ class ExpertBatch {
  private:
   // Of the i-th expert: its first entry in the batch and how many follow.
   index_t first_row(index_t i) const noexcept {
-    const index_t first = plan_.offsets[at(i)];
+    const index_t first = plan_.offsets[as_size(i)];
     return first < entries_.first ? entries_.first : first;
   }
   index_t rows(index_t i) const noexcept {
-    const index_t last = plan_.offsets[at(i) + 1];
+    const index_t last = plan_.offsets[as_size(i) + 1];
     return (last < entries_.last ? last : entries_.last) - first_row(i);
   }
   Tile tile(index_t i, Slice rows) const noexcept {
     const index_t first = first_row(i) + rows.first;
     const index_t m = rows.last - rows.first;
-    return {first - entries_.first, m, plan_.tokens.subspan(at(first), at(m)), plan_.weights.subspan(at(first), at(m))};
+    return {first - entries_.first, m, plan_.tokens.subspan(as_size(first), as_size(m)),
+            plan_.weights.subspan(as_size(first), as_size(m))};
   }
 
   const ExpertMajor& plan_;

@@ -22,10 +22,10 @@ concept Experts = requires(const B& bank, const RoutingPlan& plan, ConstRows x, 
 
 // A bank that also takes a checked plan by expert, or the first experts of one: what a bank around a bank needs.
 template <class B>
-concept ExpertMajorBank = Experts<B> &&
-    requires(const B& bank, const ExpertMajor& plan, ConstRows x, Rows y, Context& ctx) {
-  { bank.apply(plan, x, y, ctx) } -> std::same_as<Status>;
-};
+concept ExpertMajorBank =
+    Experts<B> && requires(const B& bank, const ExpertMajor& plan, ConstRows x, Rows y, Context& ctx) {
+      { bank.apply(plan, x, y, ctx) } -> std::same_as<Status>;
+    };
 
 // What every bank checks before it computes.
 inline Status check_apply(const RoutingPlan& plan, ConstRows x, Rows y, index_t num_experts,

@@ -36,7 +36,7 @@ class GluExperts {
     }
     Expected<GluExperts> bank = create(shape);
     for (index_t e = 0; bank && e < shape.num_experts; ++e) {
-      if (Status status = bank.value().set_expert(e, experts[at(e)]); !status.ok()) return status;
+      if (Status status = bank.value().set_expert(e, experts[as_size(e)]); !status.ok()) return status;
     }
     return bank;
   }
@@ -69,9 +69,13 @@ class GluExperts {
   void set_down_row(ExpertId e, index_t row, const float* values) noexcept {
     pack(layout_.down_panel(e, row / panel_rows), row, shape().ffn_size, values);
   }
-  void set_gate_bias(ExpertId e, index_t row, float value) noexcept { biases_[at(layout_.gate_bias(e, row))] = value; }
-  void set_up_bias(ExpertId e, index_t row, float value) noexcept { biases_[at(layout_.up_bias(e, row))] = value; }
-  void set_down_bias(ExpertId e, index_t row, float value) noexcept { biases_[at(layout_.down_bias(e, row))] = value; }
+  void set_gate_bias(ExpertId e, index_t row, float value) noexcept {
+    biases_[as_size(layout_.gate_bias(e, row))] = value;
+  }
+  void set_up_bias(ExpertId e, index_t row, float value) noexcept { biases_[as_size(layout_.up_bias(e, row))] = value; }
+  void set_down_bias(ExpertId e, index_t row, float value) noexcept {
+    biases_[as_size(layout_.down_bias(e, row))] = value;
+  }
 
   const GluShape& shape() const noexcept { return layout_.shape; }
   index_t num_experts() const noexcept { return shape().num_experts; }
@@ -112,8 +116,8 @@ class GluExperts {
 
   GluExperts(const GluLayout<Format>& layout, Checked)
       : layout_(layout),
-        buffer_(at(layout.expert_bytes() * layout.shape.num_experts)),
-        biases_(at(layout.biases_per_expert() * layout.shape.num_experts)) {}
+        buffer_(as_size(layout.expert_bytes() * layout.shape.num_experts)),
+        biases_(as_size(layout.biases_per_expert() * layout.shape.num_experts)) {}
 
   void pack(std::int64_t panel, index_t row, index_t k, const float* values) noexcept {
     Format::pack(values, k, row % panel_rows, buffer_.data() + panel);
@@ -131,7 +135,7 @@ class GluExperts {
     if (batch.has_tiles()) ctx.parallel(n, [&](index_t i) { gather(batch, x, Slice::of(hidden_size(), n, i), tiles); });
     const index_t threads = ctx.executor.size();
     ctx.parallel(threads, [&](index_t i) { compute_h(batch, x, tiles, i, threads, h); });
-    ctx.parallel(n, [&](index_t i) { bad[at(i)] = add(batch, Slice::of(layout_.down_panels(), n, i), h, y); });
+    ctx.parallel(n, [&](index_t i) { bad[as_size(i)] = add(batch, Slice::of(layout_.down_panels(), n, i), h, y); });
 
     std::int64_t first_bad = batch.size();
     for (const std::int64_t place : bad) first_bad = place < first_bad ? place : first_bad;
@@ -144,7 +148,7 @@ class GluExperts {
     batch.for_each_tile([&](ExpertId, const ExpertBatch::Tile& tile) {
       if (tile.m == 1) return;
       const float* rows[max_tile_rows];
-      for (index_t r = 0; r < tile.m; ++r) rows[r] = x.row_data(tile.tokens[at(r)]) + columns.first;
+      for (index_t r = 0; r < tile.m; ++r) rows[r] = x.row_data(tile.tokens[as_size(r)]) + columns.first;
       Backend::make_tile(rows, tile.m, columns.last - columns.first,
                          tiles + tile.place * hidden_size() + std::int64_t{columns.first} * tile.m);
     });
@@ -201,7 +205,8 @@ class GluExperts {
                              float* const row = out + r * stride;
                              if (shape().has_bias) Backend::axpy(1.0f, bias(layout_.down_bias(e, column)), width, row);
                              if (!Backend::all_finite(row, width) && tile.place + r < bad) bad = tile.place + r;
-                             Backend::axpy(tile.weights[at(r)], row, width, y.row_data(tile.tokens[at(r)]) + column);
+                             Backend::axpy(tile.weights[as_size(r)], row, width,
+                                           y.row_data(tile.tokens[as_size(r)]) + column);
                            }
                          });
     return bad;

@@ -13,9 +13,7 @@
 namespace headgate::inline HEADGATE_ABI {
 
 template <class E>
-concept Expert = requires(const E& expert, ConstRows in, Rows out) {
-  expert.forward(in, out);
-};
+concept Expert = requires(const E& expert, ConstRows in, Rows out) { expert.forward(in, out); };
 
 template <Expert E, class Backend = NativeBackend>
 class PerExpert {
@@ -58,21 +56,21 @@ class PerExpert {
     const Rows in = take_rows();
     const Rows out = take_rows();
     ctx.parallel(plan.size(), [&](index_t i) {
-      const index_t first = plan.offsets[at(i)];
+      const index_t first = plan.offsets[as_size(i)];
       const std::span<const index_t> tokens = plan.tokens_of(i);
       const auto count = static_cast<index_t>(tokens.size());
       for (index_t r = 0; r < count; ++r) {
-        std::memcpy(in.row_data(first + r), x.row_data(tokens[at(r)]), at(hidden_size()) * sizeof(float));
+        std::memcpy(in.row_data(first + r), x.row_data(tokens[as_size(r)]), as_size(hidden_size()) * sizeof(float));
       }
-      experts_[at(plan.experts[at(i)])].forward(in.middle_rows(first, count), out.middle_rows(first, count));
+      experts_[as_size(plan.experts[as_size(i)])].forward(in.middle_rows(first, count), out.middle_rows(first, count));
     });
     for (index_t i = 0; i < plan.size(); ++i) {
-      for (index_t entry = plan.offsets[at(i)]; entry < plan.offsets[at(i) + 1]; ++entry) {
-        const index_t token = plan.tokens[at(entry)];
+      for (index_t entry = plan.offsets[as_size(i)]; entry < plan.offsets[as_size(i) + 1]; ++entry) {
+        const index_t token = plan.tokens[as_size(entry)];
         if (!Backend::all_finite(out.row_data(entry), hidden_size())) {
-          return Status::not_finite("output of an expert is not finite", -1, token, plan.experts[at(i)]);
+          return Status::not_finite("output of an expert is not finite", -1, token, plan.experts[as_size(i)]);
         }
-        Backend::axpy(plan.weights[at(entry)], out.row_data(entry), hidden_size(), y.row_data(token));
+        Backend::axpy(plan.weights[as_size(entry)], out.row_data(entry), hidden_size(), y.row_data(token));
       }
     }
     return Status::success();

@@ -4,6 +4,8 @@
 // Its copy experts then give 2 w x, and its constant experts weigh by 2 x.
 #pragma once
 
+#include <cmath>
+
 #include "headgate/core/expected.hpp"
 #include "headgate/experts/experts.hpp"
 
@@ -13,7 +15,7 @@ template <Experts Bank>
 class ScaledInput {
  public:
   static Expected<ScaledInput> create(Bank bank, float factor) {
-    if (!is_finite(factor)) return Status{ErrorCode::usage, "factor of an expert's input is not finite"};
+    if (!std::isfinite(factor)) return Status{ErrorCode::usage, "factor of an expert's input is not finite"};
     return ScaledInput(std::move(bank), factor);
   }
 

@@ -66,18 +66,18 @@ class WithZeroComputeExperts {
   // The same for a checked plan that stands by expert already.
   Status apply(const ExpertMajor& plan, ConstRows x, Rows y, Context& ctx) const {
     index_t split = 0;
-    while (split < plan.size() && plan.experts[at(split)] < bank_.num_experts()) ++split;
+    while (split < plan.size() && plan.experts[as_size(split)] < bank_.num_experts()) ++split;
     ExpertMajor ffn = plan;
-    ffn.experts = plan.experts.first(at(split));
-    ffn.offsets = plan.offsets.first(at(split) + 1);
+    ffn.experts = plan.experts.first(as_size(split));
+    ffn.offsets = plan.offsets.first(as_size(split) + 1);
     if (Status status = bank_.apply(ffn, x, y, ctx); !status.ok()) return status;
     const FloatModes modes;
     for (index_t i = split; i < plan.size(); ++i) {
-      const ZeroComputeExpert& expert = experts_[at(plan.experts[at(i)] - bank_.num_experts())];
+      const ZeroComputeExpert& expert = experts_[as_size(plan.experts[as_size(i)] - bank_.num_experts())];
       if (expert.kind == ZeroComputeKind::zero) continue;
-      for (index_t entry = plan.offsets[at(i)]; entry < plan.offsets[at(i) + 1]; ++entry) {
-        const index_t token = plan.tokens[at(entry)];
-        add(expert, plan.weights[at(entry)], x.row_data(token), y.row_data(token));
+      for (index_t entry = plan.offsets[as_size(i)]; entry < plan.offsets[as_size(i) + 1]; ++entry) {
+        const index_t token = plan.tokens[as_size(entry)];
+        add(expert, plan.weights[as_size(entry)], x.row_data(token), y.row_data(token));
       }
     }
     return Status::success();

@@ -59,7 +59,7 @@ inline DType parse_dtype(const JsonObject& entry) {
 
 inline Shape parse_shape(const JsonObject& entry) {
   const std::vector<std::int64_t> sizes = entry.get_integers("shape", 0, std::numeric_limits<std::int64_t>::max());
-  if (sizes.size() > at(Shape::max_rank)) {
+  if (sizes.size() > as_size(Shape::max_rank)) {
     entry.fail("shape", "a tensor has at most " + std::to_string(Shape::max_rank) + " sizes, found " +
                             std::to_string(sizes.size()));
   }
@@ -95,7 +95,7 @@ inline Tensor parse_tensor(const JsonMember& member, const std::string& file, st
     entry.fail("data_offsets", std::string(info(tensor.dtype).name) + " of shape " + tensor.shape.describe() +
                                    " takes " + std::to_string(size) + " bytes, found " + std::to_string(found));
   }
-  tensor.bytes = data.subspan(at(range[0]), at(range[1] - range[0]));
+  tensor.bytes = data.subspan(as_size(range[0]), as_size(range[1] - range[0]));
   tensor.offset = data_offset + static_cast<std::uint64_t>(range[0]);
   return tensor;
 }

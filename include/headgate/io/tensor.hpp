@@ -28,14 +28,14 @@ class Shape {
   }
 
   index_t rank() const noexcept { return rank_; }
-  std::int64_t operator[](index_t i) const noexcept { return sizes_[at(i)]; }
-  std::span<const std::int64_t> sizes() const noexcept { return std::span(sizes_).first(at(rank_)); }
+  std::int64_t operator[](index_t i) const noexcept { return sizes_[as_size(i)]; }
+  std::span<const std::int64_t> sizes() const noexcept { return std::span(sizes_).first(as_size(rank_)); }
   bool operator==(const Shape&) const = default;
 
   // "(64, 2048)"
   std::string describe() const {
     std::string text = "(";
-    for (index_t i = 0; i < rank_; ++i) text += (i == 0 ? "" : ", ") + std::to_string(sizes_[at(i)]);
+    for (index_t i = 0; i < rank_; ++i) text += (i == 0 ? "" : ", ") + std::to_string(sizes_[as_size(i)]);
     return text + ")";
   }
 
@@ -63,13 +63,10 @@ struct Tensor {
   // Element e of the outermost size.
   Tensor slice(std::int64_t e) const {
     if (shape.rank() == 0 || e < 0 || e >= shape[0]) refuse("slice " + std::to_string(e) + " is outside of it");
-    const std::size_t size = bytes.size() / at(shape[0]);
-    return {name + "[" + std::to_string(e) + "]",
-            dtype,
-            Shape(shape.sizes().subspan(1)),
-            bytes.subspan(at(e) * size, size),
-            offset + at(e) * size,
-            file};
+    const std::size_t size = bytes.size() / as_size(shape[0]);
+    return {name + "[" + std::to_string(e) + "]", dtype,
+            Shape(shape.sizes().subspan(1)),      bytes.subspan(as_size(e) * size, size),
+            offset + as_size(e) * size,           file};
   }
 
   // The message of an error that is the caller's.
@@ -88,7 +85,7 @@ inline void read_row(const Tensor& tensor, std::int64_t row, std::span<float> ou
   }
   if (out.empty()) return;
   const auto size = static_cast<std::size_t>(info(tensor.dtype).size);
-  const std::span<const std::byte> source = tensor.bytes.subspan(at(row) * out.size() * size, out.size() * size);
+  const std::span<const std::byte> source = tensor.bytes.subspan(as_size(row) * out.size() * size, out.size() * size);
   const auto convert = [&]<class T>(T element) {
     for (std::size_t i = 0; i < out.size(); ++i) {
       std::memcpy(&element, &source[i * sizeof(T)], sizeof(T));

@@ -58,13 +58,13 @@ class TensorSource {
   }
   // The file is not as the model needs it: names file, tensor and where its data lies.
   [[noreturn]] void fail(const Tensor& tensor, std::string what) const {
-    throw Error(ErrorCode::bad_file, {files_[at(tensor.file)].path(), tensor.name,
+    throw Error(ErrorCode::bad_file, {files_[as_size(tensor.file)].path(), tensor.name,
                                       static_cast<std::int64_t>(tensor.offset), std::move(what)});
   }
 
   // Gives the memory of its pages back once the tensor (or slice) has been copied elsewhere. It can still be read.
   void release(const Tensor& tensor) const noexcept {
-    files_[at(tensor.file)].drop_pages(tensor.offset, tensor.bytes.size());
+    files_[as_size(tensor.file)].drop_pages(tensor.offset, tensor.bytes.size());
   }
 
   std::span<const MappedFile> files() const noexcept { return files_; }
@@ -146,7 +146,7 @@ class TensorSource {
     for (const Tensor& tensor : tensors_) {
       const auto place = weight_map.find(tensor.name);
       if (place == weight_map.end()) fail(tensor, std::string(index_name) + " does not list this tensor");
-      if (!is_single && path_ + "/" + place->second.shard != files_[at(tensor.file)].path()) {
+      if (!is_single && path_ + "/" + place->second.shard != files_[as_size(tensor.file)].path()) {
         fail(tensor, std::string(index_name) + " says that it is in " + escaped(place->second.shard));
       }
       place->second.found = true;

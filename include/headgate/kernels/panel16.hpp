@@ -1,7 +1,7 @@
 // Panel16: the one packed layout of weights. A matrix (rows, cols) is cut into panels of 16 output rows; in a panel k
-// (the column) runs outermost, and every 64-byte line holds 16 rows x 4 bytes of k: one k in f32, two in bf16. A line is
-// one AVX-512 register, two AVX2 registers, one line of an AMX B tile. Rows beyond the matrix and the second k of an odd
-// last line are zero. Packing keeps every value the format can hold.
+// (the column) runs outermost, and every 64-byte line holds 16 rows x 4 bytes of k: one k in f32, two in bf16. A line
+// is one AVX-512 register, two AVX2 registers, one line of an AMX B tile. Rows beyond the matrix and the second k of an
+// odd last line are zero. Packing keeps every value the format can hold.
 #pragma once
 
 #include <cstring>
@@ -14,7 +14,8 @@ namespace headgate::inline HEADGATE_ABI {
 
 inline constexpr index_t panel_rows = 16;
 
-// A weight format: how a row of floats lies in one lane (0..15) of a panel, and how many bytes a panel of k columns has.
+// A weight format: how a row of floats lies in one lane (0..15) of a panel, and how many bytes a panel of k columns
+// has.
 template <class F>
 concept WeightFormat = requires(const float* row, index_t k, index_t lane, std::byte* panel, const std::byte* packed) {
   { F::name() } noexcept;
@@ -80,7 +81,7 @@ class Panel16 {
   Panel16() = default;
   // All zero, to be filled row by row while a checkpoint streams by. Throws std::bad_alloc.
   Panel16(index_t rows, index_t cols)
-      : buffer_(at(divide_up(rows, panel_rows) * Format::panel_bytes(cols))), rows_(rows), cols_(cols) {}
+      : buffer_(as_size(divide_up(rows, panel_rows) * Format::panel_bytes(cols))), rows_(rows), cols_(cols) {}
   explicit Panel16(ConstRows weights) : Panel16(weights.rows, weights.cols) {
     for (index_t r = 0; r < rows_; ++r) set_row(r, weights.row_data(r));
   }

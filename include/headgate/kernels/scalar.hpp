@@ -95,12 +95,18 @@ struct Scalar {
 
   static float activate(ActivationKind kind, float x) noexcept {
     switch (kind) {
-      case ActivationKind::silu: return x * sigmoid(x);
-      case ActivationKind::gelu: return 0.5f * x * (1.0f + std::erf(x * 0.70710678f));
-      case ActivationKind::gelu_tanh: return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
-      case ActivationKind::relu: return x > 0.0f ? x : 0.0f;
-      case ActivationKind::relu2: return x > 0.0f ? x * x : 0.0f;
-      case ActivationKind::clamped_swiglu: break;  // gated only
+      case ActivationKind::silu:
+        return x * sigmoid(x);
+      case ActivationKind::gelu:
+        return 0.5f * x * (1.0f + std::erf(x * 0.70710678f));
+      case ActivationKind::gelu_tanh:
+        return 0.5f * x * (1.0f + std::tanh(0.79788456f * (x + 0.044715f * x * x * x)));
+      case ActivationKind::relu:
+        return x > 0.0f ? x : 0.0f;
+      case ActivationKind::relu2:
+        return x > 0.0f ? x * x : 0.0f;
+      case ActivationKind::clamped_swiglu:
+        break;  // gated only
     }
     return x;
   }

@@ -76,7 +76,7 @@ class ChainLayer {
     }
     const FloatModes modes;
     const Workspace::Mark mark(ctx.workspace);
-    state.plans.resize(at(iterations()));
+    state.plans.resize(as_size(iterations()));
     // Iterations write in turn to y and to scratch, so that the last one writes to y.
     const std::int64_t scratch_size = iterations() > 1 ? std::int64_t{x.rows} * y.cols : 0;
     const Rows scratch(ctx.workspace.take<float>(scratch_size).data(), x.rows, y.cols);
@@ -90,8 +90,8 @@ class ChainLayer {
   }
 
   Status iterate(index_t i, const RouterInput& in, State& state, Rows y, Context& ctx) const {
-    RoutingPlan& plan = state.plans[at(i)];
-    const R& router = routers_[routers_.size() == 1 ? 0 : at(i)];
+    RoutingPlan& plan = state.plans[as_size(i)];
+    const R& router = routers_[routers_.size() == 1 ? 0 : as_size(i)];
     if (ctx.edits.forced_plan == nullptr) {
       if (Status status = router.route(in, state.router, plan, ctx); !status.ok()) return status;
     } else if (ctx.edits.forced_plan != &plan) {

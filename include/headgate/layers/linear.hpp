@@ -26,7 +26,7 @@ class Linear {
     Expected<Linear> linear = create(weights.rows, weights.cols, !bias.empty());
     if (!linear) return linear;
     for (index_t r = 0; r < weights.rows; ++r) linear.value().set_row(r, weights.row_data(r));
-    for (index_t r = 0; !bias.empty() && r < weights.rows; ++r) linear.value().set_bias(r, bias[at(r)]);
+    for (index_t r = 0; !bias.empty() && r < weights.rows; ++r) linear.value().set_bias(r, bias[as_size(r)]);
     return linear;
   }
   // Throw the same errors.
@@ -39,7 +39,7 @@ class Linear {
 
   // Preconditions: the row exists (and has_bias), values has cols() elements.
   void set_row(index_t row, const float* values) noexcept { weights_.set_row(row, values); }
-  void set_bias(index_t row, float value) noexcept { bias_[at(row)] = value; }
+  void set_bias(index_t row, float value) noexcept { bias_[as_size(row)] = value; }
 
   index_t rows() const noexcept { return weights_.rows(); }
   index_t cols() const noexcept { return weights_.cols(); }
@@ -66,7 +66,7 @@ class Linear {
  private:
   struct Checked {};
   Linear(index_t rows, index_t cols, bool has_bias, Checked)
-      : weights_(rows, cols), bias_(has_bias ? at(rows) : std::size_t{0}) {}
+      : weights_(rows, cols), bias_(has_bias ? as_size(rows) : std::size_t{0}) {}
 
   Panel16<Format> weights_;
   std::vector<float> bias_;  // (rows) or empty

@@ -51,8 +51,7 @@ class MoELayer {
     return MoELayer(std::move(router), std::move(experts), std::move(shared), Checked{});
   }
   // Throws the same error.
-  MoELayer(R router, E experts,
-           std::type_identity_t<std::optional<SharedExpert<E>>> shared = std::nullopt)
+  MoELayer(R router, E experts, std::type_identity_t<std::optional<SharedExpert<E>>> shared = std::nullopt)
     requires has_exceptions
       : MoELayer(create(std::move(router), std::move(experts), std::move(shared)).value()) {}
 

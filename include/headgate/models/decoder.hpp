@@ -31,10 +31,10 @@ class Model {
     Rope rope;
     std::vector<DecoderBlock> blocks;
     RmsNorm<> norm;
-    std::optional<AnyLinear> head;     // none: tied to the embedding
+    std::optional<AnyLinear> head;       // none: tied to the embedding
     std::shared_ptr<const void> shared;  // what routers of several layers refer to; kept as long as they are
-    std::int64_t weight_bytes = 0;     // of all parts
-    std::int64_t bytes_per_token = 0;  // weights read for one token of decoding
+    std::int64_t weight_bytes = 0;       // of all parts
+    std::int64_t bytes_per_token = 0;    // weights read for one token of decoding
   };
   struct State {
     std::vector<DecoderBlock::Cache> caches;  // one a layer
@@ -44,8 +44,8 @@ class Model {
   struct Pass {
     std::span<const std::int32_t> tokens;
     index_t first_position;
-    const RouteHook& on_route;             // may be empty
-    const std::atomic<bool>& interrupted;  // looked at before every layer
+    const RouteHook& on_route;              // may be empty
+    const std::atomic<bool>& interrupted;   // looked at before every layer
     const HiddenHook* on_hidden = nullptr;  // may be null or empty
   };
 
@@ -77,7 +77,7 @@ class Model {
   index_t vocab_size() const noexcept { return parts_.embedding.vocab_size(); }
   index_t hidden_size() const noexcept { return parts_.embedding.hidden_size(); }
   index_t num_layers() const noexcept { return static_cast<index_t>(parts_.blocks.size()); }
-  const DecoderBlock& block(index_t layer) const noexcept { return parts_.blocks[at(layer)]; }
+  const DecoderBlock& block(index_t layer) const noexcept { return parts_.blocks[as_size(layer)]; }
   std::int64_t weight_bytes() const noexcept { return parts_.weight_bytes; }
   std::int64_t bytes_per_token() const noexcept { return parts_.bytes_per_token; }
 
@@ -103,7 +103,7 @@ class Model {
     for (index_t l = 0; l < num_layers(); ++l) {
       if (pass.interrupted.load(std::memory_order_relaxed)) return {ErrorCode::interrupted, "interrupted"};
       const DecoderRows rows{x, pass.tokens, pass.first_position, cosines, sines, pass.on_hidden};
-      if (Status status = block(l).forward(rows, l, state.caches[at(l)], state.routing, ctx); !status.ok())
+      if (Status status = block(l).forward(rows, l, state.caches[as_size(l)], state.routing, ctx); !status.ok())
         return status;
       if (pass.on_route && block(l).routed() != nullptr) pass.on_route(l, pass.first_position, state.routing.plan);
     }

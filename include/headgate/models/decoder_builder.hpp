@@ -36,26 +36,27 @@ class DecoderBuilder {
     }
     const WeightCount count = WeightCount::of(config_, tensors_);
     return Model::create({config_, std::move(embedding), Rope::create(config_.rope_theta, config_.head_dim).value(),
-                          std::move(blocks), norm(*tensors_.norm), std::move(head), std::move(shared), count.packed_bytes,
-                          count.bytes_per_token})
+                          std::move(blocks), norm(*tensors_.norm), std::move(head), std::move(shared),
+                          count.packed_bytes, count.bytes_per_token})
         .value();
   }
 
   // All elements of a tensor, row by row.
   std::vector<float> floats(const Tensor& tensor) {
     const TensorRows rows(tensor);
-    std::vector<float> values(at(rows.parameters()));
-    each_row(rows, [&](index_t r, const float* row) { std::copy_n(row, rows.cols(), &values[at(r) * at(rows.cols())]); });
+    std::vector<float> values(as_size(rows.parameters()));
+    each_row(rows, [&](index_t r, const float* row) {
+      std::copy_n(row, rows.cols(), &values[as_size(r) * as_size(rows.cols())]);
+    });
     return values;
   }
 
  private:
   template <class F>
   DecoderBlock block(index_t l, F&& make_router) {
-    const LayerTensors& t = tensors_.layers[at(l)];
-    AnyAttention attention = with_format({t.query, t.key, t.value, t.output}, [&]<class Format>(Format) {
-      return this->attention<Format>(t);
-    });
+    const LayerTensors& t = tensors_.layers[as_size(l)];
+    AnyAttention attention = with_format({t.query, t.key, t.value, t.output},
+                                         [&]<class Format>(Format) { return this->attention<Format>(t); });
     AnyExperts experts =
         with_format(t.experts, [&]<class Format>(Format) { return AnyExperts(this->experts<Format>(t)); });
     using Ffn = std::variant<DecoderBlock::Routed, DecoderBlock::Dense>;
@@ -86,8 +87,8 @@ class DecoderBuilder {
     std::span<float> qkv_bias = packed.qkv_bias();
     for (const Tensor* bias : {t.query_bias, t.key_bias, t.value_bias}) {
       if (bias == nullptr) continue;
-      copy(*bias, qkv_bias.first(at(bias->row_size())));
-      qkv_bias = qkv_bias.subspan(at(bias->row_size()));
+      copy(*bias, qkv_bias.first(as_size(bias->row_size())));
+      qkv_bias = qkv_bias.subspan(as_size(bias->row_size()));
     }
     if (t.output_bias != nullptr) copy(*t.output_bias, packed.output_bias());
     if (t.query_norm != nullptr) copy(*t.query_norm, packed.query_norm());
@@ -99,7 +100,7 @@ class DecoderBuilder {
   GluExperts<Format> experts(const LayerTensors& t) {
     GluExperts<Format> bank(expert_shape(config_, t));
     for (ExpertId e = 0; e < bank.num_experts(); ++e) {
-      const GluTensors& expert = t.experts[at(e)];
+      const GluTensors& expert = t.experts[as_size(e)];
       each_row(expert.gate, [&](index_t r, const float* row) { bank.set_gate_row(e, r, row); });
       each_row(expert.up, [&](index_t r, const float* row) { bank.set_up_row(e, r, row); });
       each_row(expert.down, [&](index_t r, const float* row) { bank.set_down_row(e, r, row); });
@@ -115,7 +116,7 @@ class DecoderBuilder {
     return packed;
   }
   RmsNorm<> norm(const Tensor& tensor) {
-    std::vector<float> weight(at(tensor.row_size()));
+    std::vector<float> weight(as_size(tensor.row_size()));
     copy(tensor, weight);
     return {std::move(weight), config_.rms_norm_eps};
   }
@@ -125,7 +126,7 @@ class DecoderBuilder {
   void each_row(const TensorRows& rows, F&& use) {
     const index_t n = ctx_.slices(rows.rows);
     ctx_.parallel(n, [&](index_t i) {
-      std::vector<float> values(at(rows.cols()));
+      std::vector<float> values(as_size(rows.cols()));
       const Slice slice = Slice::of(rows.rows, n, i);
       for (index_t r = slice.first; r < slice.last; ++r) {
         read_row(*rows.tensor, rows.first + r, values);
@@ -139,10 +140,10 @@ class DecoderBuilder {
     source_.release(vector);
   }
   static Tensor part_of(const TensorRows& rows) {
-    const std::size_t row_bytes = at(rows.tensor->row_size() * info(rows.tensor->dtype).size);
+    const std::size_t row_bytes = as_size(rows.tensor->row_size() * info(rows.tensor->dtype).size);
     Tensor part = *rows.tensor;
-    part.bytes = part.bytes.subspan(at(rows.first) * row_bytes, at(rows.rows) * row_bytes);
-    part.offset += at(rows.first) * row_bytes;
+    part.bytes = part.bytes.subspan(as_size(rows.first) * row_bytes, as_size(rows.rows) * row_bytes);
+    part.offset += as_size(rows.first) * row_bytes;
     return part;
   }
 

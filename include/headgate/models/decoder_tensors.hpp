@@ -47,13 +47,13 @@ struct LayerTensors {
   const Tensor* key_bias = nullptr;
   const Tensor* value_bias = nullptr;
   const Tensor* output_bias = nullptr;
-  const Tensor* query_norm = nullptr;  // (head_dim), null without
-  const Tensor* key_norm = nullptr;    // (head_dim), null without
-  const Tensor* ffn_norm = nullptr;    // (hidden_size)
-  const Tensor* router = nullptr;      // (logits, hidden_size or state size), null in a dense layer
+  const Tensor* query_norm = nullptr;         // (head_dim), null without
+  const Tensor* key_norm = nullptr;           // (head_dim), null without
+  const Tensor* ffn_norm = nullptr;           // (hidden_size)
+  const Tensor* router = nullptr;             // (logits, hidden_size or state size), null in a dense layer
   const Tensor* router_projection = nullptr;  // (state size, hidden_size), null but for recurrent routers
   const Tensor* router_bias = nullptr;        // (num_experts), added to select; null without
-  std::vector<GluTensors> experts;     // one in a dense layer
+  std::vector<GluTensors> experts;            // one in a dense layer
 
   bool is_sparse() const noexcept { return router != nullptr; }
 };

@@ -52,8 +52,7 @@ struct ModelDescription {
         std::int64_t{5} * config.hidden_size +
         std::int64_t{config.num_attention_heads * 3 + config.num_key_value_heads * 2} * config.head_dim;
     constexpr std::int64_t bank = std::int64_t{16} << 20;
-    const double kv_cache = static_cast<double>(config.num_hidden_layers) *
-                            static_cast<double>(cache_bytes(context));
+    const double kv_cache = static_cast<double>(config.num_hidden_layers) * static_cast<double>(cache_bytes(context));
     const std::int64_t logits = std::int64_t{2} * config.vocab_size * (options.all_logits ? context : 1);
     return {.weights = weights.packed_bytes,
             .kv_cache = static_cast<std::int64_t>(std::min(kv_cache, 0x1p62)),

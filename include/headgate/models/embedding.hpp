@@ -28,9 +28,9 @@ class Embedding {
   void read(std::span<const std::int32_t> tokens, Rows x) const noexcept {
     const auto read_from = [&]<class Format>(const Linear<Format>& table) {
       for (index_t t = 0; t < x.rows; ++t) {
-        const std::byte* const panel = table.weights().panel(tokens[at(t)] / panel_rows);
+        const std::byte* const panel = table.weights().panel(tokens[as_size(t)] / panel_rows);
         float* const row = x.row_data(t);
-        for (index_t i = 0; i < x.cols; ++i) row[i] = Format::unpack(panel, i, tokens[at(t)] % panel_rows);
+        for (index_t i = 0; i < x.cols; ++i) row[i] = Format::unpack(panel, i, tokens[as_size(t)] % panel_rows);
       }
     };
     std::visit(read_from, table_);

@@ -1,13 +1,16 @@
 // headgate_moe (model_type "headgate_moe"): qwen3_moe with a router and an attention named in config.json, so that
 // policies can be compared on the same weights. Two objects replace Qwen3's router:
 //   router     {"type":"top_k_softmax","k":K,"normalize":true}
-//              {"type":"null_expert","null_experts":M,"k":K,"normalize":true}             mlp.gate.weight (E + M, hidden)
-//              {"type":"gru","k":K,"state_size":P,"normalize":true}                       mlp.gate.proj.weight (P, hidden),
+//              {"type":"null_expert","null_experts":M,"k":K,"normalize":true}             mlp.gate.weight (E + M,
+//              hidden)
+//              {"type":"gru","k":K,"state_size":P,"normalize":true}                       mlp.gate.proj.weight (P,
+//              hidden),
 //                  mlp.gate.weight (E, P), and one model.router_gru.{weight,bias}_{ih,hh} in torch.nn.GRUCell's order
-//              {"type":"bias_balanced","k":K,"score":"sigmoid","normalize":true}          mlp.gate.e_score_correction_bias (E)
+//              {"type":"bias_balanced","k":K,"score":"sigmoid","normalize":true} mlp.gate.e_score_correction_bias (E)
 //   attention  {"type":"dense"}
-//              {"type":"bilevel","region_size":S,"regions":R}                     attention/bilevel_causal_attention.hpp
-// A key in them that is not written here is refused. The file that defines the format comes with the trained checkpoints.
+//              {"type":"bilevel","region_size":S,"regions":R} attention/bilevel_causal_attention.hpp
+// A key in them that is not written here is refused. The file that defines the format comes with the trained
+// checkpoints.
 #pragma once
 
 #include <algorithm>
@@ -28,7 +31,8 @@ struct HeadgateMoe {
     read_router(json.get_object("router"), c);
     read_attention(json.get_object("attention"), c);
     // What qwen3_moe says of its router must not contradict.
-    if (json.get_index("num_experts_per_tok", 1, ConfigLimits::experts, c.num_experts_per_tok) != c.num_experts_per_tok) {
+    if (json.get_index("num_experts_per_tok", 1, ConfigLimits::experts, c.num_experts_per_tok) !=
+        c.num_experts_per_tok) {
       json.fail("num_experts_per_tok", "it differs from router.k (" + std::to_string(c.num_experts_per_tok) + ")");
     }
     if (json.get_bool("norm_topk_prob", c.norm_topk_prob) != c.norm_topk_prob) {
@@ -63,7 +67,9 @@ struct HeadgateMoe {
     std::shared_ptr<const RecurrentCell> cell;
     if (c.router == RouterKind::gru) cell = make_cell(c, tensors.router_cell, builder);
     return builder.build(
-        [&](index_t layer, ConstRows gate) { return make_router(c, tensors.layers[at(layer)], gate, cell.get(), builder); },
+        [&](index_t layer, ConstRows gate) {
+          return make_router(c, tensors.layers[as_size(layer)], gate, cell.get(), builder);
+        },
         cell);
   }
 
@@ -108,7 +114,8 @@ struct HeadgateMoe {
     for (const std::string& key : object.unread_keys()) object.fail(key, "this key is not understood");
   }
 
-  static std::shared_ptr<const RecurrentCell> make_cell(const ModelConfig& c, const CellTensors& t, DecoderBuilder& builder) {
+  static std::shared_ptr<const RecurrentCell> make_cell(const ModelConfig& c, const CellTensors& t,
+                                                        DecoderBuilder& builder) {
     const std::vector<float> weight_ih = builder.floats(*t.weight_ih);
     const std::vector<float> weight_hh = builder.floats(*t.weight_hh);
     const std::vector<float> bias_ih = builder.floats(*t.bias_ih);
@@ -117,14 +124,14 @@ struct HeadgateMoe {
     return std::make_shared<const RecurrentCell>(
         RecurrentCell::create(weights, c.router_state_size, c.router_state_size).value());
   }
-  static AnyRouter make_router(const ModelConfig& c, const LayerTensors& layer, ConstRows gate, const RecurrentCell* cell,
-                               DecoderBuilder& builder) {
+  static AnyRouter make_router(const ModelConfig& c, const LayerTensors& layer, ConstRows gate,
+                               const RecurrentCell* cell, DecoderBuilder& builder) {
     if (c.norm_topk_prob) return make_router(c, layer, gate, cell, builder, Renormalize{});
     return make_router(c, layer, gate, cell, builder, Keep{});
   }
   template <WeighStage Weigh>
-  static AnyRouter make_router(const ModelConfig& c, const LayerTensors& layer, ConstRows gate, const RecurrentCell* cell,
-                               DecoderBuilder& builder, Weigh weigh) {
+  static AnyRouter make_router(const ModelConfig& c, const LayerTensors& layer, ConstRows gate,
+                               const RecurrentCell* cell, DecoderBuilder& builder, Weigh weigh) {
     const TopK select{c.num_experts_per_tok};
     switch (c.router) {
       case RouterKind::null_expert:
@@ -136,9 +143,11 @@ struct HeadgateMoe {
       }
       case RouterKind::bias_balanced: {
         const std::vector<float> bias = builder.floats(*layer.router_bias);
-        return StagedRouter<SigmoidScore, TopK, Weigh>::create({.gate = gate, .selection_bias = bias}, select, weigh).value();
+        return StagedRouter<SigmoidScore, TopK, Weigh>::create({.gate = gate, .selection_bias = bias}, select, weigh)
+            .value();
       }
-      case RouterKind::top_k_softmax: break;
+      case RouterKind::top_k_softmax:
+        break;
     }
     return StagedRouter<SoftmaxScore, TopK, Weigh>::create({.gate = gate}, select, weigh).value();
   }

@@ -45,7 +45,7 @@ class Session {
     if (Status status = check(tokens); !status.ok() || tokens.empty()) return status;
     const auto count = static_cast<index_t>(tokens.size());
     const index_t vocab_size = model_->vocab_size();
-    next_logits_.resize(at(options_.all_logits ? std::int64_t{count} * vocab_size : vocab_size));
+    next_logits_.resize(as_size(options_.all_logits ? std::int64_t{count} * vocab_size : vocab_size));
     for (index_t first = 0; first < count; first += options_.rows_per_pass) {
       const index_t rows = std::min(options_.rows_per_pass, count - first);
       Rows out;
@@ -54,7 +54,8 @@ class Session {
       } else if (first + rows == count) {
         out = {next_logits_.data(), 1, vocab_size};
       }
-      if (Status status = pass(tokens.subspan(at(first), at(rows)), position_ + first, out, ctx); !status.ok())
+      if (Status status = pass(tokens.subspan(as_size(first), as_size(rows)), position_ + first, out, ctx);
+          !status.ok())
         return status;
     }
     position_ += count;
@@ -65,12 +66,12 @@ class Session {
   // (vocab_size) of the last token; empty where there is none.
   std::span<const float> logits() const noexcept {
     const std::span<const float> all(logits_);
-    return all.empty() ? all : all.last(at(model_->vocab_size()));
+    return all.empty() ? all : all.last(as_size(model_->vocab_size()));
   }
   // (tokens of the last forward, vocab_size) with options.all_logits, else the last row alone.
   ConstRows all_logits() const noexcept {
     const index_t vocab_size = model_->vocab_size();
-    return {logits_.data(), static_cast<index_t>(logits_.size() / at(vocab_size)), vocab_size};
+    return {logits_.data(), static_cast<index_t>(logits_.size() / as_size(vocab_size)), vocab_size};
   }
 
   index_t position() const noexcept { return position_; }  // tokens held

@@ -3,33 +3,12 @@
 #pragma once
 
 #include <concepts>
+#include <memory>
 #include <utility>
 
 #include "headgate/routing/router.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
-
-namespace detail {
-// An owned object, as std::unique_ptr, whose <memory> is two thirds of what core and routing compile.
-template <class T>
-class Owned {
- public:
-  Owned() = default;
-  explicit Owned(T* object) noexcept : object_(object) {}
-  Owned(Owned&& other) noexcept : object_(std::exchange(other.object_, nullptr)) {}
-  Owned& operator=(Owned&& other) noexcept {
-    std::swap(object_, other.object_);
-    return *this;
-  }
-  ~Owned() { delete object_; }
-  explicit operator bool() const noexcept { return object_ != nullptr; }
-  T& operator*() const noexcept { return *object_; }
-  T* operator->() const noexcept { return object_; }
-
- private:
-  T* object_ = nullptr;
-};
-}  // namespace detail
 
 class AnyRouter {
   // Names a type: the address is what counts.
@@ -58,12 +37,12 @@ class AnyRouter {
     friend class AnyRouter;
     struct Interface {
       virtual ~Interface() = default;
-      virtual detail::Owned<Interface> clone() const = 0;
+      virtual std::unique_ptr<Interface> clone() const = 0;
       virtual void reset(index_t tokens) = 0;
     };
     template <class S>
     struct Held final : Interface {
-      detail::Owned<Interface> clone() const override { return detail::Owned<Interface>(new Held(*this)); }
+      std::unique_ptr<Interface> clone() const override { return std::make_unique<Held>(*this); }
       void reset(index_t tokens) override { state.reset(tokens); }
       S state;
     };
@@ -72,24 +51,25 @@ class AnyRouter {
     template <class S>
     S* get() {
       if (!held_) {
-        held_ = detail::Owned<Interface>(new Held<S>());
+        held_ = std::make_unique<Held<S>>();
         held_->reset(tokens_);
         type_ = &type_tag<S>;
       }
       return type_ == &type_tag<S> ? &static_cast<Held<S>&>(*held_).state : nullptr;
     }
 
-    detail::Owned<Interface> held_;
+    std::unique_ptr<Interface> held_;
     const char* type_ = nullptr;
     index_t tokens_ = 0;  // of the last reset
   };
 
   template <Router R>
-  requires(!std::same_as<R, AnyRouter>) AnyRouter(R router)  // NOLINT(google-explicit-constructor)
+    requires(!std::same_as<R, AnyRouter>)
+  AnyRouter(R router)  // NOLINT(google-explicit-constructor)
       : num_experts_(router.num_experts()),
         hidden_size_(router.hidden_size()),
         traits_(router.traits()),
-        router_(new Erased<R>(std::move(router))) {}
+        router_(std::make_unique<Erased<R>>(std::move(router))) {}
 
   index_t num_experts() const noexcept { return num_experts_; }
   index_t hidden_size() const noexcept { return hidden_size_; }
@@ -123,7 +103,7 @@ class AnyRouter {
   index_t num_experts_;
   index_t hidden_size_;
   RouterTraits traits_;
-  detail::Owned<const Interface> router_;
+  std::unique_ptr<const Interface> router_;
 };
 static_assert(Router<AnyRouter>);
 

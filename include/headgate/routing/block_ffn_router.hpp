@@ -32,18 +32,18 @@ struct ReluRmsScore {
 struct Gain {
   std::vector<float> gain;  // (num_experts)
 
-  static constexpr bool adds_scores = false;
+  static constexpr bool needs_nonnegative_scores = false;
   static constexpr bool never_negative(bool /*scores*/) noexcept { return false; }
   WeightSum sum(WeightSum /*scores*/) const noexcept { return {RowSum::free}; }
   Status check() const noexcept {
-    for (ExpertId e = 0; at(e) < gain.size(); ++e) {
-      if (!is_finite(gain[at(e)])) return Status::not_finite("gain of an expert is not finite", -1, -1, e);
+    for (ExpertId e = 0; as_size(e) < gain.size(); ++e) {
+      if (!std::isfinite(gain[as_size(e)])) return Status::not_finite("gain of an expert is not finite", -1, -1, e);
     }
     return Status::success();
   }
   template <class Backend>
   index_t apply(std::span<ExpertId> experts, std::span<float> weights) const noexcept {
-    for (std::size_t i = 0; i < experts.size(); ++i) weights[i] *= gain[at(experts[i])];
+    for (std::size_t i = 0; i < experts.size(); ++i) weights[i] *= gain[as_size(experts[i])];
     return static_cast<index_t>(experts.size());
   }
 };
@@ -54,12 +54,13 @@ using BlockFfnRouter = StagedRouter<ReluRmsScore, Positive, Gain, Backend>;
 
 template <class Backend = NativeBackend>
 Expected<BlockFfnRouter<Backend>> block_ffn_router(const GateWeights& weights, std::span<const float> gain, float eps) {
-  if (!(eps >= 0.0f && is_finite(eps)))
+  if (!(eps >= 0.0f && std::isfinite(eps)))
     return Status{ErrorCode::usage, "eps of a router's norm is negative or not finite"};
   const auto size = static_cast<std::int64_t>(gain.size());
   if (size != weights.gate.rows)
     return Status::mismatch("size of router_norm against experts", size, weights.gate.rows);
-  return BlockFfnRouter<Backend>::create(weights, Positive{}, Gain{copied(gain)}, ReluRmsScore{eps});
+  return BlockFfnRouter<Backend>::create(weights, Positive{}, Gain{std::vector(gain.begin(), gain.end())},
+                                         ReluRmsScore{eps});
 }
 
 }  // namespace headgate::inline HEADGATE_ABI

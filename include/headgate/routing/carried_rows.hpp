@@ -27,7 +27,7 @@ class CarriedRows {
   }
   // (tokens, width), 0 at first. Precondition: check is a success.
   Rows rows(index_t width) {
-    if (empty()) values_.assign(at(tokens_) * at(width), 0.0f);
+    if (empty()) values_.assign(as_size(tokens_) * as_size(width), 0.0f);
     width_ = width;
     return {values_.data(), tokens_, width};
   }

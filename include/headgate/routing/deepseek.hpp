@@ -1,12 +1,13 @@
 // DeepSeek's routers. z = W x, A the chosen experts of a token:
-//   V2 greedy         s = softmax(z); A = top k of s                               arXiv 2405.04434; V2-Lite,
-//   Coder-V2-Lite V2 group-limited  s = softmax(z); a group is as good as its best s; A = top k of s in the topk_group
-//   best groups
+// clang-format off
+//   V2 greedy         s = softmax(z); A = top k of s                 arXiv 2405.04434; V2-Lite, Coder-V2-Lite
+//   V2 group-limited  s = softmax(z); a group is as good as its best s; A = top k of s in the topk_group best groups
 //                     w_e = c s_e, or, where norm_topk_prob and k > 1, w_e = s_e / (sum_A s + 1e-20): never both
-//   V3                s = sigmoid(z); keys u = s + b; a group is as good as the sum of its two best u; A = top k of u
-//   in
-//                     the topk_group best groups; w_e = c s_e / (sum_A s + 1e-20)  arXiv 2412.19437, eq. 12-16; R1;
-//                     with one group Moonlight, Kimi-K2
+//   V3                s = sigmoid(z); keys u = s + b; a group is as good as the sum of its two best u;
+//                     A = top k of u in the topk_group best groups; w_e = c s_e / (sum_A s + 1e-20)
+//                                                                    arXiv 2412.19437, eq. 12-16; R1; with one group
+//                                                                    Moonlight, Kimi-K2
+// clang-format on
 // with c = routed_scaling_factor and b = e_score_correction_bias, which selects and never weighs.
 // Follows DeepSeek's inference code (experts of other groups are out, -inf) and, in the epsilon, transformers: the
 // inference code has none, and no sum of sigmoids is near 1e-20. transformers' own class for V2 never divides;

@@ -56,7 +56,7 @@ struct RecurrentWeights {
 // One step of one row by plain loops: the definition. x (inputs), h (size); preconditions: the sizes fit.
 template <std::floating_point T>
 void recurrent_cell(const RecurrentWeights<T>& weights, std::span<const T> x, std::span<T> h) {
-  const std::size_t rows = at(num_gates(weights.kind)) * h.size();
+  const std::size_t rows = as_size(num_gates(weights.kind)) * h.size();
   const auto affine = [&](std::span<const T> matrix, std::span<const T> vector, std::span<const T> bias) {
     std::vector<T> out(rows);
     for (std::size_t r = 0; r < rows; ++r) {

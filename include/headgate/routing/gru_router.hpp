@@ -76,8 +76,8 @@ class RecurrentCell {
       : kind_(weights.kind),
         weight_ih_(ConstRows(weights.weight_ih.data(), num_gates(weights.kind) * size, inputs)),
         weight_hh_(ConstRows(weights.weight_hh.data(), num_gates(weights.kind) * size, size)),
-        bias_ih_(copied(weights.bias_ih)),
-        bias_hh_(copied(weights.bias_hh)) {}
+        bias_ih_(weights.bias_ih.begin(), weights.bias_ih.end()),
+        bias_hh_(weights.bias_hh.begin(), weights.bias_hh.end()) {}
 
   RecurrentKind kind_;
   Panel16<F32> weight_ih_;  // (gates * size, inputs)

@@ -22,7 +22,7 @@ class HashRouter {
     if (hidden_size < 1) return Status::mismatch("hidden_size of a router, at least", hidden_size, 1);
     if (k < 1) return Status::mismatch("k of a hash router, at least", k, 1);
     if (k > num_experts) return Status::mismatch("k of a hash router against experts", k, num_experts);
-    if (table.empty() || table.size() % at(k) != 0 || table.size() / at(k) > at(max_index)) {
+    if (table.empty() || table.size() % as_size(k) != 0 || table.size() / as_size(k) > as_size(max_index)) {
       return Status::mismatch("size of a hash table, which is a multiple of k,",
                               static_cast<std::int64_t>(table.size()), k);
     }
@@ -30,11 +30,11 @@ class HashRouter {
       Status status;
       if (table[i] < 0 || table[i] >= num_experts)
         status = Status::mismatch("id in a hash table", table[i], num_experts - 1);
-      for (std::size_t j = i - i % at(k); j < i && status.ok(); ++j) {
+      for (std::size_t j = i - i % as_size(k); j < i && status.ok(); ++j) {
         if (table[j] == table[i]) status = Status::mismatch("times an expert stands in one row of a hash table", 2, 1);
       }
       if (status.ok()) continue;
-      status.token = static_cast<index_t>(i / at(k));
+      status.token = static_cast<index_t>(i / as_size(k));
       status.expert = table[i];
       return status;
     }
@@ -43,7 +43,7 @@ class HashRouter {
 
   index_t num_experts() const noexcept { return num_experts_; }
   index_t hidden_size() const noexcept { return hidden_size_; }
-  index_t vocabulary() const noexcept { return static_cast<index_t>(table_.size() / at(k_)); }
+  index_t vocabulary() const noexcept { return static_cast<index_t>(table_.size() / as_size(k_)); }
   RouterTraits traits() const noexcept {
     return {.needs = needs_token_ids, .k_min = k_, .k_max = k_, .row_sum = RowSum::one};
   }
@@ -72,7 +72,7 @@ class HashRouter {
     const std::span<index_t> scratch = ctx.workspace.take<index_t>(writer.scratch_size());
     for (index_t& seen : scratch) seen = 0;
     for (index_t t = 0; t < tokens; ++t) {
-      const std::int32_t id = in.token_ids[at(t)];
+      const std::int32_t id = in.token_ids[as_size(t)];
       if (id < 0 || id >= vocabulary()) {
         Status status = Status::mismatch("token id against the hash table", id, vocabulary() - 1);
         status.layer = in.layer;
@@ -80,10 +80,10 @@ class HashRouter {
         return status;
       }
       index_t count = 0;
-      for (const ExpertId e : view(table_).subspan(at(id) * at(k_), at(k))) {
-        if (mask_size != 0 && mask[at(e)] == 0) continue;
-        writer.experts(t)[at(count)] = e;
-        writer.weights(t)[at(count++)] = 1.0f / static_cast<float>(k);
+      for (const ExpertId e : std::span(table_).subspan(as_size(id) * as_size(k_), as_size(k))) {
+        if (mask_size != 0 && mask[as_size(e)] == 0) continue;
+        writer.experts(t)[as_size(count)] = e;
+        writer.weights(t)[as_size(count++)] = 1.0f / static_cast<float>(k);
       }
       if (Status status = writer.close_row(t, count, scratch); !status.ok()) return status;
     }

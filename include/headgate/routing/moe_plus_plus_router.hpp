@@ -53,7 +53,7 @@ struct NormalizedSoftmaxScore {
 struct ZeroThenRenormalize {
   ExpertId zero_expert;  // -1: none
 
-  static constexpr bool adds_scores = true;
+  static constexpr bool needs_nonnegative_scores = true;
   static constexpr bool never_negative(bool /*scores*/) noexcept { return true; }
   WeightSum sum(WeightSum /*scores*/) const noexcept { return {zero_expert < 0 ? RowSum::one : RowSum::zero_or_one}; }
   Status check() const noexcept { return Status::success(); }
@@ -102,7 +102,7 @@ class MoePlusPlusRouter {
         return Status::mismatch("columns of gate_map against experts", gate.residual.cols, num_experts);
       }
     }
-    if (!(options.norm_std >= 0.0f && is_finite(options.norm_std))) {
+    if (!(options.norm_std >= 0.0f && std::isfinite(options.norm_std))) {
       return Status{ErrorCode::usage, "moe_gate_norm_std is negative or not finite"};
     }
     const ExpertId zero_expert = options.zero_expert == ZeroExpertWeight::code ? num_experts - 1 : -1;

@@ -18,7 +18,7 @@ struct DropNull {
   index_t num_true;
   Weigh weigh;
 
-  static constexpr bool adds_scores = Weigh::adds_scores;
+  static constexpr bool needs_nonnegative_scores = Weigh::needs_nonnegative_scores;
   static constexpr bool never_negative(bool scores) noexcept { return Weigh::never_negative(scores); }
   constexpr index_t num_experts(index_t /*num_logits*/) const noexcept { return num_true; }
   WeightSum sum(WeightSum scores) const noexcept {

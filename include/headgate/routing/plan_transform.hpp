@@ -3,6 +3,7 @@
 // output are different plans; rows keep their order of selection; on an error the output is of no use.
 #pragma once
 
+#include <algorithm>
 #include <vector>
 
 #include "headgate/routing/routing_plan.hpp"
@@ -25,16 +26,16 @@ enum class CapacityOrder : std::uint8_t {
 // Appends rows whose ids may repeat: equal ids are one entry, at the place of the first, with the sum of their weights.
 class MergingAppender {
  public:
-  explicit MergingAppender(RoutingPlan& plan) : plan_(plan), place_(at(plan.num_experts()), -1) {}
+  explicit MergingAppender(RoutingPlan& plan) : plan_(plan), place_(as_size(plan.num_experts()), -1) {}
   Status append_row(std::span<const ExpertId> experts, std::span<const float> weights) {
     if (experts.size() != weights.size()) return plan_.append_row(experts, weights);  // refuses
     experts_.clear();
     weights_.clear();
     for (std::size_t i = 0; i < experts.size(); ++i) {
       const ExpertId e = experts[i];
-      index_t* const place = e >= 0 && at(e) < place_.size() ? &place_[at(e)] : nullptr;
+      index_t* const place = e >= 0 && as_size(e) < place_.size() ? &place_[as_size(e)] : nullptr;
       if (place != nullptr && *place >= 0) {
-        weights_[at(*place)] += weights[i];
+        weights_[as_size(*place)] += weights[i];
         continue;
       }
       if (place != nullptr) *place = static_cast<index_t>(experts_.size());
@@ -42,9 +43,9 @@ class MergingAppender {
       weights_.push_back(weights[i]);
     }
     for (const ExpertId e : experts_) {
-      if (e >= 0 && at(e) < place_.size()) place_[at(e)] = -1;
+      if (e >= 0 && as_size(e) < place_.size()) place_[as_size(e)] = -1;
     }
-    return plan_.append_row(view(experts_), view(weights_));
+    return plan_.append_row(experts_, weights_);
   }
 
  private:
@@ -83,35 +84,22 @@ Status filter(const RoutingPlan& plan, WeightsAfterDrop after, Keep keep, Routin
     if (after == WeightsAfterDrop::same_sum && left != 0.0f && experts.size() < plan.experts(t).size()) {
       for (float& w : weights) w *= before / left;
     }
-    if (Status status = out.append_row(view(experts), view(weights)); !status.ok()) return status;
+    if (Status status = out.append_row(experts, weights); !status.ok()) return status;
   }
   return Status::success();
 }
 
 // The tokens in the order in which they are served.
 inline std::vector<index_t> tokens_by(CapacityOrder order, const RoutingPlan& plan) {
-  std::vector<index_t> tokens(at(plan.tokens()));
+  std::vector<index_t> tokens(as_size(plan.tokens()));
   for (std::size_t t = 0; t < tokens.size(); ++t) tokens[t] = static_cast<index_t>(t);
   if (order == CapacityOrder::token) return tokens;
   std::vector<float> largest(tokens.size(), -std::numeric_limits<float>::infinity());  // of an empty row
   for (std::size_t t = 0; t < tokens.size(); ++t) {
     for (const float w : plan.weights(tokens[t])) largest[t] = w > largest[t] ? w : largest[t];
   }
-  // Merge sort, from runs of one token; stable, so ties go to the earlier token.
-  std::vector<index_t> merged(tokens.size());
-  for (std::size_t run = 1; run < tokens.size(); run *= 2) {
-    for (std::size_t first = 0; first < tokens.size(); first += 2 * run) {
-      const auto end = [&](std::size_t i) { return i < tokens.size() ? i : tokens.size(); };
-      std::size_t a = first;
-      std::size_t b = end(first + run);
-      for (std::size_t i = first; i < end(first + 2 * run); ++i) {
-        const bool from_b =
-            a == end(first + run) || (b < end(first + 2 * run) && largest[at(tokens[b])] > largest[at(tokens[a])]);
-        merged[i] = tokens[from_b ? b++ : a++];
-      }
-    }
-    tokens.swap(merged);
-  }
+  std::stable_sort(tokens.begin(), tokens.end(),
+                   [&](index_t a, index_t b) { return largest[as_size(a)] > largest[as_size(b)]; });
   return tokens;
 }
 }  // namespace detail
@@ -119,12 +107,12 @@ inline std::vector<index_t> tokens_by(CapacityOrder order, const RoutingPlan& pl
 // Without the experts whose mask is 0. mask: (num_experts).
 inline Status ablate(const RoutingPlan& plan, std::span<const std::uint8_t> mask, WeightsAfterDrop after,
                      RoutingPlan& out) {
-  if (mask.size() != at(plan.num_experts())) {
+  if (mask.size() != as_size(plan.num_experts())) {
     return Status::mismatch("size of an ablation mask against experts", static_cast<std::int64_t>(mask.size()),
                             plan.num_experts());
   }
   return detail::filter(
-      plan, after, [&](index_t t, std::size_t i) { return mask[at(plan.experts(t)[i])] != 0; }, out);
+      plan, after, [&](index_t t, std::size_t i) { return mask[as_size(plan.experts(t)[i])] != 0; }, out);
 }
 
 // Without the entries whose weight is less than ratio times the largest of the row, in magnitude (the rule of MC-MoE,
@@ -149,25 +137,25 @@ inline Status drop_below_ratio(const RoutingPlan& plan, float ratio, WeightsAfte
 inline Status limit_capacity(const RoutingPlan& plan, index_t capacity, CapacityOrder order, WeightsAfterDrop after,
                              RoutingPlan& out) {
   if (capacity < 0) return Status::mismatch("capacity of an expert, at least", capacity, 0);
-  std::vector<std::uint8_t> kept(at(plan.entries()));
-  std::vector<index_t> load(at(plan.num_experts()));
+  std::vector<std::uint8_t> kept(as_size(plan.entries()));
+  std::vector<index_t> load(as_size(plan.num_experts()));
   // Tokens with an entry of the current rank, in the order of service.
   std::vector<index_t> waiting = detail::tokens_by(order, plan);
   for (std::size_t rank = 0; !waiting.empty(); ++rank) {
     std::size_t still = 0;
     for (const index_t t : waiting) {
       if (rank >= plan.experts(t).size()) continue;
-      index_t& taken = load[at(plan.experts(t)[rank])];
+      index_t& taken = load[as_size(plan.experts(t)[rank])];
       if (taken < capacity) {
         ++taken;
-        kept[at(plan.offsets()[at(t)]) + rank] = 1;
+        kept[as_size(plan.offsets()[as_size(t)]) + rank] = 1;
       }
       waiting[still++] = t;
     }
     waiting.resize(still);
   }
   return detail::filter(
-      plan, after, [&](index_t t, std::size_t i) { return kept[at(plan.offsets()[at(t)]) + i] != 0; }, out);
+      plan, after, [&](index_t t, std::size_t i) { return kept[as_size(plan.offsets()[as_size(t)]) + i] != 0; }, out);
 }
 
 // The first `rank` choices of every token, and the rest.
@@ -175,16 +163,14 @@ inline Status split_by_rank(const RoutingPlan& plan, index_t rank, RoutingPlan& 
   if (rank < 0) return Status::mismatch("rank to split a plan at, at least", rank, 0);
   if (&first == &rest) return {ErrorCode::usage, "both outputs of split_by_rank are one plan"};
   constexpr auto as_is = WeightsAfterDrop::as_they_are;
-  const Status status = detail::filter(
-      plan, as_is, [&](index_t, std::size_t i) { return i < at(rank); }, first);
+  const Status status = detail::filter(plan, as_is, [&](index_t, std::size_t i) { return i < as_size(rank); }, first);
   if (!status.ok()) return status;
-  return detail::filter(
-      plan, as_is, [&](index_t, std::size_t i) { return i >= at(rank); }, rest);
+  return detail::filter(plan, as_is, [&](index_t, std::size_t i) { return i >= as_size(rank); }, rest);
 }
 
 // Expert e becomes table[e], one of num_experts new ones; entries that meet are merged (merged experts, placement).
 inline Status remap(const RoutingPlan& plan, std::span<const ExpertId> table, index_t num_experts, RoutingPlan& out) {
-  if (table.size() != at(plan.num_experts())) {
+  if (table.size() != as_size(plan.num_experts())) {
     return Status::mismatch("size of a remap table against experts", static_cast<std::int64_t>(table.size()),
                             plan.num_experts());
   }
@@ -200,8 +186,8 @@ inline Status remap(const RoutingPlan& plan, std::span<const ExpertId> table, in
   std::vector<ExpertId> experts;
   for (index_t t = 0; t < plan.tokens(); ++t) {
     experts.clear();
-    for (const ExpertId e : plan.experts(t)) experts.push_back(table[at(e)]);
-    if (Status status = merging.append_row(view(experts), plan.weights(t)); !status.ok()) return status;
+    for (const ExpertId e : plan.experts(t)) experts.push_back(table[as_size(e)]);
+    if (Status status = merging.append_row(experts, plan.weights(t)); !status.ok()) return status;
   }
   return Status::success();
 }

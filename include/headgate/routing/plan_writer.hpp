@@ -24,9 +24,9 @@ class PlanWriter {
     plan_.clear(num_experts);
     const std::int64_t entries = std::int64_t{tokens} * max_row;
     if (Status status = plan_.reserve(tokens, entries); !status.ok()) return status;
-    plan_.offsets_.resize(at(tokens) + 1);
-    plan_.experts_.resize(at(entries));
-    plan_.weights_.resize(at(entries));
+    plan_.offsets_.resize(as_size(tokens) + 1);
+    plan_.experts_.resize(as_size(entries));
+    plan_.weights_.resize(as_size(entries));
     max_row_ = max_row;
     return Status::success();
   }
@@ -36,19 +36,19 @@ class PlanWriter {
   std::span<float> weights(index_t token) noexcept { return room(plan_.weights_, token); }
 
   // Scratch that one thread lends to close_row: all zero, and left so.
-  std::int64_t scratch_size() const noexcept { return at(max_row_) > RoutingPlan::few ? plan_.num_experts_ : 0; }
+  std::int64_t scratch_size() const noexcept { return as_size(max_row_) > RoutingPlan::few ? plan_.num_experts_ : 0; }
   // The row of a token is the first `count` entries of its room.
   Status close_row(index_t token, index_t count, std::span<index_t> scratch) noexcept {
-    plan_.offsets_[at(token) + 1] = count;
-    return RoutingPlan::check_row(plan_.num_experts_, token, experts(token).first(at(count)),
-                                  weights(token).first(at(count)), scratch);
+    plan_.offsets_[as_size(token) + 1] = count;
+    return RoutingPlan::check_row(plan_.num_experts_, token, experts(token).first(as_size(count)),
+                                  weights(token).first(as_size(count)), scratch);
   }
   // Last, when every row is closed and sound.
   void finish() noexcept {
     std::size_t next = 0;
     for (std::size_t t = 0; t + 1 < plan_.offsets_.size(); ++t) {
-      const std::size_t first = t * at(max_row_);
-      const std::size_t count = at(plan_.offsets_[t + 1]);
+      const std::size_t first = t * as_size(max_row_);
+      const std::size_t count = as_size(plan_.offsets_[t + 1]);
       if (first != next) {
         for (std::size_t i = 0; i < count; ++i) {
           plan_.experts_[next + i] = plan_.experts_[first + i];
@@ -66,7 +66,7 @@ class PlanWriter {
  private:
   template <class T>
   std::span<T> room(std::vector<T>& values, index_t token) const noexcept {
-    return view(values).subspan(at(token) * at(max_row_), at(max_row_));
+    return std::span(values).subspan(as_size(token) * as_size(max_row_), as_size(max_row_));
   }
 
   RoutingPlan& plan_;

@@ -27,10 +27,10 @@ class RegionRouter {
   index_t select(std::span<const T> affinity, index_t* order) const noexcept {
     index_t chosen = 0;
     for (index_t j = 0; j < static_cast<index_t>(affinity.size()); ++j) {
-      const T key = affinity[at(j)];
+      const T key = affinity[as_size(j)];
       if (key == -std::numeric_limits<T>::infinity()) continue;
       index_t place = chosen;
-      while (place > 0 && affinity[at(order[place - 1])] < key) --place;
+      while (place > 0 && affinity[as_size(order[place - 1])] < key) --place;
       if (place >= regions_) continue;
       if (chosen < regions_) ++chosen;
       for (index_t i = chosen - 1; i > place; --i) order[i] = order[i - 1];
@@ -46,7 +46,7 @@ class RegionRouter {
                RoutingPlan& plan, Context& ctx) const {
     plan.clear(keys.rows);
     if (queries.cols != keys.cols) return Status::mismatch("channels of the region keys", keys.cols, queries.cols);
-    if (!allowed.empty() && allowed.size() != at(keys.rows)) {
+    if (!allowed.empty() && allowed.size() != as_size(keys.rows)) {
       return Status::mismatch("size of allowed against key regions", static_cast<std::int64_t>(allowed.size()),
                               keys.rows);
     }
@@ -61,14 +61,14 @@ class RegionRouter {
       for (index_t j = 0; j < keys.rows; ++j) {
         T sum = 0;
         for (index_t c = 0; c < keys.cols; ++c) sum += queries.row_data(i)[c] * keys.row_data(j)[c];
-        const bool out = !allowed.empty() && allowed[at(j)] == 0;
-        affinity[at(j)] = out ? -std::numeric_limits<T>::infinity() : sum;
+        const bool out = !allowed.empty() && allowed[as_size(j)] == 0;
+        affinity[as_size(j)] = out ? -std::numeric_limits<T>::infinity() : sum;
         if (out || std::isfinite(sum)) continue;
         plan.clear(keys.rows);
         return Status::not_finite("region affinity is not finite", -1, i, j);
       }
       const index_t count = select(std::span<const T>(affinity), order.data());
-      status = plan.append_row(order.first(at(count)), ones.first(at(count)));
+      status = plan.append_row(order.first(as_size(count)), ones.first(as_size(count)));
     }
     return status;
   }

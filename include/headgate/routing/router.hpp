@@ -61,12 +61,9 @@ struct NoState {
 template <class R>
 concept Router = requires(const R& router, const RouterInput& in, typename R::State& state, RoutingPlan& plan,
                           Context& ctx, index_t tokens) {
-  { router.num_experts() }
-  noexcept->std::same_as<index_t>;  // size of the bank its ids index
-  { router.hidden_size() }
-  noexcept->std::same_as<index_t>;
-  { router.traits() }
-  noexcept->std::same_as<RouterTraits>;
+  { router.num_experts() } noexcept -> std::same_as<index_t>;  // size of the bank its ids index
+  { router.hidden_size() } noexcept -> std::same_as<index_t>;
+  { router.traits() } noexcept -> std::same_as<RouterTraits>;
   state.reset(tokens);  // before the first layer of a pass of so many tokens
   // Replaces the plan by one row per token.
   { router.route(in, state, plan, ctx) } -> std::same_as<Status>;

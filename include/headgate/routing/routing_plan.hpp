@@ -6,8 +6,9 @@
 // appended.
 #pragma once
 
+#include <cmath>
+
 #include "headgate/core/expected.hpp"
-#include "headgate/core/view.hpp"
 #include "headgate/core/workspace.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -25,9 +26,9 @@ class RoutingPlan {
   Status reserve(std::int64_t tokens, std::int64_t entries) {
     if (tokens < 0 || tokens >= max_index) return Status::mismatch("number of tokens in a plan", tokens, max_index - 1);
     if (entries < 0 || entries > max_index) return Status::mismatch("number of entries in a plan", entries, max_index);
-    offsets_.reserve(at(tokens) + 1);
-    experts_.reserve(at(entries));
-    weights_.reserve(at(entries));
+    offsets_.reserve(as_size(tokens) + 1);
+    experts_.reserve(as_size(entries));
+    weights_.reserve(as_size(entries));
     return Status::success();
   }
   // Appends the row of the next token. On an error the plan is unchanged and the status names token and expert. Throws
@@ -41,8 +42,8 @@ class RoutingPlan {
       return Status::mismatch("number of entries in a plan", entries() + static_cast<std::int64_t>(experts.size()),
                               max_index);
     }
-    if (experts.size() > few) seen_.resize(at(num_experts_));
-    if (Status status = check_row(num_experts_, tokens(), experts, weights, view(seen_)); !status.ok()) return status;
+    if (experts.size() > few) seen_.resize(as_size(num_experts_));
+    if (Status status = check_row(num_experts_, tokens(), experts, weights, seen_); !status.ok()) return status;
     make_room(experts_, experts.size());
     make_room(weights_, weights.size());
     make_room(offsets_, 1);
@@ -59,17 +60,17 @@ class RoutingPlan {
   std::span<const ExpertId> experts(index_t token) const noexcept { return row(experts_, token); }
   std::span<const float> weights(index_t token) const noexcept { return row(weights_, token); }
   // Whole arrays: offsets (tokens + 1; empty for a plan never cleared), experts and weights (entries).
-  std::span<const index_t> offsets() const noexcept { return view(offsets_); }
-  std::span<const ExpertId> experts() const noexcept { return view(experts_); }
-  std::span<const float> weights() const noexcept { return view(weights_); }
+  std::span<const index_t> offsets() const noexcept { return offsets_; }
+  std::span<const ExpertId> experts() const noexcept { return experts_; }
+  std::span<const float> weights() const noexcept { return weights_; }
 
   friend bool operator==(const RoutingPlan&, const RoutingPlan&) = default;
 
  private:
   template <class T>
   std::span<const T> row(const std::vector<T>& values, index_t token) const noexcept {
-    const index_t first = offsets_[at(token)];
-    return {values.data() + first, at(offsets_[at(token) + 1] - first)};
+    const index_t first = offsets_[as_size(token)];
+    return {values.data() + first, as_size(offsets_[as_size(token) + 1] - first)};
   }
   // For `more` elements, so that appending them cannot fail. Throws std::bad_alloc.
   template <class T>
@@ -88,13 +89,13 @@ class RoutingPlan {
       const ExpertId e = experts[i];
       if (e < 0 || e >= num_experts) {
         status = Status::mismatch("expert id", e, num_experts - 1);
-      } else if (!is_finite(weights[i])) {
+      } else if (!std::isfinite(weights[i])) {
         status = Status::not_finite("combine weight is not finite", -1, -1);
       } else {
         bool again = false;
         if (experts.size() > few) {
-          again = seen[at(e)] != 0;
-          seen[at(e)] = 1;
+          again = seen[as_size(e)] != 0;
+          seen[as_size(e)] = 1;
         } else {
           for (std::size_t j = 0; j < i; ++j) again |= experts[j] == e;
         }
@@ -106,7 +107,7 @@ class RoutingPlan {
       }
     }
     if (experts.size() > few) {
-      for (const ExpertId e : experts.first(status.ok() ? i : i - 1)) seen[at(e)] = 0;
+      for (const ExpertId e : experts.first(status.ok() ? i : i - 1)) seen[as_size(e)] = 0;
     }
     return status;
   }
@@ -136,24 +137,24 @@ struct ExpertMajor {
     const index_t num_experts = plan.num_experts();
     const std::span<index_t> next = workspace.take<index_t>(std::int64_t{num_experts} + 1);
     for (index_t& count : next) count = 0;
-    for (const ExpertId e : plan.experts()) ++next[at(e)];
+    for (const ExpertId e : plan.experts()) ++next[as_size(e)];
     index_t occurring = 0;
-    for (index_t e = 0; e < num_experts; ++e) occurring += next[at(e)] != 0 ? 1 : 0;
+    for (index_t e = 0; e < num_experts; ++e) occurring += next[as_size(e)] != 0 ? 1 : 0;
 
     const std::span<ExpertId> experts = workspace.take<ExpertId>(occurring);
     const std::span<index_t> offsets = workspace.take<index_t>(std::int64_t{occurring} + 1);
     index_t first = 0;
     index_t i = 0;
     for (index_t e = 0; e < num_experts; ++e) {
-      const index_t count = next[at(e)];
+      const index_t count = next[as_size(e)];
       if (count == 0) continue;
-      experts[at(i)] = e;
-      offsets[at(i)] = first;
-      next[at(e)] = first;
+      experts[as_size(i)] = e;
+      offsets[as_size(i)] = first;
+      next[as_size(e)] = first;
       first += count;
       ++i;
     }
-    offsets[at(i)] = first;
+    offsets[as_size(i)] = first;
 
     const std::span<index_t> tokens = workspace.take<index_t>(plan.entries());
     const std::span<float> weights = workspace.take<float>(plan.entries());
@@ -161,10 +162,10 @@ struct ExpertMajor {
     index_t entry = 0;
     for (index_t t = 0; t < plan.tokens(); ++t) {
       for (const ExpertId e : plan.experts(t)) {
-        const index_t place = next[at(e)]++;
-        tokens[at(place)] = t;
-        weights[at(place)] = plan.weights()[at(entry)];
-        entries[at(place)] = entry++;
+        const index_t place = next[as_size(e)]++;
+        tokens[as_size(place)] = t;
+        weights[as_size(place)] = plan.weights()[as_size(entry)];
+        entries[as_size(place)] = entry++;
       }
     }
     return {experts, offsets, tokens, weights, entries};
@@ -173,7 +174,7 @@ struct ExpertMajor {
  private:
   template <class T>
   std::span<const T> part(std::span<const T> values, index_t i) const noexcept {
-    return values.subspan(at(offsets[at(i)]), at(offsets[at(i) + 1] - offsets[at(i)]));
+    return values.subspan(as_size(offsets[as_size(i)]), as_size(offsets[as_size(i) + 1] - offsets[as_size(i)]));
   }
 };
 

@@ -4,6 +4,7 @@
 // A policy of this kind is a name, a formula, a citation and an alias: routing/topk_softmax.hpp.
 #pragma once
 
+#include <cmath>
 #include <vector>
 
 #include "headgate/kernels/product.hpp"
@@ -20,7 +21,7 @@ struct GateWeights {
 };
 
 template <ScoreStage Score, SelectStage Select, WeighStage Weigh, class Backend = NativeBackend>
-requires FitsScore<Select, Score> && FitsScore<Weigh, Score>
+  requires FitsScore<Select, Score> && FitsScore<Weigh, Score>
 class StagedRouter {
   using Selection = StagedSelection<Score, Select, Weigh, Backend>;
 
@@ -37,7 +38,8 @@ class StagedRouter {
       return Status::mismatch("size of gate_bias against experts", bias_size, gate.rows);
     }
     for (ExpertId e = 0; e < bias_size; ++e) {
-      if (!is_finite(weights.gate_bias[at(e)])) return Status::not_finite("gate_bias is not finite", -1, -1, e);
+      if (!std::isfinite(weights.gate_bias[as_size(e)]))
+        return Status::not_finite("gate_bias is not finite", -1, -1, e);
     }
     Expected<Selection> selection =
         Selection::create(gate.rows, score, select, weigh, weights.selection_bias, weights.mask);
@@ -45,7 +47,8 @@ class StagedRouter {
     return StagedRouter(weights, std::move(selection).value());
   }
   // Throws the same error.
-  StagedRouter(const GateWeights& weights, Select select, Weigh weigh, Score score = {}) requires has_exceptions
+  StagedRouter(const GateWeights& weights, Select select, Weigh weigh, Score score = {})
+    requires has_exceptions
       : StagedRouter(create(weights, select, weigh, score).value()) {}
 
   index_t num_experts() const noexcept { return selection_.num_experts(); }
@@ -53,7 +56,9 @@ class StagedRouter {
   RouterTraits traits() const noexcept { return selection_.traits(); }
   // What a balancer writes between batches; on an error nothing changes.
   Status set_selection_bias(std::span<const float> bias) { return selection_.set_selection_bias(bias); }
-  Status set_selection_factor(std::span<const float> factor) requires Score::never_negative {
+  Status set_selection_factor(std::span<const float> factor)
+    requires Score::never_negative
+  {
     return selection_.set_selection_factor(factor);
   }
 
@@ -82,7 +87,7 @@ class StagedRouter {
  private:
   StagedRouter(const GateWeights& weights, Selection selection)
       : gate_(weights.gate),
-        gate_bias_(copied(weights.gate_bias)),
+        gate_bias_(weights.gate_bias.begin(), weights.gate_bias.end()),
         selection_(std::move(selection)) {}
 
   Panel16<F32> gate_;             // (num_experts, hidden_size)

@@ -6,6 +6,7 @@
 // those of the unmasked distribution. Every router that makes logits ends in it.
 #pragma once
 
+#include <cmath>
 #include <vector>
 
 #include "headgate/core/context.hpp"
@@ -21,7 +22,7 @@ namespace headgate::inline HEADGATE_ABI {
 
 // A stage that adds scores up takes only scores that cannot be negative: logits may add up to anything, 0 included.
 template <class Stage, class Score>
-concept FitsScore = !Stage::adds_scores || Score::never_negative;
+concept FitsScore = !Stage::needs_nonnegative_scores || Score::never_negative;
 
 // How many experts a plan knows: as many as there are logits, unless the weigh stage keeps only the first of them.
 template <WeighStage Weigh>
@@ -31,7 +32,7 @@ constexpr index_t experts_of_logits(const Weigh& weigh, index_t num_logits) noex
 }
 
 template <ScoreStage Score, SelectStage Select, WeighStage Weigh, class Backend = NativeBackend>
-requires FitsScore<Select, Score> && FitsScore<Weigh, Score>
+  requires FitsScore<Select, Score> && FitsScore<Weigh, Score>
 class StagedSelection {
  public:
   // bias: (num_logits) or empty; part of the keys only. mask: (num_logits) or empty; 0: never selected.
@@ -76,15 +77,17 @@ class StagedSelection {
     }
     return Status::success();
   }
-  Status set_selection_factor(std::span<const float> factor) requires Score::never_negative {
+  Status set_selection_factor(std::span<const float> factor)
+    requires Score::never_negative
+  {
     const auto size = static_cast<std::int64_t>(factor.size());
     if (size != num_logits_) return Status::mismatch("size of selection_factor against experts", size, num_logits_);
     for (ExpertId e = 0; e < num_logits_; ++e) {
-      if (!(factor[at(e)] > 0.0f && factor[at(e)] <= max_factor)) {
+      if (!(factor[as_size(e)] > 0.0f && factor[as_size(e)] <= max_factor)) {
         return Status::not_finite("selection_factor is not positive or beyond 1e8", -1, -1, e);
       }
     }
-    key_factor_ = copied(factor);
+    key_factor_.assign(factor.begin(), factor.end());
     key_offset_.resize(factor.size(), 0.0f);
     return Status::success();
   }
@@ -118,13 +121,13 @@ class StagedSelection {
 
     ctx.parallel(n, [&](index_t i) {
       const Slice slice = Slice::of(logits.rows, n, i);
-      const auto part = [i](auto span, std::int64_t size) { return span.subspan(at(i * size), at(size)); };
+      const auto part = [i](auto span, std::int64_t size) { return span.subspan(as_size(i * size), as_size(size)); };
       Status status;
       for (index_t t = slice.first; t < slice.last && status.ok(); ++t) {
         status = route_row(logits.row(t), t, select, key_offset, part(keys, keys_size),
                            part(scratch, writer.scratch_size()), writer);
       }
-      failures[at(i)] = status;
+      failures[as_size(i)] = status;
     });
     for (Status& failure : failures) {
       if (failure.ok()) continue;
@@ -147,7 +150,7 @@ class StagedSelection {
       return Status::mismatch("size of selection_bias against experts", size, num_logits);
     }
     for (ExpertId e = 0; e < size; ++e) {
-      if (!(bias[at(e)] >= -max_bias && bias[at(e)] <= max_bias)) {
+      if (!(bias[as_size(e)] >= -max_bias && bias[as_size(e)] <= max_bias)) {
         return Status::not_finite("selection_bias is not finite or beyond 1e30", -1, -1, e);
       }
     }
@@ -161,7 +164,7 @@ class StagedSelection {
         score_(score),
         select_(select),
         weigh_(weigh),
-        key_offset_(copied(bias)) {
+        key_offset_(bias.begin(), bias.end()) {
     if (mask.empty()) return;
     key_offset_.resize(mask.size(), 0.0f);
     for (std::size_t e = 0; e < mask.size(); ++e) {
@@ -174,7 +177,7 @@ class StagedSelection {
   // What is added to scores to make keys, the call's mask included; empty: nothing.
   std::span<const float> masked_key_offset(Context& ctx) const {
     const std::span<const std::uint8_t> mask = ctx.edits.expert_mask;
-    if (mask.empty()) return view(key_offset_);
+    if (mask.empty()) return key_offset_;
     const std::span<float> offset = ctx.workspace.take<float>(num_logits_);
     for (std::size_t e = 0; e < offset.size(); ++e) {
       const float own = key_offset_.empty() ? 0.0f : key_offset_[e];
@@ -187,7 +190,7 @@ class StagedSelection {
                    std::span<float> keys, std::span<index_t> scratch, PlanWriter& writer) const noexcept {
     if (!Backend::all_finite(row.data(), num_logits_)) {
       ExpertId e = 0;
-      while (is_finite(row[at(e)])) ++e;
+      while (std::isfinite(row[as_size(e)])) ++e;
       return Status::not_finite("router logit is not finite", -1, token, e);
     }
     score_.template apply<Backend>(row);
@@ -199,9 +202,9 @@ class StagedSelection {
 
     const std::span<ExpertId> experts = writer.experts(token);
     const std::span<const float> chosen_by = key_offset.empty() ? row : keys;
-    const std::size_t chosen = at(select.template choose<Backend>(chosen_by, row, experts));
+    const std::size_t chosen = as_size(select.template choose<Backend>(chosen_by, row, experts));
     const std::span<float> weights = writer.weights(token).first(chosen);
-    for (std::size_t i = 0; i < chosen; ++i) weights[i] = row[at(experts[i])];
+    for (std::size_t i = 0; i < chosen; ++i) weights[i] = row[as_size(experts[i])];
     const index_t kept = weigh_.template apply<Backend>(experts.first(chosen), weights);
     return writer.close_row(token, kept, scratch);
   }

@@ -33,8 +33,8 @@ inline void penalize_repeats(std::span<Candidate> by_token, std::span<const std:
   std::sort(tokens.begin(), tokens.end());
   tokens.erase(std::unique(tokens.begin(), tokens.end()), tokens.end());
   for (const std::int32_t token : tokens) {
-    if (token < 0 || at(token) >= by_token.size()) continue;
-    float& logit = by_token[at(token)].logit;
+    if (token < 0 || as_size(token) >= by_token.size()) continue;
+    float& logit = by_token[as_size(token)].logit;
     logit = logit > 0.0f ? std::min(logit / penalty, std::numeric_limits<float>::max()) : logit * penalty;
   }
 }
@@ -42,7 +42,7 @@ inline void penalize_repeats(std::span<Candidate> by_token, std::span<const std:
 // The k best (Fan et al. 2018), sorted. k <= 0: all, as they are.
 inline void keep_top_k(std::vector<Candidate>& candidates, index_t k) {
   if (k <= 0) return;
-  const std::size_t count = std::min(candidates.size(), at(k));
+  const std::size_t count = std::min(candidates.size(), as_size(k));
   std::partial_sort(candidates.begin(), candidates.begin() + static_cast<std::ptrdiff_t>(count), candidates.end(),
                     is_better);
   candidates.resize(count);

@@ -28,18 +28,18 @@ class LogSoftmax {
   }
 
   double operator[](std::int32_t token) const noexcept {
-    return (static_cast<double>(logits_[at(token)]) - largest_) - log_total_;
+    return (static_cast<double>(logits_[as_size(token)]) - largest_) - log_total_;
   }
 
   // The k most likely tokens, best first, ties to the lower id; fewer where there are fewer.
   std::vector<TokenLogprob> top(index_t k) const {
     std::vector<std::int32_t> order(logits_.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int32_t>(i);
-    const std::size_t count = std::min(order.size(), at(k < 0 ? 0 : k));
+    const std::size_t count = std::min(order.size(), as_size(k < 0 ? 0 : k));
     std::partial_sort(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
                       [&](std::int32_t a, std::int32_t b) {
-                        const float x = logits_[at(a)];
-                        const float y = logits_[at(b)];
+                        const float x = logits_[as_size(a)];
+                        const float y = logits_[as_size(b)];
                         return x > y || (x == y && a < b);
                       });
     std::vector<TokenLogprob> best;

@@ -50,7 +50,7 @@ class Sampler {
   // A token of the text, prompt or chosen, that the repetition penalty shall see.
   void accept(std::int32_t token) {
     if (options_.repeat_last_n == 0) return;
-    if (recent_.size() == at(options_.repeat_last_n)) recent_.erase(recent_.begin());
+    if (recent_.size() == as_size(options_.repeat_last_n)) recent_.erase(recent_.begin());
     recent_.push_back(token);
   }
 

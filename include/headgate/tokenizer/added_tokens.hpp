@@ -41,8 +41,8 @@ class TextFinder {
     std::int32_t node = root;
     for (std::size_t i = text.size(); i-- > 0;) {
       node = next(node, static_cast<unsigned char>(text[i]));
-      const Node& longest = nodes_[at(nodes_[at(node)].longest)];
-      if (longest.index >= 0) starts.push_back({i, i + at(longest.depth), longest.index});
+      const Node& longest = nodes_[as_size(nodes_[as_size(node)].longest)];
+      if (longest.index >= 0) starts.push_back({i, i + as_size(longest.depth), longest.index});
     }
     std::reverse(starts.begin(), starts.end());
     std::size_t end = 0;
@@ -75,7 +75,7 @@ class TextFinder {
     while (true) {
       const std::int32_t found = child(node, byte);
       if (found != root || node == root) return found;
-      node = nodes_[at(node)].fail;
+      node = nodes_[as_size(node)].fail;
     }
   }
 
@@ -86,7 +86,7 @@ class TextFinder {
       std::int32_t found = child(node, byte);
       if (found == root) {
         found = static_cast<std::int32_t>(nodes_.size());
-        nodes_.push_back({node, nodes_[at(node)].depth + 1, root, root, -1, byte});
+        nodes_.push_back({node, nodes_[as_size(node)].depth + 1, root, root, -1, byte});
         if (node == root) {
           root_children_[byte] = found;
         } else {
@@ -95,19 +95,20 @@ class TextFinder {
       }
       node = found;
     }
-    if (node != root && nodes_[at(node)].index < 0) nodes_[at(node)].index = index;
+    if (node != root && nodes_[as_size(node)].index < 0) nodes_[as_size(node)].index = index;
   }
 
   // Parents before children: nodes in order of depth.
   void link() {
     std::vector<std::int32_t> order(nodes_.size());
     for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<std::int32_t>(i);
-    std::stable_sort(order.begin(), order.end(),
-                     [&](std::int32_t a, std::int32_t b) { return nodes_[at(a)].depth < nodes_[at(b)].depth; });
+    std::stable_sort(order.begin(), order.end(), [&](std::int32_t a, std::int32_t b) {
+      return nodes_[as_size(a)].depth < nodes_[as_size(b)].depth;
+    });
     for (const std::int32_t i : order) {
-      Node& node = nodes_[at(i)];
-      if (node.depth > 1) node.fail = next(nodes_[at(node.parent)].fail, node.byte);
-      node.longest = node.index >= 0 ? i : nodes_[at(node.fail)].longest;
+      Node& node = nodes_[as_size(i)];
+      if (node.depth > 1) node.fail = next(nodes_[as_size(node.parent)].fail, node.byte);
+      node.longest = node.index >= 0 ? i : nodes_[as_size(node.fail)].longest;
     }
   }
 
@@ -151,7 +152,7 @@ class AddedTokenFinder {
     std::vector<Part> parts;
     std::size_t end = 0;
     for (TextFinder::Match match : finder_.find(text)) {
-      const AddedToken& token = tokens_[at(match.index)];
+      const AddedToken& token = tokens_[as_size(match.index)];
       if (match.begin < end) continue;  // in the white space that the token before took along
       if (token.special && !parse_special) continue;
       if (token.single_word && adjoins_word(text, match)) continue;

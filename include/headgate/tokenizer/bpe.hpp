@@ -111,7 +111,8 @@ class Bpe {
     spell(piece, scratch);
     merge(scratch);
     if (scratch.symbols_.empty()) return;
-    for (std::int32_t i = 0; i >= 0; i = scratch.symbols_[at(i)].next) ids.push_back(scratch.symbols_[at(i)].id);
+    for (std::int32_t i = 0; i >= 0; i = scratch.symbols_[as_size(i)].next)
+      ids.push_back(scratch.symbols_[as_size(i)].id);
   }
 
  private:
@@ -162,7 +163,7 @@ class Bpe {
     auto& symbols = scratch.symbols_;
     auto& queue = scratch.queue_;
     const auto find = [&](std::int32_t left, std::int32_t right) {
-      return merges_.find(symbols[at(left)].id, symbols[at(right)].id);
+      return merges_.find(symbols[as_size(left)].id, symbols[as_size(right)].id);
     };
     const auto candidate = [](const RankedMerge& merge, std::int32_t position) {
       return Candidate{static_cast<std::uint64_t>(merge.rank) << 32 | static_cast<std::uint32_t>(position),
@@ -185,16 +186,16 @@ class Bpe {
       std::pop_heap(queue.begin(), queue.end());
       queue.pop_back();
       const auto left = static_cast<std::int32_t>(best.order & 0xFFFFFFFF);
-      Symbol& symbol = symbols[at(left)];
+      Symbol& symbol = symbols[as_size(left)];
       if (symbol.id < 0 || symbol.next < 0) continue;
       // The pair may have changed since it was queued. One that makes the same token now counts, as in the reference.
       const RankedMerge* const merge = find(left, symbol.next);
       if (merge == nullptr || merge->result != best.result) continue;
       symbol.id = best.result;
-      Symbol& right = symbols[at(symbol.next)];
+      Symbol& right = symbols[as_size(symbol.next)];
       right.id = -1;
       symbol.next = right.next;
-      if (symbol.next >= 0) symbols[at(symbol.next)].previous = left;
+      if (symbol.next >= 0) symbols[as_size(symbol.next)].previous = left;
       offer(symbol.previous, left);
       offer(left, symbol.next);
     }

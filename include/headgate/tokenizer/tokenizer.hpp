@@ -62,8 +62,8 @@ class Tokenizer {
         if (normalized != token.content) normalized_.emplace(token.id, std::move(normalized));
       }
       if (!token.special) continue;
-      if (at(token.id) >= special_.size()) special_.resize(at(token.id) + 1);
-      special_[at(token.id)] = true;
+      if (as_size(token.id) >= special_.size()) special_.resize(as_size(token.id) + 1);
+      special_[as_size(token.id)] = true;
     }
   }
 
@@ -107,7 +107,9 @@ class Tokenizer {
     return id < 0 ? std::nullopt : std::optional(id);
   }
 
-  bool is_special(std::int32_t id) const noexcept { return id >= 0 && at(id) < special_.size() && special_[at(id)]; }
+  bool is_special(std::int32_t id) const noexcept {
+    return id >= 0 && as_size(id) < special_.size() && special_[as_size(id)];
+  }
 
   // Tokens, added ones included. Ids need not be dense: a model needs max_id() + 1 embedding rows.
   std::int32_t vocab_size() const noexcept {

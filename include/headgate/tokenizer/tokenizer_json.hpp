@@ -90,7 +90,7 @@ class TokenizerReader final : public JsonHandler {
                          std::move(frame),
                          std::move(decoder)};
     if (const int byte = parts.bpe.missing_byte(parts.pre_tokenizer.spells_bytes()); byte >= 0) {
-      model.fail("vocab", "no token for the byte " + byte_token(at(byte)).substr(1, 4) +
+      model.fail("vocab", "no token for the byte " + byte_token(as_size(byte)).substr(1, 4) +
                               " of a text, and no unk_token to stand for it");
     }
     return parts;
@@ -297,7 +297,7 @@ class TokenizerReader final : public JsonHandler {
   }
 
   Json parse(Slice slice) const {
-    return parse_json(text_.substr(at(slice.begin), at(slice.end - slice.begin)), file(), slice.begin);
+    return parse_json(text_.substr(as_size(slice.begin), as_size(slice.end - slice.begin)), file(), slice.begin);
   }
 
   std::string_view text_;

@@ -23,9 +23,9 @@ class Vocabulary {
     if (2 * (size_ + 1) > slots_.size()) grow();
     const std::size_t slot = find_slot(text);
     if (slots_[slot] >= 0) return Added::text_known;
-    if (at(id) >= tokens_.size()) tokens_.resize(at(id) + 1);
-    if (tokens_[at(id)].begin >= 0) return Added::id_known;
-    tokens_[at(id)] = {static_cast<std::int64_t>(texts_.size()), static_cast<std::int64_t>(text.size())};
+    if (as_size(id) >= tokens_.size()) tokens_.resize(as_size(id) + 1);
+    if (tokens_[as_size(id)].begin >= 0) return Added::id_known;
+    tokens_[as_size(id)] = {static_cast<std::int64_t>(texts_.size()), static_cast<std::int64_t>(text.size())};
     texts_ += text;
     slots_[slot] = id;
     ++size_;
@@ -36,9 +36,9 @@ class Vocabulary {
   std::int32_t find(std::string_view text) const noexcept { return slots_.empty() ? -1 : slots_[find_slot(text)]; }
 
   std::optional<std::string_view> text(std::int32_t id) const noexcept {
-    if (id < 0 || at(id) >= tokens_.size() || tokens_[at(id)].begin < 0) return std::nullopt;
-    const Span& token = tokens_[at(id)];
-    return std::string_view(texts_).substr(at(token.begin), at(token.size));
+    if (id < 0 || as_size(id) >= tokens_.size() || tokens_[as_size(id)].begin < 0) return std::nullopt;
+    const Span& token = tokens_[as_size(id)];
+    return std::string_view(texts_).substr(as_size(token.begin), as_size(token.size));
   }
 
   std::int32_t size() const noexcept { return static_cast<std::int32_t>(size_); }

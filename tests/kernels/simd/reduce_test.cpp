@@ -55,11 +55,11 @@ TEMPLATE_TEST_CASE("the maximum is exact, and minus infinity of nothing", "", Sc
     if (n == 0) continue;
     std::vector<float> a = random_floats(n, 4, -9.0f, -1.0f);
     for (const index_t place : {0, n / 2, n - 1}) {
-      a[at(place)] = -0.5f;
+      a[as_size(place)] = -0.5f;
       CHECK(TestType::max(Input(a, n % 3).data(), n) == -0.5f);
-      a[at(place)] = -infinity;
+      a[as_size(place)] = -infinity;
     }
-    const std::vector<float> none(at(n), -infinity);
+    const std::vector<float> none(as_size(n), -infinity);
     CHECK(TestType::max(Input(none, 1).data(), n) == -infinity);
   }
 }
@@ -70,13 +70,13 @@ TEMPLATE_TEST_CASE("one number that is not finite is found at any place", "", Sc
     if (n > 1) a[0] = std::numeric_limits<float>::max();
     if (n > 1) a[1] = -std::numeric_limits<float>::max();
     CHECK(TestType::all_finite(Input(a, n % 3).data(), n));
-    for (index_t i = 0; i<n; i += n> 64 ? 7 : 1) {
-      const float before = a[at(i)];
+    for (index_t i = 0; i < n; i += n > 64 ? 7 : 1) {
+      const float before = a[as_size(i)];
       for (const float bad : {infinity, -infinity, not_a_number}) {
-        a[at(i)] = bad;
+        a[as_size(i)] = bad;
         CHECK_FALSE(TestType::all_finite(Input(a, n % 3).data(), n));
       }
-      a[at(i)] = before;
+      a[as_size(i)] = before;
     }
   }
 }

@@ -14,12 +14,12 @@ TEMPLATE_TEST_CASE("pairs turn by their angles", "", Scalar, HEADGATE_SIMD_BACKE
     std::vector<float> sines;
     std::vector<float> expected(x);
     for (index_t i = 0; i < half; ++i) {
-      cosines.push_back(std::cos(angles[at(i)]));
-      sines.push_back(std::sin(angles[at(i)]));
-      const double low = x[at(i)];
-      const double high = x[at(i + half)];
-      expected[at(i)] = static_cast<float>(low * cosines[at(i)] - high * sines[at(i)]);
-      expected[at(i + half)] = static_cast<float>(high * cosines[at(i)] + low * sines[at(i)]);
+      cosines.push_back(std::cos(angles[as_size(i)]));
+      sines.push_back(std::sin(angles[as_size(i)]));
+      const double low = x[as_size(i)];
+      const double high = x[as_size(i + half)];
+      expected[as_size(i)] = static_cast<float>(low * cosines[as_size(i)] - high * sines[as_size(i)]);
+      expected[as_size(i + half)] = static_cast<float>(high * cosines[as_size(i)] + low * sines[as_size(i)]);
     }
     Output y(x, half % 3);
     TestType::rope(y.data(), Input(cosines, 1).data(), Input(sines, 2).data(), half);

@@ -38,7 +38,7 @@ TEMPLATE_TEST_CASE("softmax of minus infinity is exactly 0", "", Scalar, HEADGAT
   for (const index_t n : lengths()) {
     std::vector<float> x = random_floats(n, 2);
     for (index_t i = 0; i < n; ++i) {
-      if (i % 3 != 1) x[at(i)] = -infinity;
+      if (i % 3 != 1) x[as_size(i)] = -infinity;
     }
     Output y(x, n % 3);
     TestType::softmax(y.data(), n);
@@ -46,10 +46,10 @@ TEMPLATE_TEST_CASE("softmax of minus infinity is exactly 0", "", Scalar, HEADGAT
       if (n > 1 && i % 3 == 1) CHECK(y[i] > 0.0f);
       if (i % 3 != 1) CHECK(same_bits(y[i], 0.0f));
     }
-    Output none(std::vector<float>(at(n), -infinity), n % 3);
+    Output none(std::vector<float>(as_size(n), -infinity), n % 3);
     TestType::softmax(none.data(), n);
     CHECK(none.guards_intact());
-    CHECK(same_bits(none.values(), std::vector<float>(at(n), 0.0f)));
+    CHECK(same_bits(none.values(), std::vector<float>(as_size(n), 0.0f)));
   }
 }
 

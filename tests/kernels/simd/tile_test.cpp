@@ -15,7 +15,7 @@ TEMPLATE_TEST_CASE("a tile holds the rows' numbers side by side, for any height 
       for (index_t r = 0; r < m; ++r) {
         inputs.emplace_back(random_floats(k, static_cast<unsigned>(r)), shifts[(k + r) % 3]);
       }
-      for (index_t r = 0; r < m; ++r) rows[r] = inputs[at(r)].data();
+      for (index_t r = 0; r < m; ++r) rows[r] = inputs[as_size(r)].data();
       Output tile(k * m, shifts[m % 3]);
       TestType::make_tile(rows, m, k, tile.data());
       bool right = tile.guards_intact();

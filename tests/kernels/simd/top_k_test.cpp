@@ -15,19 +15,20 @@ constexpr float infinity = std::numeric_limits<float>::infinity();
 std::vector<index_t> sorted(const std::vector<float>& keys, index_t k) {
   std::vector<index_t> order(keys.size());
   std::iota(order.begin(), order.end(), 0);
-  std::erase_if(order, [&](index_t i) { return keys[at(i)] == -infinity; });
-  std::stable_sort(order.begin(), order.end(), [&](index_t a, index_t b) { return keys[at(a)] > keys[at(b)]; });
-  if (static_cast<index_t>(order.size()) > k) order.resize(at(k));
+  std::erase_if(order, [&](index_t i) { return keys[as_size(i)] == -infinity; });
+  std::stable_sort(order.begin(), order.end(),
+                   [&](index_t a, index_t b) { return keys[as_size(a)] > keys[as_size(b)]; });
+  if (static_cast<index_t>(order.size()) > k) order.resize(as_size(k));
   return order;
 }
 
 template <class Backend>
 std::vector<index_t> chosen(const std::vector<float>& keys, index_t k, index_t shift) {
   const auto n = static_cast<index_t>(keys.size());
-  std::vector<index_t> order(at(k) + 2, -7);
+  std::vector<index_t> order(as_size(k) + 2, -7);
   const index_t count = Backend::top_k(Input(keys, shift).data(), n, k, order.data());
-  const bool guarded = order[at(k)] == -7 && order[at(k) + 1] == -7;
-  order.resize(guarded ? at(count) : 0);
+  const bool guarded = order[as_size(k)] == -7 && order[as_size(k) + 1] == -7;
+  order.resize(guarded ? as_size(count) : 0);
   return order;
 }
 

@@ -23,8 +23,8 @@ RoutingPlan plan_of(const Loads& loads) {
   RoutingPlan plan;
   plan.clear(static_cast<index_t>(loads.size()));
   const float weight = 1.0f;
-  for (ExpertId e = 0; at(e) < loads.size(); ++e) {
-    for (std::int64_t i = 0; i < loads[at(e)]; ++i) throw_if_error(plan.append_row({&e, 1}, {&weight, 1}));
+  for (ExpertId e = 0; as_size(e) < loads.size(); ++e) {
+    for (std::int64_t i = 0; i < loads[as_size(e)]; ++i) throw_if_error(plan.append_row({&e, 1}, {&weight, 1}));
   }
   return plan;
 }
@@ -72,18 +72,18 @@ class Market {
 
  public:
   Market(index_t tokens, index_t experts, index_t k, unsigned seed)
-      : affinity_(random_floats(at(tokens) * at(experts), 0.5f, seed)),
+      : affinity_(random_floats(as_size(tokens) * as_size(experts), 0.5f, seed)),
         scratch_(affinity_.size()),
         tokens_(tokens),
         selection_(Selection::create(experts, {}, TopK{k}, EqualWeights{1.0f}).value()) {
     // Skewed: without a bias, later experts are wanted more.
     for (std::size_t i = 0; i < affinity_.size(); ++i) {
-      affinity_[i] += 0.3f * static_cast<float>(i % at(experts)) / static_cast<float>(experts);
+      affinity_[i] += 0.3f * static_cast<float>(i % as_size(experts)) / static_cast<float>(experts);
     }
   }
   // New tokens, as skewed.
   void draw(std::mt19937& rng) {
-    const std::size_t experts = at(selection_.num_experts());
+    const std::size_t experts = as_size(selection_.num_experts());
     for (std::size_t i = 0; i < affinity_.size(); ++i) {
       affinity_[i] = static_cast<float>(rng() >> 8) * 0x1p-24f +
                      0.3f * static_cast<float>(i % experts) / static_cast<float>(experts);
@@ -96,13 +96,13 @@ class Market {
     return plan_;
   }
   double affinity(index_t token, ExpertId e) const {
-    return static_cast<double>(affinity_[at(token) * at(selection_.num_experts()) + at(e)]);
+    return static_cast<double>(affinity_[as_size(token) * as_size(selection_.num_experts()) + as_size(e)]);
   }
   // The dual function D(b) = sum over tokens of the chosen affinity + bias, less the target load times sum b.
   double dual(const RoutingPlan& plan, std::span<const float> bias) const {
     double sum = 0.0;
     for (index_t t = 0; t < tokens_; ++t) {
-      for (const ExpertId e : plan.experts(t)) sum += affinity(t, e) + static_cast<double>(bias[at(e)]);
+      for (const ExpertId e : plan.experts(t)) sum += affinity(t, e) + static_cast<double>(bias[as_size(e)]);
     }
     const double target = static_cast<double>(plan.entries()) / static_cast<double>(bias.size());
     for (const float b : bias) sum -= target * static_cast<double>(b);
@@ -253,10 +253,10 @@ TEST_CASE("P18: a token moves only to an expert whose bias rose more: from crowd
             for (const ExpertId taken : after.experts(t)) {
               if (has(before, taken)) continue;
               ++moves;
-              CHECK(loads[at(taken)] < loads[at(left)]);
+              CHECK(loads[as_size(taken)] < loads[as_size(left)]);
               if (rule.error == BalanceError::sign) {
-                CHECK(8 * loads[at(left)] >= 60 * k);
-                CHECK(8 * loads[at(taken)] <= 60 * k);
+                CHECK(8 * loads[as_size(left)] >= 60 * k);
+                CHECK(8 * loads[as_size(taken)] <= 60 * k);
               }
             }
           }
@@ -269,7 +269,9 @@ TEST_CASE("P18: a token moves only to an expert whose bias rose more: from crowd
 }
 
 TEST_CASE("P18: small steps end with loads within E - 1 of their mean") {
-  const struct { index_t k, experts, tokens; } markets[] = {{1, 8, 128}, {2, 16, 256}};
+  const struct {
+    index_t k, experts, tokens;
+  } markets[] = {{1, 8, 128}, {2, 16, 256}};
   for (const auto& m : markets) {
     for (const auto schedule : {BalanceRate::constant, BalanceRate::decaying}) {
       Market market(m.tokens, m.experts, m.k, 9);

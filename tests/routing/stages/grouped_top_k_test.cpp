@@ -13,15 +13,15 @@ using namespace headgate;
 constexpr float masked = -std::numeric_limits<float>::infinity();
 
 std::vector<ExpertId> choose(const GroupedTopK& select, const std::vector<float>& keys) {
-  std::vector<ExpertId> chosen(at(select.max_k(static_cast<index_t>(keys.size()))));
-  chosen.resize(at(select.choose<Scalar>(keys, keys, chosen)));
+  std::vector<ExpertId> chosen(as_size(select.max_k(static_cast<index_t>(keys.size()))));
+  chosen.resize(as_size(select.choose<Scalar>(keys, keys, chosen)));
   return chosen;
 }
 
 // The rule once more, by sorting.
 std::vector<ExpertId> sorted_choice(const GroupedTopK& select, const std::vector<float>& keys) {
-  const std::size_t size = keys.size() / at(select.num_groups);
-  const bool mean = at(select.keys_per_group) == size;
+  const std::size_t size = keys.size() / as_size(select.num_groups);
+  const bool mean = as_size(select.keys_per_group) == size;
   std::vector<std::pair<float, index_t>> groups;  // minus strength, group
   for (index_t g = 0; g < select.num_groups; ++g) {
     std::vector<float> group(keys.begin() + g * static_cast<std::ptrdiff_t>(size),
@@ -39,13 +39,13 @@ std::vector<ExpertId> sorted_choice(const GroupedTopK& select, const std::vector
   std::vector<std::pair<float, ExpertId>> experts;
   for (index_t i = 0; i < select.topk_group; ++i) {
     for (std::size_t j = 0; j < size; ++j) {
-      const std::size_t e = at(groups[at(i)].second) * size + j;
+      const std::size_t e = as_size(groups[as_size(i)].second) * size + j;
       if (keys[e] != masked) experts.emplace_back(-keys[e], static_cast<ExpertId>(e));
     }
   }
   std::sort(experts.begin(), experts.end());
   std::vector<ExpertId> chosen;
-  for (std::size_t i = 0; i < experts.size() && i < at(select.k); ++i) chosen.push_back(experts[i].second);
+  for (std::size_t i = 0; i < experts.size() && i < as_size(select.k); ++i) chosen.push_back(experts[i].second);
   return chosen;
 }
 
@@ -61,10 +61,10 @@ TEST_CASE("grouped top-k agrees with a sort, with ties and masks") {
     for (int repeat = 0; repeat < 400; ++repeat) {
       GroupedTopK select{};
       select.num_groups = shape.groups;
-      select.topk_group = 1 + static_cast<index_t>(rng() % at(shape.groups));
-      select.keys_per_group = 1 + static_cast<index_t>(rng() % at(shape.size));
-      select.k = 1 + static_cast<index_t>(rng() % at(select.topk_group * shape.size));
-      std::vector<float> keys(at(shape.groups * shape.size));
+      select.topk_group = 1 + static_cast<index_t>(rng() % as_size(shape.groups));
+      select.keys_per_group = 1 + static_cast<index_t>(rng() % as_size(shape.size));
+      select.k = 1 + static_cast<index_t>(rng() % as_size(select.topk_group * shape.size));
+      std::vector<float> keys(as_size(shape.groups * shape.size));
       const unsigned values = repeat % 2 == 0 ? 5 : 1000;  // few values make ties
       for (float& key : keys) key = (static_cast<float>(rng() % values) - static_cast<float>(values / 2)) / 8.0f;
       if (repeat % 3 == 0) {
@@ -82,7 +82,7 @@ TEST_CASE("P17: raising a key never drops its expert, nor does raising it move a
     const std::vector<float> keys = random_floats(20, 1.0f, seed);
     for (const ExpertId e : choose(select, keys)) {
       std::vector<float> raised = keys;
-      raised[at(e)] += 0.3f;
+      raised[as_size(e)] += 0.3f;
       const std::vector<ExpertId> after = choose(select, raised);
       CHECK(std::count(after.begin(), after.end(), e) == 1);
     }

@@ -10,8 +10,8 @@ namespace {
 using namespace headgate;
 
 std::vector<ExpertId> choose(const Positive& select, const std::vector<float>& keys) {
-  std::vector<ExpertId> chosen(at(select.max_k(static_cast<index_t>(keys.size()))));
-  chosen.resize(at(select.choose<NativeBackend>(keys, keys, chosen)));
+  std::vector<ExpertId> chosen(as_size(select.max_k(static_cast<index_t>(keys.size()))));
+  chosen.resize(as_size(select.choose<NativeBackend>(keys, keys, chosen)));
   return chosen;
 }
 }  // namespace

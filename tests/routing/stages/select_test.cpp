@@ -7,7 +7,7 @@
 namespace {
 
 struct NoLimits {
-  static constexpr bool adds_scores = false;
+  static constexpr bool needs_nonnegative_scores = false;
 };
 
 }  // namespace

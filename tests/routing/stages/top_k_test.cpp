@@ -10,7 +10,7 @@ TEST_CASE("TopK chooses the largest keys, best first, ties to the lower id, neve
   const std::vector<float> keys = {1.0f, 3.0f, masked, 3.0f, 2.0f};
   const auto chosen = [&](index_t k) {
     std::vector<ExpertId> ids(5, -1);
-    ids.resize(at(TopK{k}.choose<Scalar>(keys, keys, ids)));
+    ids.resize(as_size(TopK{k}.choose<Scalar>(keys, keys, ids)));
     return ids;
   };
   CHECK(chosen(1) == std::vector<ExpertId>{1});

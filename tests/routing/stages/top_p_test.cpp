@@ -10,7 +10,7 @@ namespace {
 
 std::vector<ExpertId> chosen(TopP top_p, const std::vector<float>& keys, const std::vector<float>& scores) {
   std::vector<ExpertId> ids(keys.size(), -1);
-  ids.resize(at(top_p.choose<Scalar>(keys, scores, ids)));
+  ids.resize(as_size(top_p.choose<Scalar>(keys, scores, ids)));
   return ids;
 }
 
@@ -45,7 +45,7 @@ TEST_CASE("TopP grows with p, is never empty, and its last expert is needed") {
       float total = 0.0f;
       for (const ExpertId e : ids) {
         CHECK(total < p);
-        total += s[at(e)];
+        total += s[as_size(e)];
       }
       CHECK(total >= p);
       before = ids;

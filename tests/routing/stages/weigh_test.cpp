@@ -65,12 +65,12 @@ TEST_CASE("steps say what their weights add up to") {
 }
 
 TEST_CASE("steps that add scores up say so, and whether weights can be negative") {
-  CHECK(Renormalize::adds_scores);
-  CHECK_FALSE(Keep::adds_scores);
-  CHECK(Then<Keep, Renormalize>::adds_scores);
-  CHECK(Then<Scale, Renormalize>::adds_scores);
-  CHECK_FALSE(Then<SigmoidOverSelected, Renormalize>::adds_scores);
-  CHECK_FALSE(Then<SoftmaxOverSelected, Renormalize>::adds_scores);
+  CHECK(Renormalize::needs_nonnegative_scores);
+  CHECK_FALSE(Keep::needs_nonnegative_scores);
+  CHECK(Then<Keep, Renormalize>::needs_nonnegative_scores);
+  CHECK(Then<Scale, Renormalize>::needs_nonnegative_scores);
+  CHECK_FALSE(Then<SigmoidOverSelected, Renormalize>::needs_nonnegative_scores);
+  CHECK_FALSE(Then<SoftmaxOverSelected, Renormalize>::needs_nonnegative_scores);
   CHECK_FALSE(Keep::never_negative(false));
   CHECK(SigmoidOverSelected::never_negative(false));
   CHECK(Then<EqualWeights, SoftmaxOverSelected>::never_negative(false));

@@ -160,12 +160,12 @@ HEADGATE_INLINE Register fused(Register a, Register b, Register c) noexcept {
 template <class Register>
 HEADGATE_INLINE Register load_part(const float* from, index_t n, Register) noexcept {
   Register x{};
-  std::memcpy(&x, from, sizeof(float) * at(n));
+  std::memcpy(&x, from, sizeof(float) * as_size(n));
   return x;
 }
 template <class Register>
 HEADGATE_INLINE void store_part(float* to, Register x, index_t n) noexcept {
-  std::memcpy(to, &x, sizeof(float) * at(n));
+  std::memcpy(to, &x, sizeof(float) * as_size(n));
 }
 
 }  // namespace detail

@@ -44,7 +44,7 @@ HEADGATE_NOINLINE void make_squares(const float* const* rows, index_t m, index_t
 template <class Arch>
 void make_tile(const float* const* rows, index_t m, index_t k, float* tile) noexcept {
   if (m == 1) {
-    std::memcpy(tile, rows[0], sizeof(float) * at(k));
+    std::memcpy(tile, rows[0], sizeof(float) * as_size(k));
   } else if (m <= 4) {
     make_squares<Arch, 1>(rows, m, k, tile);
   } else if (m <= 8) {

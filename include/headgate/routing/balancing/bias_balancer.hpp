@@ -1,7 +1,9 @@
 // BiasBalancer: auxiliary-loss-free load balancing. After a batch, with c_e the tokens sent to expert e and mean their
 // mean,
-//   sign          b_e += u * sign(mean - c_e)       Wang et al. 2024 (arXiv 2408.15664), Algorithm 1; DeepSeek-V3,
-//   Megatron proportional  b_e += u * (mean - c_e)           the same paper, section 4.3
+// clang-format off
+//   sign            b_e += u * sign(mean - c_e)   Wang et al. 2024 (arXiv 2408.15664), Algorithm 1; DeepSeek-V3, Megatron
+//   proportional    b_e += u * (mean - c_e)       the same paper, section 4.3
+// clang-format on
 // where u is constant or decays as rate / n with the number n of the step (Han & Zhong 2025, arXiv 2512.03915).
 //   centred: the mean of the change is subtracted from it (torchtitan); it changes no selection, for a constant shift
 //   of all biases changes none.
@@ -11,6 +13,7 @@
 // integers, so the result does not depend on the order or the threads in which plans are observed.
 #pragma once
 
+#include <cmath>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -36,7 +39,7 @@ class BiasBalancer {
  public:
   static Expected<BiasBalancer> create(index_t num_experts, const BalanceRule& rule) {
     if (num_experts < 1) return Status::mismatch("experts to balance, at least", num_experts, 1);
-    if (!(rule.rate >= 0.0f) || !is_finite(rule.rate)) {
+    if (!(rule.rate >= 0.0f) || !std::isfinite(rule.rate)) {
       return Status{ErrorCode::usage, "rate of a balancer is negative or not finite"};
     }
     return BiasBalancer(num_experts, rule);
@@ -48,7 +51,7 @@ class BiasBalancer {
       return Status::mismatch("experts of the plan against experts of the balancer", plan.num_experts(), num_experts());
     }
     for (const ExpertId e : plan.experts()) {
-      __atomic_fetch_add(&loads_[at(e)], 1, __ATOMIC_RELAXED);
+      __atomic_fetch_add(&loads_[as_size(e)], 1, __ATOMIC_RELAXED);
     }
     return Status::success();
   }
@@ -74,8 +77,8 @@ class BiasBalancer {
   index_t num_experts() const noexcept { return static_cast<index_t>(loads_.size()); }
   const BalanceRule& rule() const noexcept { return rule_; }
   std::int64_t steps() const noexcept { return steps_; }
-  std::span<const float> bias() const noexcept { return view(bias_); }           // (num_experts)
-  std::span<const std::int64_t> loads() const noexcept { return view(loads_); }  // (num_experts) since the last step
+  std::span<const float> bias() const noexcept { return bias_; }  // (num_experts)
+  std::span<const std::int64_t> loads() const noexcept { return loads_; }  // (num_experts) since the last step
 
   // All of the balancer as bytes, and back; bytes that are not one's are an error.
   std::string serialize() const {
@@ -107,7 +110,7 @@ class BiasBalancer {
     const auto steps = get<std::int64_t>(bytes, offset);
     if (error > 1 || schedule > 1 || centred > 1 || multiplicative > 1) return damaged("unknown rule");
     if (num_experts < 1 || steps < 0 ||
-        bytes.size() - header_size != at(num_experts) * (sizeof(float) + sizeof(std::int64_t))) {
+        bytes.size() - header_size != as_size(num_experts) * (sizeof(float) + sizeof(std::int64_t))) {
       return damaged("size " + std::to_string(bytes.size()) + " does not fit " + std::to_string(num_experts) +
                      " experts");
     }
@@ -121,7 +124,7 @@ class BiasBalancer {
     read.steps_ = steps;
     for (float& b : read.bias_) {
       b = get<float>(bytes, offset);
-      if (!is_finite(b)) return damaged("a bias is not finite");
+      if (!std::isfinite(b)) return damaged("a bias is not finite");
       if (rule.multiplicative && !(b > 0.0f)) return damaged("a factor is not positive");
     }
     for (std::int64_t& load : read.loads_) {
@@ -134,9 +137,9 @@ class BiasBalancer {
  private:
   BiasBalancer(index_t num_experts, const BalanceRule& rule)
       : rule_(rule),
-        bias_(at(num_experts), rule.multiplicative ? 1.0f : 0.0f),
-        loads_(at(num_experts), 0),
-        change_(at(num_experts)) {}
+        bias_(as_size(num_experts), rule.multiplicative ? 1.0f : 0.0f),
+        loads_(as_size(num_experts), 0),
+        change_(as_size(num_experts)) {}
 
   // mean - load, or its sign, which is exactly 0 at the mean.
   float error(std::int64_t load, std::int64_t total) const noexcept {

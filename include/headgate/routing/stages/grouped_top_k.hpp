@@ -24,7 +24,7 @@ struct GroupedTopK {
   index_t topk_group;
   index_t keys_per_group = 2;
 
-  static constexpr bool adds_scores = false;  // it adds keys, of any sign
+  static constexpr bool needs_nonnegative_scores = false;  // it adds keys, of any sign
   Status check(index_t num_experts) const noexcept {
     if (num_groups < 1) return Status::mismatch("groups of experts, at least", num_groups, 1);
     if (num_groups > max_groups) return Status::mismatch("groups of experts", num_groups, max_groups);
@@ -53,7 +53,7 @@ struct GroupedTopK {
     const auto num_experts = static_cast<index_t>(keys.size());
     const index_t size = num_experts / num_groups;
     float strengths[max_groups];
-    for (index_t g = 0; g < num_groups; ++g) strengths[g] = strength(keys.subspan(at(g * size), at(size)));
+    for (index_t g = 0; g < num_groups; ++g) strengths[g] = strength(keys.subspan(as_size(g * size), as_size(size)));
     index_t count = 0;
     for (index_t g = 0; g < num_groups; ++g) {
       if (groups_above(g, strengths) >= topk_group) continue;
@@ -76,7 +76,7 @@ struct GroupedTopK {
   float strength(std::span<const float> group) const noexcept {
     float sum = 0.0f;
     index_t taken = 0;
-    if (at(keys_per_group) == group.size()) {
+    if (as_size(keys_per_group) == group.size()) {
       for (const float key : group) {
         if (key == masked) continue;
         sum += key;
@@ -102,14 +102,14 @@ struct GroupedTopK {
   // Keeps the `most` best so far, best first. Experts come in ascending id, so a tie stays behind.
   static index_t insert(ExpertId e, std::span<const float> keys, std::span<ExpertId> chosen, index_t count,
                         index_t most) noexcept {
-    const float key = keys[at(e)];
+    const float key = keys[as_size(e)];
     if (key == masked) return count;
     index_t place = count;
-    while (place > 0 && keys[at(chosen[at(place - 1)])] < key) --place;
+    while (place > 0 && keys[as_size(chosen[as_size(place - 1)])] < key) --place;
     if (place >= most) return count;
     if (count < most) ++count;
-    for (index_t i = count - 1; i > place; --i) chosen[at(i)] = chosen[at(i - 1)];
-    chosen[at(place)] = e;
+    for (index_t i = count - 1; i > place; --i) chosen[as_size(i)] = chosen[as_size(i - 1)];
+    chosen[as_size(place)] = e;
     return count;
   }
 };

@@ -9,7 +9,7 @@ namespace headgate::inline HEADGATE_ABI {
 struct Positive {
   index_t k_max = 0;  // experts per token at most; 0: no limit
 
-  static constexpr bool adds_scores = false;
+  static constexpr bool needs_nonnegative_scores = false;
   Status check(index_t num_experts) const noexcept {
     if (k_max < 0) return Status::mismatch("k_max of positive scores, at least", k_max, 0);
     if (k_max > num_experts) return Status::mismatch("k_max of positive scores against experts", k_max, num_experts);

@@ -15,11 +15,12 @@ namespace headgate::inline HEADGATE_ABI {
 // apply<Backend>(row) turns finite logits (num_experts) into scores in place. sum says what any chosen scores add up
 // to; never_negative allows stages that add scores up.
 template <class S>
-concept ScoreStage = std::is_copy_constructible_v<S> && std::is_copy_assignable_v<S> && requires(const S& score, std::span<float> row) {
-  { S::sum } -> std::convertible_to<RowSum>;
-  { S::never_negative } -> std::convertible_to<bool>;
-  { score.template apply<NativeBackend>(row) } noexcept;
-};
+concept ScoreStage =
+    std::is_copy_constructible_v<S> && std::is_copy_assignable_v<S> && requires(const S& score, std::span<float> row) {
+      { S::sum } -> std::convertible_to<RowSum>;
+      { S::never_negative } -> std::convertible_to<bool>;
+      { score.template apply<NativeBackend>(row) } noexcept;
+    };
 
 struct SoftmaxScore {
   static constexpr RowSum sum = RowSum::at_most_one;

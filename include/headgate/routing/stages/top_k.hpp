@@ -9,7 +9,7 @@ namespace headgate::inline HEADGATE_ABI {
 struct TopK {
   index_t k;
 
-  static constexpr bool adds_scores = false;
+  static constexpr bool needs_nonnegative_scores = false;
   Status check(index_t num_experts) const noexcept {
     if (k < 1) return Status::mismatch("k of top-k, at least", k, 1);
     if (k > num_experts) return Status::mismatch("k of top-k against experts", k, num_experts);

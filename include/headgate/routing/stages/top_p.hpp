@@ -11,7 +11,7 @@ struct TopP {
   float p;            // in (0, 1]
   index_t k_max = 0;  // experts per token at most; 0: no limit
 
-  static constexpr bool adds_scores = true;
+  static constexpr bool needs_nonnegative_scores = true;
   Status check(index_t num_experts) const noexcept {
     if (!(p > 0.0f && p <= 1.0f)) return {ErrorCode::usage, "p of top-p is not in (0, 1]"};
     if (k_max < 0) return Status::mismatch("k_max of top-p, at least", k_max, 0);
@@ -33,7 +33,7 @@ struct TopP {
     for (index_t k = most < 8 ? most : 8;; k = k > most / 4 ? most : 4 * k) {
       const index_t found = Backend::top_k(keys.data(), num_experts, k, chosen.data());
       while (taken < found) {
-        sum += scores[at(chosen[at(taken++)])];
+        sum += scores[as_size(chosen[as_size(taken++)])];
         if (sum >= p) return taken;
       }
       if (k == most || found < k) return taken;

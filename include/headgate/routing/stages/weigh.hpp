@@ -8,6 +8,7 @@
 //   Scale                 w_i = factor s_i                        DeepSeek-V2, V3, LongCat: routed_scaling_factor
 #pragma once
 
+#include <cmath>
 #include <concepts>
 #include <span>
 
@@ -26,16 +27,22 @@ struct WeightSum {
 // there and returns how many experts at the front of both remain (a step may drop some). Rows may be empty.
 template <class W>
 concept WeighStage = std::is_copy_constructible_v<W> && std::is_copy_assignable_v<W> &&
-    requires(const W& weigh, std::span<ExpertId> experts, std::span<float> weights, WeightSum sum) {
-  { W::adds_scores } -> std::convertible_to<bool>;             // it does, so they must never be negative
-  { W::never_negative(true) } noexcept -> std::same_as<bool>;  // of the weights, given that of the scores
-  { weigh.sum(sum) } noexcept -> std::same_as<WeightSum>;      // of the weights, given that of the scores
-  { weigh.check() } noexcept -> std::same_as<Status>;
-  { weigh.template apply<NativeBackend>(experts, weights) } noexcept -> std::same_as<index_t>;
-};
+                     requires(const W& weigh, std::span<ExpertId> experts, std::span<float> weights, WeightSum sum) {
+                       {
+                         W::needs_nonnegative_scores
+                       } -> std::convertible_to<bool>;  // it does, so they must never be negative
+                       {
+                         W::never_negative(true)
+                       } noexcept -> std::same_as<bool>;  // of the weights, given that of the scores
+                       {
+                         weigh.sum(sum)
+                       } noexcept -> std::same_as<WeightSum>;  // of the weights, given that of the scores
+                       { weigh.check() } noexcept -> std::same_as<Status>;
+                       { weigh.template apply<NativeBackend>(experts, weights) } noexcept -> std::same_as<index_t>;
+                     };
 
 struct Keep {
-  static constexpr bool adds_scores = false;
+  static constexpr bool needs_nonnegative_scores = false;
   static constexpr bool never_negative(bool scores) noexcept { return scores; }
   WeightSum sum(WeightSum scores) const noexcept { return scores; }
   Status check() const noexcept { return Status::success(); }
@@ -51,14 +58,14 @@ struct Renormalize {
   float at_least = 0.0f;
   bool keep_single = false;  // a row of one keeps its score, as Tutel and Megatron do for k = 1
 
-  static constexpr bool adds_scores = true;
+  static constexpr bool needs_nonnegative_scores = true;
   static constexpr bool never_negative(bool /*scores*/) noexcept { return true; }
   WeightSum sum(WeightSum scores) const noexcept {
     if (keep_single && scores.kind != RowSum::one && scores.kind != RowSum::at_most_one) return {RowSum::free};
     return {add == 0.0f && at_least == 0.0f && !keep_single ? RowSum::one : RowSum::at_most_one};
   }
   Status check() const noexcept {
-    if (!(add >= 0.0f && at_least >= 0.0f && is_finite(add) && is_finite(at_least))) {
+    if (!(add >= 0.0f && at_least >= 0.0f && std::isfinite(add) && std::isfinite(at_least))) {
       return {ErrorCode::usage, "epsilon of Renormalize is negative or not finite"};
     }
     return Status::success();
@@ -76,7 +83,7 @@ struct Renormalize {
 };
 
 struct SoftmaxOverSelected {
-  static constexpr bool adds_scores = false;
+  static constexpr bool needs_nonnegative_scores = false;
   static constexpr bool never_negative(bool /*scores*/) noexcept { return true; }
   WeightSum sum(WeightSum /*scores*/) const noexcept { return {RowSum::one}; }
   Status check() const noexcept { return Status::success(); }
@@ -88,7 +95,7 @@ struct SoftmaxOverSelected {
 };
 
 struct SigmoidOverSelected {
-  static constexpr bool adds_scores = false;
+  static constexpr bool needs_nonnegative_scores = false;
   static constexpr bool never_negative(bool /*scores*/) noexcept { return true; }
   WeightSum sum(WeightSum /*scores*/) const noexcept { return {RowSum::free}; }
   Status check() const noexcept { return Status::success(); }
@@ -102,11 +109,11 @@ struct SigmoidOverSelected {
 struct EqualWeights {
   float value;
 
-  static constexpr bool adds_scores = false;
+  static constexpr bool needs_nonnegative_scores = false;
   static constexpr bool never_negative(bool /*scores*/) noexcept { return false; }
   WeightSum sum(WeightSum /*scores*/) const noexcept { return {RowSum::free}; }
   Status check() const noexcept {
-    if (!is_finite(value)) return {ErrorCode::usage, "value of EqualWeights is not finite"};
+    if (!std::isfinite(value)) return {ErrorCode::usage, "value of EqualWeights is not finite"};
     return Status::success();
   }
   template <class Backend>
@@ -119,7 +126,7 @@ struct EqualWeights {
 struct Scale {
   float factor;
 
-  static constexpr bool adds_scores = false;
+  static constexpr bool needs_nonnegative_scores = false;
   static constexpr bool never_negative(bool /*scores*/) noexcept { return false; }
   WeightSum sum(WeightSum scores) const noexcept {
     if (scores.kind == RowSum::one) return {RowSum::constant, factor};
@@ -127,7 +134,7 @@ struct Scale {
     return {RowSum::free};
   }
   Status check() const noexcept {
-    if (!is_finite(factor)) return {ErrorCode::usage, "factor of Scale is not finite"};
+    if (!std::isfinite(factor)) return {ErrorCode::usage, "factor of Scale is not finite"};
     return Status::success();
   }
   template <class Backend>
@@ -143,7 +150,8 @@ struct Then {
   First first;
   Second second;
 
-  static constexpr bool adds_scores = First::adds_scores || (Second::adds_scores && !First::never_negative(false));
+  static constexpr bool needs_nonnegative_scores =
+      First::needs_nonnegative_scores || (Second::needs_nonnegative_scores && !First::never_negative(false));
   static constexpr bool never_negative(bool scores) noexcept {
     return Second::never_negative(First::never_negative(scores));
   }
@@ -154,7 +162,7 @@ struct Then {
   }
   template <class Backend>
   index_t apply(std::span<ExpertId> experts, std::span<float> weights) const noexcept {
-    const std::size_t n = at(first.template apply<Backend>(experts, weights));
+    const std::size_t n = as_size(first.template apply<Backend>(experts, weights));
     return second.template apply<Backend>(experts.first(n), weights.first(n));
   }
 };

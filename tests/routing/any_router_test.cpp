@@ -1,7 +1,6 @@
 #include "headgate/routing/any_router.hpp"
 
-#include "headgate/kernels/scalar.hpp"
-#include "headgate/routing/topk_softmax.hpp"
+#include "headgate/analysis/policies.hpp"
 #include "support/catch.hpp"
 
 namespace {
@@ -95,4 +94,55 @@ TEST_CASE("AnyRouter can be moved") {
   state.reset(3);
   CHECK(first_expert(other, state) == 0);
   CHECK(router.traits().k_max == 2);
+}
+
+namespace {
+
+// The plan of the third layer, of one batch.
+template <Router R>
+RoutingPlan third_plan(const R& router, const PolicyParameters& parameters) {
+  const std::vector<float> x = uniform_floats(std::int64_t{9} * parameters.hidden_size, 2.0f, 4);
+  const std::vector<std::int32_t> ids = {0, 1, 2, 3, 4, 5, 0, 1, 2};
+  Context ctx;
+  typename R::State state;
+  RoutingPlan plan;
+  state.reset(9);
+  for (index_t layer = 0; layer < 3; ++layer) {
+    const RouterInput in{.hidden = {x.data(), 9, parameters.hidden_size}, .token_ids = ids, .layer = layer};
+    throw_if_error(router.route(in, state, plan, ctx));
+  }
+  return plan;
+}
+
+template <Router R>
+void check_same_inside(const R& router, const AnyRouter& any, const PolicyParameters& parameters) {
+  CHECK(any.num_experts() == router.num_experts());
+  CHECK(any.hidden_size() == router.hidden_size());
+  const RouterTraits inside = router.traits();
+  const RouterTraits outside = any.traits();
+  CHECK(outside.needs == inside.needs);
+  CHECK(outside.state == inside.state);
+  CHECK(outside.k_min == inside.k_min);
+  CHECK(outside.k_max == inside.k_max);
+  CHECK(outside.row_sum == inside.row_sum);
+  CHECK(outside.row_sum_value == inside.row_sum_value);
+  CHECK(outside.batch_coupled == inside.batch_coupled);
+  CHECK(outside.causal == inside.causal);
+  const RoutingPlan plan = third_plan(router, parameters);
+  CHECK(plan.entries() > 0);
+  CHECK(third_plan(any, parameters) == plan);
+}
+
+}  // namespace
+
+TEST_CASE("a router of every kind says and makes the same in AnyRouter") {
+  const PolicyParameters p(8, 6, 3, 5);
+  const auto check = [&](const auto& make) { check_same_inside(make(p), make(p), p); };
+  check([](const PolicyParameters& i) { return mixtral_router<Scalar>(i.plain(), i.k).value(); });
+  check([](const PolicyParameters& i) { return deepseek_v3_router<Scalar>(i.biased(), i.k, 2.5f, {4, 2}).value(); });
+  check([](const PolicyParameters& i) { return adamoe_of<Scalar>(i, 3); });
+  check([](const PolicyParameters& i) { return gru_of<Scalar>(i, RecurrentKind::gru); });
+  check([](const PolicyParameters& i) { return relu_router<Scalar>(i.plain()).value(); });
+  check([](const PolicyParameters& i) { return hash_of(i); });
+  check([](const PolicyParameters& i) { return moe_plus_plus_of<Scalar>(i, ZeroExpertWeight::code, 1.0f); });
 }

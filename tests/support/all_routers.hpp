@@ -1,8 +1,12 @@
-// Every router of analysis/policies.hpp, with what the generic properties of routing/router_test.cpp do to its
-// parameters.
+// Every router of analysis/policies.hpp behind AnyRouter, with what the generic properties of routing/router_test.cpp
+// do to its parameters. Behind one type, because a law written for each router's own type compiled for five minutes.
 #pragma once
 
+#include <functional>
+#include <string>
+
 #include "headgate/analysis/policies.hpp"
+#include "headgate/routing/any_router.hpp"
 #include "support/random.hpp"
 
 // Random parameters of a router, which a property can permute, shift and raise without knowing the router.
@@ -41,7 +45,17 @@ struct Instance : headgate::PolicyParameters {
   }
 };
 
-template <class Backend, class F>
-void for_all_routers(F&& f) {
-  headgate::for_each_policy<Backend>(f);
+struct NamedRouter {
+  std::string name;
+  unsigned laws;
+  std::function<headgate::AnyRouter(const Instance&)> make;
+};
+
+template <class Backend>
+std::vector<NamedRouter> all_routers() {
+  std::vector<NamedRouter> routers;
+  headgate::for_each_policy<Backend>([&](const char* name, unsigned laws, auto make) {
+    routers.push_back({name, laws, [make](const Instance& instance) { return headgate::AnyRouter(make(instance)); }});
+  });
+  return routers;
 }

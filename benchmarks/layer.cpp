@@ -89,7 +89,7 @@ void run(const Shape& shape, const bench::Limits& limits, bool quick, Context& c
   std::vector<Layer<GluExperts<Format>>> layers;
   std::int64_t bytes = 0;
   while (bytes < std::int64_t{256} << 20) {
-    layers.emplace_back(olmoe_router<>(gate_weights, shape.k).value(), random_bank<Format>(shape, ctx));
+    layers.emplace_back(olmoe_router(gate_weights, shape.k).value(), random_bank<Format>(shape, ctx));
     bytes += layers.back().experts().bytes();
   }
   const index_t rows = 32;
@@ -115,7 +115,7 @@ void run(const Shape& shape, const bench::Limits& limits, bool quick, Context& c
   print(shape, Format::name(), prefill_tokens, all[0], "GFLOP/s", flops, limits.flops);
 
   // What a token costs beside its experts and the router's product.
-  const Layer<NoExperts> bare(olmoe_router<>(gate_weights, shape.k).value(), NoExperts{shape});
+  const Layer<NoExperts> bare(olmoe_router(gate_weights, shape.k).value(), NoExperts{shape});
   const Panel16<F32> packed(gate_weights.gate);
   Layer<NoExperts>::State bare_state;
   std::vector<float> logits(as_size(shape.num_experts));

@@ -64,7 +64,7 @@ void null_experts(int rounds) {
   for (const float raised : {-100.0f, -1.0f, 0.0f, 1.0f, 100.0f}) {
     std::vector<float> gate = random_floats(std::int64_t{experts + nulls} * hidden, 0.03f, 3);
     for (index_t e = experts; e < experts + nulls; ++e) gate[as_size(std::int64_t{e} * hidden)] = raised;
-    routers.push_back(adamoe_router<>({.gate = {gate.data(), experts + nulls, hidden}}, nulls, k).value());
+    routers.push_back(adamoe_router({.gate = {gate.data(), experts + nulls, hidden}}, nulls, k).value());
   }
   std::vector<RoutingPlan> plans(routers.size());
   std::vector<float> y(x.size());

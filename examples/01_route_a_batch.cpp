@@ -5,7 +5,7 @@
 int main() {
   const float gate[] = {1, 0, 0, 1, -1, 0, 0, -1};  // four experts, two numbers each: (4, 2)
   const float tokens[] = {3, 1, -1, 2, 0, -5};      // three tokens: (3, 2)
-  const auto router = headgate::mixtral_router<>({.gate = {gate, 4, 2}}, /*k=*/2).value();
+  const auto router = headgate::mixtral_router({.gate = {gate, 4, 2}}, /*k=*/2).value();
   headgate::NoState state;  // what a router remembers is yours; this one remembers nothing
   headgate::RoutingPlan plan;
   headgate::Context context;  // threads, scratch memory and edits are yours, too

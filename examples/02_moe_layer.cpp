@@ -38,7 +38,7 @@ int main() {
   }
   const auto gate = generate(as_size(shape.num_experts * shape.hidden_size), 0.1f, 100);
   const Layer layer(
-      headgate::qwen3_moe_router<>({.gate = {gate.data(), shape.num_experts, shape.hidden_size}}, k).value(),
+      headgate::qwen3_moe_router({.gate = {gate.data(), shape.num_experts, shape.hidden_size}}, k).value(),
       std::move(experts));
 
   const index_t tokens = 32;

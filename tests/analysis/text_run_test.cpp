@@ -56,7 +56,7 @@ TEST_CASE("live hidden states and gates route as the model itself does") {
   throw_if_error(session.truncate(0));
   throw_if_error(session.forward(story(), ctx));
   for (std::size_t l = 0; l < input.layers.size(); ++l) {
-    const auto router = qwen3_moe_router<>(input.layers[l].parameters.plain(), 2).value();
+    const auto router = qwen3_moe_router(input.layers[l].parameters.plain(), 2).value();
     NoState none;
     RoutingPlan plan;
     throw_if_error(router.route({.hidden = input.hidden(l)}, none, plan, ctx));

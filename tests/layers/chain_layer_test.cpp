@@ -58,9 +58,9 @@ TEST_CASE("a decoder layer of Chain-of-Experts gives the same routes in every it
       const GateWeights weights{.gate = {gate.data(), 5, 6}};
       const auto k = c["k"].get<index_t>();
       if (c["divided"].get<bool>()) {
-        gates.emplace_back(mixtral_router<>(weights, k).value());
+        gates.emplace_back(mixtral_router(weights, k).value());
       } else {
-        gates.emplace_back(olmoe_router<>(weights, k).value());
+        gates.emplace_back(olmoe_router(weights, k).value());
       }
     }
     const GoldenExperts experts(c["experts"], 6, 3);

@@ -23,9 +23,9 @@ TEST_CASE("P8: one region, or all regions chosen, is top-k then softmax, in bits
   const std::vector<float> gate = random_floats(15 * width, 0.6f, 1);
   const std::vector<float> x = random_floats(tokens * width, 1.0f, 2);
   const GateWeights weights{.gate = {gate.data(), 15, width}};
-  const RoutingPlan plan = routed(granite_router<>(weights, 4).value(), {x.data(), tokens, width});
+  const RoutingPlan plan = routed(granite_router(weights, 4).value(), {x.data(), tokens, width});
   for (const ExpertRegions regions : {ExpertRegions{1, 1}, ExpertRegions{5, 5}, ExpertRegions{15, 15}}) {
-    CHECK(routed(bilevel_expert_router<>(weights, 4, regions).value(), {x.data(), tokens, width}) == plan);
+    CHECK(routed(bilevel_expert_router(weights, 4, regions).value(), {x.data(), tokens, width}) == plan);
   }
 }
 
@@ -39,7 +39,7 @@ TEST_CASE("regions are those RegionRouter chooses by mean rows of the gate, expe
   Context ctx;
   RoutingPlan regions;
   throw_if_error(RegionRouter(2).route<float>({x.data(), tokens, width}, {means.data(), 5, width}, {}, regions, ctx));
-  const auto router = bilevel_expert_router<>({.gate = {gate.data(), 15, width}}, 4, {5, 2}).value();
+  const auto router = bilevel_expert_router({.gate = {gate.data(), 15, width}}, 4, {5, 2}).value();
   const RoutingPlan plan = routed(router, {x.data(), tokens, width});
   for (index_t t = 0; t < tokens; ++t) {
     std::vector<std::pair<double, ExpertId>> candidates;
@@ -67,7 +67,7 @@ TEST_CASE(
     "P4: permuting regions, or experts inside one, permutes the ids; a masked expert does not count for its region") {
   const std::vector<float> gate = identity_gate(6);
   const std::vector<float> x = {1, 5, 3, 3.5f, 0, 4};
-  const auto router = bilevel_expert_router<>({.gate = {gate.data(), 6, 6}}, 2, {3, 1}).value();
+  const auto router = bilevel_expert_router({.gate = {gate.data(), 6, 6}}, 2, {3, 1}).value();
   CHECK(experts_of(routed(router, {x.data(), 1, 6}), 0) == std::vector<ExpertId>{3, 2});
   const std::vector<float> swapped = {3.5f, 3, 1, 5, 4, 0};
   CHECK(experts_of(routed(router, {swapped.data(), 1, 6}), 0) == std::vector<ExpertId>{0, 1});
@@ -83,7 +83,7 @@ TEST_CASE("P9: a layer of experts in regions with all of them chosen is the dens
   const std::vector<float> gate = random_floats(6 * width, 0.8f, 6);
   const std::vector<float> x = random_floats(3 * width, 1.0f, 7);
   using Layer = MoELayer<BilevelExpertRouter<>, GluExperts<>>;
-  const Layer layer(bilevel_expert_router<>({.gate = {gate.data(), 6, width}}, 6, {3, 3}).value(),
+  const Layer layer(bilevel_expert_router({.gate = {gate.data(), 6, width}}, 6, {3, 3}).value(),
                     GluExperts<>(shape, bank.matrices()));
   Layer::State state;
   Context ctx;
@@ -110,8 +110,8 @@ TEST_CASE("P9: a layer of experts in regions with all of them chosen is the dens
 TEST_CASE("regions that do not divide the experts are refused") {
   const std::vector<float> gate = identity_gate(6);
   const GateWeights weights{.gate = {gate.data(), 6, 6}};
-  CHECK(bilevel_expert_router<>(weights, 2, {4, 1}).error().what() ==
+  CHECK(bilevel_expert_router(weights, 2, {4, 1}).error().what() ==
         std::string("experts beyond whole groups (got 2, allowed 0)"));
-  CHECK_FALSE(bilevel_expert_router<>(weights, 2, {0, 1}).has_value());
-  CHECK_FALSE(bilevel_expert_router<>(weights, 3, {3, 1}).has_value());
+  CHECK_FALSE(bilevel_expert_router(weights, 2, {0, 1}).has_value());
+  CHECK_FALSE(bilevel_expert_router(weights, 3, {3, 1}).has_value());
 }

@@ -22,7 +22,7 @@ TEST_CASE("BlockFFN's module scores the same and gives the same output, to 1e-6,
     for (std::size_t e = 0; e < 7; ++e) experts_json.push_back({{"up", c["up"][e]}, {"down", c["down"][e]}});
     const GoldenExperts experts(experts_json, 8, 3);
     using Layer = MoELayer<BlockFfnRouter<>, GluExperts<>>;
-    const Layer layer(block_ffn_router<>({.gate = {gate.data(), 7, 8}}, gain, c["eps"].get<float>()).value(),
+    const Layer layer(block_ffn_router({.gate = {gate.data(), 7, 8}}, gain, c["eps"].get<float>()).value(),
                       GluExperts<>(experts.shape(), experts.matrices()));
     Layer::State state;
     Context ctx;
@@ -48,7 +48,7 @@ TEST_CASE("P10: scaling x changes neither experts nor, up to epsilon, weights") 
   const std::vector<float> x = random_floats(20 * 6, 1.0f, 3);
   std::vector<float> larger = x;
   for (float& v : larger) v *= 8.0f;
-  const auto router = [&](float eps) { return block_ffn_router<>({.gate = {gate.data(), 7, 6}}, gain, eps).value(); };
+  const auto router = [&](float eps) { return block_ffn_router({.gate = {gate.data(), 7, 6}}, gain, eps).value(); };
   const RoutingPlan plan = routed(router(1e-6f), {x.data(), 20, 6});
   const RoutingPlan after = routed(router(1e-6f), {larger.data(), 20, 6});
   CHECK(std::equal(plan.experts().begin(), plan.experts().end(), after.experts().begin(), after.experts().end()));
@@ -62,9 +62,9 @@ TEST_CASE(
   const std::vector<float> gate = random_floats(7 * 6, 0.6f, 4);
   const std::vector<float> gain(7, 3.0f);
   const std::vector<float> x = random_floats(20 * 6, 1.0f, 5);
-  const RoutingPlan relu = routed(relu_router<>({.gate = {gate.data(), 7, 6}}).value(), {x.data(), 20, 6});
+  const RoutingPlan relu = routed(relu_router({.gate = {gate.data(), 7, 6}}).value(), {x.data(), 20, 6});
   const RoutingPlan plan =
-      routed(block_ffn_router<>({.gate = {gate.data(), 7, 6}}, gain, 0.0f).value(), {x.data(), 20, 6});
+      routed(block_ffn_router({.gate = {gate.data(), 7, 6}}, gain, 0.0f).value(), {x.data(), 20, 6});
   for (index_t t = 0; t < 20; ++t) {
     CHECK(experts_of(plan, t) == experts_of(relu, t));
     double squares = 0.0;
@@ -80,7 +80,7 @@ TEST_CASE("a call's mask leaves the weights of the other experts as they are") {
   const std::vector<float> gate = identity_gate(3);
   const std::vector<float> gain = {1.0f, 2.0f, -1.0f};
   const std::vector<float> x = {2.0f, 1.0f, 3.0f};
-  const auto router = block_ffn_router<>({.gate = {gate.data(), 3, 3}}, gain, 0.0f).value();
+  const auto router = block_ffn_router({.gate = {gate.data(), 3, 3}}, gain, 0.0f).value();
   const std::vector<float> all = dense_weights(routed(router, {x.data(), 1, 3}), 0);
   CHECK(all[2] < 0.0f);
   Context ctx;
@@ -93,7 +93,7 @@ TEST_CASE("eps 0 and nobody active is an empty row, not NaN") {
   const std::vector<float> gate = identity_gate(3);
   const std::vector<float> gain(3, 1.0f);
   const std::vector<float> x = {-2.0f, -1.0f, 0.0f};
-  CHECK(routed(block_ffn_router<>({.gate = {gate.data(), 3, 3}}, gain, 0.0f).value(), {x.data(), 1, 3}).entries() == 0);
+  CHECK(routed(block_ffn_router({.gate = {gate.data(), 3, 3}}, gain, 0.0f).value(), {x.data(), 1, 3}).entries() == 0);
 }
 
 TEST_CASE("BlockFFN's router refuses a gain and an epsilon that do not fit") {
@@ -101,9 +101,9 @@ TEST_CASE("BlockFFN's router refuses a gain and an epsilon that do not fit") {
   const GateWeights weights{.gate = {gate.data(), 3, 3}};
   const std::vector<float> two(2, 1.0f);
   std::vector<float> bad(3, 1.0f);
-  CHECK(block_ffn_router<>(weights, two, 0.0f).error().what() ==
+  CHECK(block_ffn_router(weights, two, 0.0f).error().what() ==
         std::string("size of router_norm against experts (got 2, allowed 3)"));
-  CHECK_FALSE(block_ffn_router<>(weights, bad, -1.0f).has_value());
+  CHECK_FALSE(block_ffn_router(weights, bad, -1.0f).has_value());
   bad[1] = std::nanf("");
-  CHECK_FALSE(block_ffn_router<>(weights, bad, 0.0f).has_value());
+  CHECK_FALSE(block_ffn_router(weights, bad, 0.0f).has_value());
 }

@@ -30,10 +30,10 @@ void check_row(const RoutingPlan& plan, const std::vector<ExpertId>& experts, co
   }
 }
 auto v3(index_t k, float scale, DeepseekGroups groups) {
-  return [=](const GateWeights& weights) { return deepseek_v3_router<>(weights, k, scale, groups); };
+  return [=](const GateWeights& weights) { return deepseek_v3_router(weights, k, scale, groups); };
 }
 auto v2(index_t k, float scale, DeepseekGroups groups) {
-  return [=](const GateWeights& weights) { return deepseek_v2_router<>(weights, k, Scale{scale}, groups); };
+  return [=](const GateWeights& weights) { return deepseek_v2_router(weights, k, Scale{scale}, groups); };
 }
 
 }  // namespace
@@ -51,10 +51,10 @@ TEST_CASE("DeepSeek's and transformers' gates choose the same experts, weights t
     const std::vector<float> hidden = values(c["hidden"]);
     const GateWeights weights{.gate = {gate.data(), c["experts"], 10}, .selection_bias = bias};
     const auto make = [&]() -> AnyRouter {
-      if (name.find("v3") != std::string::npos) return deepseek_v3_router<>(weights, k, c["scale"], groups).value();
+      if (name.find("v3") != std::string::npos) return deepseek_v3_router(weights, k, c["scale"], groups).value();
       const Scale scale{c["scale"]};
-      if (groups.num_groups == 1) return deepseek_v2_router<>(weights, k, scale).value();
-      return deepseek_v2_router<>(weights, k, scale, groups).value();
+      if (groups.num_groups == 1) return deepseek_v2_router(weights, k, scale).value();
+      return deepseek_v2_router(weights, k, scale, groups).value();
     };
     const RoutingPlan plan = routed(make(), {hidden.data(), 8, 10});
     for (index_t t = 0; t < 8; ++t) {
@@ -76,9 +76,9 @@ TEST_CASE("golden vector A: eight logits by the rules of V3 and V2") {
   check_row(of_logits(logits, bias, v3(2, 2.5f, {1, 1})), {6, 1}, {0.750078, 1.749922});
   check_row(of_logits(logits, bias, v3(2, 2.5f, {4, 2})), {6, 1}, {0.750078, 1.749922});
   check_row(of_logits(logits, {}, v2(2, 16.0f, {4, 2})), {1, 4}, {4.644485, 4.552518});
-  check_row(of_logits(logits, {}, [](const GateWeights& w) { return deepseek_v2_router<>(w, 2, Scale{1.0f}); }), {1, 4},
+  check_row(of_logits(logits, {}, [](const GateWeights& w) { return deepseek_v2_router(w, 2, Scale{1.0f}); }), {1, 4},
             {0.290280, 0.284532});
-  check_row(of_logits(logits, {}, [](const GateWeights& w) { return deepseek_v2_router<>(w, 2, deepseek_normalized); }),
+  check_row(of_logits(logits, {}, [](const GateWeights& w) { return deepseek_v2_router(w, 2, deepseek_normalized); }),
             {1, 4}, {0.505, 0.495});
 }
 
@@ -103,14 +103,14 @@ TEST_CASE("P8: one group, or all groups kept, is the router without groups, in b
   const GateWeights plain{.gate = {gate.data(), 12, 9}};
   const GateWeights biased{.gate = {gate.data(), 12, 9}, .selection_bias = bias};
   const ConstRows rows(x.data(), 20, 9);
-  const RoutingPlan greedy = routed(deepseek_v2_router<>(plain, 5, Scale{4.0f}).value(), rows);
+  const RoutingPlan greedy = routed(deepseek_v2_router(plain, 5, Scale{4.0f}).value(), rows);
   for (const DeepseekGroups groups : {DeepseekGroups{1, 1}, DeepseekGroups{4, 4}, DeepseekGroups{6, 6}}) {
-    CHECK(routed(deepseek_v2_router<>(plain, 5, Scale{4.0f}, groups).value(), rows) == greedy);
+    CHECK(routed(deepseek_v2_router(plain, 5, Scale{4.0f}, groups).value(), rows) == greedy);
     const StagedRouter<SigmoidScore, TopK, Then<Renormalize, Scale>> v3_plain(biased, {5}, {{.add = 1e-20f}, {2.5f}});
-    CHECK(routed(deepseek_v3_router<>(biased, 5, 2.5f, groups).value(), rows) == routed(v3_plain, rows));
+    CHECK(routed(deepseek_v3_router(biased, 5, 2.5f, groups).value(), rows) == routed(v3_plain, rows));
   }
-  CHECK(routed(deepseek_v2_router<>(plain, 5, Scale{1.0f}).value(), rows) ==
-        routed(olmoe_router<>(plain, 5).value(), rows));
+  CHECK(routed(deepseek_v2_router(plain, 5, Scale{1.0f}).value(), rows) ==
+        routed(olmoe_router(plain, 5).value(), rows));
 }
 
 TEST_CASE("V3: at most topk_group groups, sums of scale, and a shift of all biases changes nothing") {
@@ -122,7 +122,7 @@ TEST_CASE("V3: at most topk_group groups, sums of scale, and a shift of all bias
   std::vector<float> lower = bias;
   for (float& b : lower) b -= 2.0f;
   const auto router = [&](const std::vector<float>& of_bias) {
-    return deepseek_v3_router<>({.gate = {gate.data(), 20, 9}, .selection_bias = of_bias}, 4, 2.5f, {5, 2}).value();
+    return deepseek_v3_router({.gate = {gate.data(), 20, 9}, .selection_bias = of_bias}, 4, 2.5f, {5, 2}).value();
   };
   const ConstRows rows(x.data(), 40, 9);
   const RoutingPlan plan = routed(router(bias), rows);
@@ -144,14 +144,14 @@ TEST_CASE("DeepSeek's routers refuse settings that do not fit, and say what is a
   const std::vector<float> gate(12 * 2, 0.0f);
   const GateWeights weights{.gate = {gate.data(), 12, 2}};
   const auto error_of = [](auto created) { return std::string(created.error().what()); };
-  CHECK(error_of(deepseek_v3_router<>(weights, 4, 1.0f, {5, 2})) == "experts beyond whole groups (got 2, allowed 0)");
-  CHECK(error_of(deepseek_v3_router<>(weights, 4, 1.0f, {0, 1})) == "groups of experts, at least (got 0, allowed 1)");
-  CHECK(error_of(deepseek_v3_router<>(weights, 4, 1.0f, {4, 5})) == "topk_group against groups (got 5, allowed 4)");
-  CHECK(error_of(deepseek_v3_router<>(weights, 4, 1.0f, {12, 4})) ==
+  CHECK(error_of(deepseek_v3_router(weights, 4, 1.0f, {5, 2})) == "experts beyond whole groups (got 2, allowed 0)");
+  CHECK(error_of(deepseek_v3_router(weights, 4, 1.0f, {0, 1})) == "groups of experts, at least (got 0, allowed 1)");
+  CHECK(error_of(deepseek_v3_router(weights, 4, 1.0f, {4, 5})) == "topk_group against groups (got 5, allowed 4)");
+  CHECK(error_of(deepseek_v3_router(weights, 4, 1.0f, {12, 4})) ==
         "keys_per_group against experts of a group (got 2, allowed 1)");
-  CHECK(error_of(deepseek_v2_router<>(weights, 4, Scale{1.0f}, {4, 1})) ==
+  CHECK(error_of(deepseek_v2_router(weights, 4, Scale{1.0f}, {4, 1})) ==
         "k of top-k against experts of topk_group groups (got 4, allowed 3)");
-  CHECK(error_of(deepseek_v2_router<>(weights, 1, deepseek_normalized)) ==
+  CHECK(error_of(deepseek_v2_router(weights, 1, deepseek_normalized)) ==
         "k of normalized weights, at least (got 1, allowed 2)");
-  CHECK_FALSE(deepseek_v2_router<>(weights, 1, deepseek_normalized, {4, 1}).has_value());
+  CHECK_FALSE(deepseek_v2_router(weights, 1, deepseek_normalized, {4, 1}).has_value());
 }

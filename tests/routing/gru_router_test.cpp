@@ -197,7 +197,7 @@ TEST_CASE("P8: without recurrence the router is a tanh layer and a softmax gate,
         h[t * as_size(size) + i] = static_cast<float>(std::tanh(sum));
       }
     }
-    const auto plain = mixtral_router<>({.gate = {gate.data(), num_experts, size}}, 2).value();
+    const auto plain = mixtral_router({.gate = {gate.data(), num_experts, size}}, 2).value();
     NoState none;
     RoutingPlan expected;
     throw_if_error(plain.route({.hidden = {h.data(), 7, size}}, none, expected, ctx));

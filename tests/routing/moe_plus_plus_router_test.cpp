@@ -88,7 +88,7 @@ TEST_CASE("P8: one linear layer without residual, in the paper's mode, is Mixtra
   const auto router = MoePlusPlusRouter<>::create({.first = {}, .last = {gate.data(), 7, 6}},
                                                   {.zero_expert = ZeroExpertWeight::paper, .k = 3});
   CHECK(routed(router.value(), {x.data(), 20, 6}) ==
-        routed(mixtral_router<>({.gate = {gate.data(), 7, 6}}, 3).value(), {x.data(), 20, 6}));
+        routed(mixtral_router({.gate = {gate.data(), 7, 6}}, 3).value(), {x.data(), 20, 6}));
   CHECK(router.value().traits().row_sum == RowSum::one);
 }
 

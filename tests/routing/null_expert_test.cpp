@@ -52,7 +52,7 @@ TEST_CASE("AdaMoE's block chooses the same true experts and gives the same outpu
     const std::vector<float> x = values(c["hidden"]);
     const GoldenExperts experts(c["experts"], 6, 3);
     using Layer = MoELayer<NullExpertRouter<SoftmaxScore, TopK, Renormalize>, SwiGluExperts<>>;
-    const Layer layer(adamoe_router<>({.gate = {gate.data(), 8 + nulls, 6}}, nulls, k).value(),
+    const Layer layer(adamoe_router({.gate = {gate.data(), 8 + nulls, 6}}, nulls, k).value(),
                       SwiGluExperts<>(experts.shape(), experts.matrices()));
     Layer::State state;
     Context ctx;
@@ -73,16 +73,15 @@ TEST_CASE("P8: without null experts every staged router routes as without the wr
   const Gate g(7, 0, 11);
   const std::vector<float> x = hidden(30, 12);
   const ConstRows rows(x.data(), 30, 9);
-  CHECK(routed(adamoe_router<>(g.weights(), 0, 3).value(), rows) ==
-        routed(mixtral_router<>(g.weights(), 3).value(), rows));
-  CHECK(routed(with_null_experts<>(g.weights(), 0, TopK{3}, Keep{}).value(), rows) ==
-        routed(olmoe_router<>(g.weights(), 3).value(), rows));
-  CHECK(routed(with_null_experts<>(g.weights(), 0, TopP{0.6f}, Keep{}).value(), rows) ==
+  CHECK(routed(adamoe_router(g.weights(), 0, 3).value(), rows) == routed(mixtral_router(g.weights(), 3).value(), rows));
+  CHECK(routed(with_null_experts(g.weights(), 0, TopK{3}, Keep{}).value(), rows) ==
+        routed(olmoe_router(g.weights(), 3).value(), rows));
+  CHECK(routed(with_null_experts(g.weights(), 0, TopP{0.6f}, Keep{}).value(), rows) ==
         routed(StagedRouter<SoftmaxScore, TopP, Keep>(g.weights(), {0.6f}, {}), rows));
-  CHECK(routed(with_null_experts<>(g.weights(), 0, GroupedTopK{3, 1, 1, 1}, Then<Renormalize, Scale>{{1e-20f}, {2.5f}},
-                                   SigmoidScore{})
+  CHECK(routed(with_null_experts(g.weights(), 0, GroupedTopK{3, 1, 1, 1}, Then<Renormalize, Scale>{{1e-20f}, {2.5f}},
+                                 SigmoidScore{})
                    .value(),
-               rows) == routed(deepseek_v3_router<>(g.weights(), 3, 2.5f, {1, 1}).value(), rows));
+               rows) == routed(deepseek_v3_router(g.weights(), 3, 2.5f, {1, 1}).value(), rows));
 }
 
 TEST_CASE("P8: null experts that nobody wants change weights by no more than rounding") {
@@ -90,8 +89,8 @@ TEST_CASE("P8: null experts that nobody wants change weights by no more than rou
   for (std::size_t e = 7; e < 11; ++e) g.bias[e] = -1e4f;
   const std::vector<float> x = hidden(30, 14);
   const GateWeights first{.gate = {g.gate.data(), 7, 9}, .gate_bias = std::span(g.bias).first(7)};
-  const RoutingPlan plan = routed(adamoe_router<>(g.weights(), 4, 3).value(), {x.data(), 30, 9});
-  const RoutingPlan base = routed(mixtral_router<>(first, 3).value(), {x.data(), 30, 9});
+  const RoutingPlan plan = routed(adamoe_router(g.weights(), 4, 3).value(), {x.data(), 30, 9});
+  const RoutingPlan base = routed(mixtral_router(first, 3).value(), {x.data(), 30, 9});
   CHECK(plan.experts().size() == base.experts().size());
   for (index_t t = 0; t < 30; ++t) {
     CHECK(experts_of(plan, t) == experts_of(base, t));
@@ -102,7 +101,7 @@ TEST_CASE("P8: null experts that nobody wants change weights by no more than rou
 TEST_CASE("the weights of the true experts add up to 1, or there are none, and never more than k") {
   const Gate g(7, 6, 15);
   const std::vector<float> x = hidden(200, 16);
-  const auto router = adamoe_router<>(g.weights(), 6, 4).value();
+  const auto router = adamoe_router(g.weights(), 6, 4).value();
   const RoutingPlan plan = routed(router, {x.data(), 200, 9});
   CHECK(router.num_experts() == 7);
   CHECK(plan.num_experts() == 7);
@@ -121,18 +120,18 @@ TEST_CASE("the weights of the true experts add up to 1, or there are none, and n
   CHECK(empty > 0);
   CHECK(full > 0);
   // Where there are fewer nulls than k, some true expert is always chosen.
-  CHECK(adamoe_router<>(Gate(7, 2, 15).weights(), 2, 4).value().traits().k_min == 2);
+  CHECK(adamoe_router(Gate(7, 2, 15).weights(), 2, 4).value().traits().k_min == 2);
 }
 
 TEST_CASE("permuting null experts changes nothing, and raising all of them never adds a true expert") {
   const Gate g(6, 4, 17);
   const std::vector<float> x = hidden(60, 18);
   const ConstRows rows(x.data(), 60, 9);
-  const RoutingPlan plan = routed(adamoe_router<>(g.weights(), 4, 3).value(), rows);
+  const RoutingPlan plan = routed(adamoe_router(g.weights(), 4, 3).value(), rows);
   Gate permuted = g;
   std::rotate(permuted.gate.begin() + 6 * 9, permuted.gate.begin() + 7 * 9, permuted.gate.end());
   std::rotate(permuted.bias.begin() + 6, permuted.bias.begin() + 7, permuted.bias.end());
-  const RoutingPlan after = routed(adamoe_router<>(permuted.weights(), 4, 3).value(), rows);
+  const RoutingPlan after = routed(adamoe_router(permuted.weights(), 4, 3).value(), rows);
   for (index_t t = 0; t < 60; ++t) {
     CHECK(experts_of(after, t) == experts_of(plan, t));
     for (std::size_t i = 0; i < plan.weights(t).size(); ++i) {
@@ -141,7 +140,7 @@ TEST_CASE("permuting null experts changes nothing, and raising all of them never
   }
   Gate raised = g;
   for (std::size_t e = 6; e < 10; ++e) raised.bias[e] += 0.5f;
-  const RoutingPlan fewer = routed(adamoe_router<>(raised.weights(), 4, 3).value(), rows);
+  const RoutingPlan fewer = routed(adamoe_router(raised.weights(), 4, 3).value(), rows);
   index_t dropped = 0;
   for (index_t t = 0; t < 60; ++t) {
     CHECK(fewer.experts(t).size() <= plan.experts(t).size());
@@ -154,7 +153,7 @@ TEST_CASE("P13: a token that chooses only null experts gets zero output") {
   Gate g(5, 3, 19);
   for (std::size_t e = 5; e < 8; ++e) g.bias[e] = 50.0f;
   using Layer = MoELayer<NullExpertRouter<SoftmaxScore, TopK, Renormalize>, SwiGluExperts<>>;
-  const Layer layer(adamoe_router<>(g.weights(), 3, 2).value(),
+  const Layer layer(adamoe_router(g.weights(), 3, 2).value(),
                     SwiGluExperts<>(GluShape{.num_experts = 5, .hidden_size = 9, .ffn_size = 4}));
   const std::vector<float> x = hidden(11, 20);
   std::vector<float> y(11 * 9, 7.0f);
@@ -168,7 +167,7 @@ TEST_CASE("P13: a token that chooses only null experts gets zero output") {
 TEST_CASE("P20: counters of true experts per token and of saved rows") {
   const Gate g(7, 6, 21);
   const std::vector<float> x = hidden(50, 22);
-  const auto router = adamoe_router<>(g.weights(), 6, 4).value();
+  const auto router = adamoe_router(g.weights(), 6, 4).value();
   NullExpertCount count(4);
   CHECK(count.true_experts_per_token() == 0.0);
   std::int64_t entries = 0;
@@ -189,7 +188,7 @@ TEST_CASE("a call's mask is over true experts and its k counts null ones") {
   const Gate g(5, 3, 23);
   const std::vector<float> x = hidden(40, 24);
   const ConstRows rows(x.data(), 40, 9);
-  const auto router = adamoe_router<>(g.weights(), 3, 4).value();
+  const auto router = adamoe_router(g.weights(), 3, 4).value();
   Context ctx;
   const std::vector<std::uint8_t> mask = {1, 0, 1, 1, 0};
   ctx.edits.expert_mask = mask;
@@ -212,9 +211,9 @@ TEST_CASE("a call's mask is over true experts and its k counts null ones") {
 TEST_CASE("null experts keep what all rows of the gate share, and refuse to be all") {
   const Gate g(5, 3, 25);
   const auto error_of = [](auto created) { return std::string(created.error().what()); };
-  CHECK(error_of(adamoe_router<>(g.weights(), -1, 2)) == "null experts, at least (got -1, allowed 0)");
-  CHECK(error_of(adamoe_router<>(g.weights(), 8, 2)) == "true experts against rows of the gate (got 0, allowed 8)");
-  CHECK(error_of(adamoe_router<>(g.weights(), 3, 9)) == "k of top-k against experts (got 9, allowed 8)");
+  CHECK(error_of(adamoe_router(g.weights(), -1, 2)) == "null experts, at least (got -1, allowed 0)");
+  CHECK(error_of(adamoe_router(g.weights(), 8, 2)) == "true experts against rows of the gate (got 0, allowed 8)");
+  CHECK(error_of(adamoe_router(g.weights(), 3, 9)) == "k of top-k against experts (got 9, allowed 8)");
   CHECK(DropNull<Keep>{5, {}}.sum({RowSum::at_most_one}).kind == RowSum::at_most_one);
   CHECK(DropNull<Then<Renormalize, Scale>>{5, {{}, {2.0f}}}.sum({RowSum::free}).kind == RowSum::free);
 }

@@ -22,7 +22,7 @@ std::vector<float> scaled(std::vector<float> x, float by) {
 TEST_CASE("paper_remoe: weights are the positive logits, best first, and rows run from empty to full") {
   const std::vector<float> gate = identity_gate(5);
   const std::vector<float> x = {0.5f, -1.0f, 2.0f, 0.0f, 0.5f, -1, -2, -3, -4, -0.0f, 1, 2, 3, 4, 5};
-  const auto router = relu_router<>({.gate = {gate.data(), 5, 5}}).value();
+  const auto router = relu_router({.gate = {gate.data(), 5, 5}}).value();
   const RoutingPlan plan = routed(router, {x.data(), 3, 5});
   CHECK(experts_of(plan, 0) == std::vector<ExpertId>{2, 0, 4});
   CHECK(weights_of(plan, 0) == std::vector<float>{2.0f, 0.5f, 0.5f});
@@ -36,7 +36,7 @@ TEST_CASE("paper_remoe: weights are the positive logits, best first, and rows ru
 TEST_CASE("P10: ReMoE is 1-homogeneous: scaling x by a power of two scales the weights, in bits") {
   const std::vector<float> gate = random_floats(7 * 6, 0.6f, 1);
   const std::vector<float> x = random_floats(20 * 6, 1.0f, 2);
-  const auto router = relu_router<>({.gate = {gate.data(), 7, 6}}).value();
+  const auto router = relu_router({.gate = {gate.data(), 7, 6}}).value();
   const RoutingPlan plan = routed(router, {x.data(), 20, 6});
   const std::vector<float> larger = scaled(x, 4.0f);
   const RoutingPlan after = routed(router, {larger.data(), 20, 6});
@@ -49,7 +49,7 @@ TEST_CASE("P9, P16: a layer is the dense sum over positive logits, and continuou
   const reference::Bank bank(shape, 3);
   const std::vector<float> gate = random_floats(5 * 6, 0.8f, 4);
   using Layer = MoELayer<ReluRouter<>, GluExperts<>>;
-  const auto router = [&] { return relu_router<>({.gate = {gate.data(), 5, 6}}).value(); };
+  const auto router = [&] { return relu_router({.gate = {gate.data(), 5, 6}}).value(); };
   const Layer layer(router(), GluExperts<>(shape, bank.matrices()));
   Layer::State state;
   Context ctx;
@@ -98,7 +98,7 @@ TEST_CASE("P9, P16: a layer is the dense sum over positive logits, and continuou
 TEST_CASE("a call's mask takes an expert out of a ReLU row, and its k limits the row") {
   const std::vector<float> gate = identity_gate(4);
   const std::vector<float> x = {4.0f, 3.0f, 2.0f, 1.0f};
-  const auto router = relu_router<>({.gate = {gate.data(), 4, 4}}).value();
+  const auto router = relu_router({.gate = {gate.data(), 4, 4}}).value();
   Context ctx;
   const std::vector<std::uint8_t> mask = {0, 1, 1, 1};
   ctx.edits.expert_mask = mask;

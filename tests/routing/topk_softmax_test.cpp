@@ -11,16 +11,16 @@ namespace {
 using namespace headgate;
 
 AnyRouter preset(std::string_view name, const GateWeights& weights, index_t k) {
-  if (name == "switch") return switch_router<>(weights).value();
-  if (name == "mixtral") return mixtral_router<>(weights, k).value();
-  if (name == "olmoe") return olmoe_router<>(weights, k).value();
-  if (name == "qwen2_moe") return qwen2_moe_router<>(weights, k).value();
-  if (name == "qwen3_moe") return qwen3_moe_router<>(weights, k).value();
+  if (name == "switch") return switch_router(weights).value();
+  if (name == "mixtral") return mixtral_router(weights, k).value();
+  if (name == "olmoe") return olmoe_router(weights, k).value();
+  if (name == "qwen2_moe") return qwen2_moe_router(weights, k).value();
+  if (name == "qwen3_moe") return qwen3_moe_router(weights, k).value();
   if (name == "llama4") {
     return StagedRouter<IdentityScore, TopK, SigmoidOverSelected>(weights, TopK{k}, SigmoidOverSelected{});
   }
   if (name != "granite" && name != "gpt_oss") FAIL("no preset " << name);
-  return granite_router<>(weights, k).value();
+  return granite_router(weights, k).value();
 }
 
 }  // namespace
@@ -64,11 +64,11 @@ TEST_CASE("presets refuse a k that does not suit the gate, and say what is allow
   const float gate[10] = {};
   const GateWeights weights{.gate = {gate, 5, 2}};
   const auto error_of = [](auto created) { return std::string(created.error().what()); };
-  CHECK(error_of(mixtral_router<>(weights, 6)) == "k of top-k against experts (got 6, allowed 5)");
-  CHECK(error_of(olmoe_router<>(weights, 0)) == "k of top-k, at least (got 0, allowed 1)");
-  CHECK(error_of(qwen2_moe_router<>(weights, -1)) == "k of top-k, at least (got -1, allowed 1)");
-  CHECK_FALSE(qwen3_moe_router<>(weights, 6).has_value());
-  CHECK_FALSE(granite_router<>(weights, 6).has_value());
-  CHECK_FALSE(switch_router<>({.gate = {gate, 0, 2}}).has_value());
-  CHECK(granite_router<>(weights, 5).has_value());
+  CHECK(error_of(mixtral_router(weights, 6)) == "k of top-k against experts (got 6, allowed 5)");
+  CHECK(error_of(olmoe_router(weights, 0)) == "k of top-k, at least (got 0, allowed 1)");
+  CHECK(error_of(qwen2_moe_router(weights, -1)) == "k of top-k, at least (got -1, allowed 1)");
+  CHECK_FALSE(qwen3_moe_router(weights, 6).has_value());
+  CHECK_FALSE(granite_router(weights, 6).has_value());
+  CHECK_FALSE(switch_router({.gate = {gate, 0, 2}}).has_value());
+  CHECK(granite_router(weights, 5).has_value());
 }

@@ -1,14 +1,19 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that are missing: bash cmake/install_debian_packages.sh program|tests|all
+# Installs the Debian packages that are missing: bash cmake/install_debian_packages.sh program|tests|ci|all
 set -euo pipefail
 
+mode=${1:-}
 packages=(g++ cmake ninja-build libxsimd-dev libfmt-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libcli11-dev)
-case ${1:?program, tests or all} in
+tests=(libeigen3-dev catch2 pkg-config python3)
+formatting=(git python3-venv)
+everything=(clang llvm clang-tidy libclang-rt-dev libbenchmark-dev)
+case $mode in
   program) ;;
-  tests) packages+=(libeigen3-dev catch2 pkg-config python3) ;;
-  all) packages+=(libeigen3-dev catch2 pkg-config python3 clang llvm clang-format clang-tidy libclang-rt-dev libbenchmark-dev) ;;
+  tests) packages+=("${tests[@]}") ;;
+  ci) packages+=("${tests[@]}" "${formatting[@]}") ;;
+  all) packages+=("${tests[@]}" "${formatting[@]}" "${everything[@]}") ;;
   *)
-    echo "usage: bash cmake/install_debian_packages.sh program|tests|all" >&2
+    echo "usage: bash cmake/install_debian_packages.sh program|tests|ci|all" >&2
     exit 2
     ;;
 esac

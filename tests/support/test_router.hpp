@@ -29,7 +29,8 @@ struct TestRouter {
     std::vector<float> weights;
     for (headgate::index_t t = 0; t < in.hidden.rows; ++t) {
       for (headgate::index_t e = 0; e < num_experts(); ++e) {
-        scores[headgate::as_size(e)] = headgate::Scalar::dot(in.hidden.row_data(t), gate.view().row_data(e), hidden_size());
+        scores[headgate::as_size(e)] =
+            headgate::Scalar::dot(in.hidden.row_data(t), gate.view().row_data(e), hidden_size());
         if (!std::isfinite(scores[headgate::as_size(e)])) return headgate::Status::not_finite("router logit", -1, t);
       }
       headgate::Scalar::softmax(scores.data(), num_experts());

@@ -77,7 +77,7 @@ class BiasBalancer {
   index_t num_experts() const noexcept { return static_cast<index_t>(loads_.size()); }
   const BalanceRule& rule() const noexcept { return rule_; }
   std::int64_t steps() const noexcept { return steps_; }
-  std::span<const float> bias() const noexcept { return bias_; }  // (num_experts)
+  std::span<const float> bias() const noexcept { return bias_; }           // (num_experts)
   std::span<const std::int64_t> loads() const noexcept { return loads_; }  // (num_experts) since the last step
 
   // All of the balancer as bytes, and back; bytes that are not one's are an error.

@@ -5,12 +5,12 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
-#include <cstring>
 #include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "../../examples/cli/processor.hpp"
 #include "headgate/core/aligned_buffer.hpp"
 #include "headgate/core/context.hpp"
 #include "headgate/core/thread_pool.hpp"
@@ -188,22 +188,6 @@ inline Limits measure_limits(headgate::ExecutorRef threads, bool quick) {
   return {4.0 * static_cast<double>(n * count) / seconds, flops / samples[3].least};
 }
 
-inline std::string processor() {
-  std::string name = "unknown processor";
-  if (std::FILE* const file = std::fopen("/proc/cpuinfo", "r")) {
-    char line[512];
-    while (std::fgets(line, sizeof(line), file) != nullptr) {
-      if (std::strncmp(line, "model name", 10) == 0 && std::strchr(line, ':') != nullptr) {
-        name = std::strchr(line, ':') + 2;
-        name.erase(name.find_last_not_of('\n') + 1);
-        break;
-      }
-    }
-    std::fclose(file);
-  }
-  return name;
-}
-
 // Says where the numbers below come from, and measures what they are compared with.
 inline Limits header(headgate::ExecutorRef threads, bool quick) {
 #if defined(__clang__)
@@ -211,8 +195,8 @@ inline Limits header(headgate::ExecutorRef threads, bool quick) {
 #else
   constexpr const char* compiler = "g++ " __VERSION__;
 #endif
-  std::printf("%s, %d threads; %s, %s, kernels %s\n", processor().c_str(), static_cast<int>(threads.size()), compiler,
-              HEADGATE_FLAGS, headgate::NativeBackend::name());
+  std::printf("%s, %d threads; %s, %s, kernels %s\n", processor_name().c_str(), static_cast<int>(threads.size()),
+              compiler, HEADGATE_FLAGS, headgate::NativeBackend::name());
   const Limits limits = measure_limits(threads, quick);
   std::printf("limits: memory read %.1f GB/s, f32 multiply-add %.0f GFLOP/s\n", limits.read_bytes * 1e-9,
               limits.flops * 1e-9);

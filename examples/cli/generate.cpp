@@ -1,7 +1,6 @@
 #include "generate.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 #include <memory>
 #include <optional>
@@ -24,6 +23,7 @@
 #include "json_writer.hpp"
 #include "machine.hpp"
 #include "model_path.hpp"
+#include "note.hpp"
 #include "numbers.hpp"
 #include "output_file.hpp"
 #include "prompt.hpp"
@@ -52,9 +52,6 @@ struct Outcome {
   const char* finish_reason = "length";
   Statistics statistics;
 };
-
-// For people. That it cannot be written is no reason to stop.
-void note(const std::string& text) { std::fputs(text.c_str(), stderr); }
 
 [[noreturn]] void throw_limit(std::string what) { throw Error(ErrorCode::limit, {"", "", -1, std::move(what)}); }
 

@@ -1,7 +1,6 @@
 #include "routers.hpp"
 
 #include <algorithm>
-#include <cstdio>
 #include <filesystem>
 
 #include <fmt/format.h>
@@ -15,9 +14,11 @@
 #include "json_writer.hpp"
 #include "machine.hpp"
 #include "model_path.hpp"
+#include "note.hpp"
 #include "numbers.hpp"
 #include "output_file.hpp"
 #include "policy_words.hpp"
+#include "processor.hpp"
 #include "prompt.hpp"
 #include "version.hpp"
 
@@ -25,9 +26,6 @@ namespace {
 
 using headgate::Comparison;
 using headgate::index_t;
-
-// For people. That it cannot be written is no reason to stop.
-void note(const std::string& text) { std::fputs(text.c_str(), stderr); }
 
 // The last part of a model's path, or all of it where others have the same.
 std::string name_of(const std::string& folder, const std::vector<std::string>& folders) {
@@ -63,22 +61,10 @@ LoadedText load(const RoutersOptions& options, const std::string& folder, const 
 headgate::ReportFacts facts(const RoutersOptions& options, const std::string& text_name, int threads) {
   std::string version = version_text();
   version = version.substr(0, version.find('\n'));
-  std::string processor = "unknown processor";
-  if (std::FILE* const file = std::fopen("/proc/cpuinfo", "r")) {
-    char line[512];
-    while (std::fgets(line, sizeof(line), file) != nullptr) {
-      const std::string_view words(line);
-      if (words.starts_with("model name") && words.find(": ") != std::string_view::npos) {
-        processor = words.substr(words.find(": ") + 2);
-        processor.erase(processor.find_last_not_of('\n') + 1);
-        break;
-      }
-    }
-    std::fclose(file);
-  }
   return {{"command", headgate::escaped(options.command, 8192)},
           {"version", version},
-          {"machine", fmt::format("{}, kernels {}, {} threads", headgate::escaped(processor), kernels_name(), threads)},
+          {"machine",
+           fmt::format("{}, kernels {}, {} threads", headgate::escaped(processor_name()), kernels_name(), threads)},
           {"text", text_name},
           {"seed", fmt::format("{}", options.seed)}};
 }

@@ -68,6 +68,53 @@ TEST_CASE("live hidden states and gates route as the model itself does") {
   }
 }
 
+TEST_CASE("a run of a text that fails leaves the hooks that were there before, and the next forward is sound") {
+  const auto model = load_model(folder);
+  Context ctx;
+  Session session(model, {.context_size = 64, .all_logits = true});
+  int seen = 0;
+  session.on_route = [&](index_t, index_t, const RoutingPlan&) { ++seen; };
+  const auto check_own_hook = [&] {
+    seen = 0;
+    REQUIRE(session.on_route);
+    throw_if_error(session.truncate(0));
+    throw_if_error(session.forward(story(), ctx));
+    CHECK(seen == model->num_layers());
+  };
+  SECTION("it is cancelled") {
+    session.cancel();
+    CHECK_THROWS_AS(run_text(session, story(), ctx), Error);
+  }
+  SECTION("another hook throws") {
+    session.on_hidden = [](index_t, index_t, ConstRows) { throw std::runtime_error("enough"); };
+    CHECK_THROWS_AS(run_text(session, story(), ctx), std::runtime_error);
+    session.on_hidden = nullptr;
+  }
+  SECTION("a forward fails") {
+    const std::vector<std::int32_t> outside = {1, model->vocab_size(), 2};
+    CHECK_THROWS_AS(run_text(session, outside, ctx), Error);
+  }
+  check_own_hook();
+}
+
+TEST_CASE("a view of live hidden states that fails leaves the hooks that were there before") {
+  const auto model = load_model(folder);
+  Context ctx;
+  Session session(model, {.context_size = 64, .all_logits = true});
+  SECTION("it is cancelled") {
+    session.cancel();
+    CHECK_THROWS_AS(live_input(folder, session, story(), 2, ctx), Error);
+  }
+  SECTION("another hook throws") {
+    session.on_route = [](index_t, index_t, const RoutingPlan&) { throw std::runtime_error("enough"); };
+    CHECK_THROWS_AS(live_input(folder, session, story(), 2, ctx), std::runtime_error);
+    session.on_route = nullptr;
+  }
+  CHECK_FALSE(session.on_hidden);
+  throw_if_error(session.truncate(0));
+  throw_if_error(session.forward(story(), ctx));
+}
+
 TEST_CASE("a text without two tokens, and a session without all logits, are refused") {
   const auto model = load_model(folder);
   Context ctx;

@@ -11,6 +11,7 @@
 #include "headgate/analysis/policy_input.hpp"
 #include "headgate/analysis/routing_columns.hpp"
 #include "headgate/models/load.hpp"
+#include "headgate/models/scoped_hook.hpp"
 #include "headgate/models/session.hpp"
 #include "headgate/sampling/log_softmax.hpp"
 
@@ -41,8 +42,9 @@ inline WeightCost weight_cost(const Model& model) {
   return cost;
 }
 
-// A session that holds nothing and keeps all logits. tokens: of the text, without a first token put before it. Throws
-// Error: usage where there are fewer than 2, or no layer has experts; what Session::forward says.
+// session: keeps all logits; what it holds is forgotten, and its on_route rests meanwhile. tokens: of the text, without
+// a first token put before it. Throws Error: usage where there are fewer than 2, or no layer has experts; what
+// Session::forward says.
 inline TextRun run_text(Session& session, std::span<const std::int32_t> tokens, Context& ctx) {
   const Model& model = session.model();
   const std::vector<index_t> layers = routed_layers(model);
@@ -59,11 +61,10 @@ inline TextRun run_text(Session& session, std::span<const std::int32_t> tokens, 
               RoutingTrace(static_cast<index_t>(layers.size()), num_experts, num_experts,
                            RoutingTrace::block_size(static_cast<std::int64_t>(count))),
               weight_cost(model)};
-  const RouteHook before = std::move(session.on_route);
-  session.on_route = [&](index_t layer, index_t, const RoutingPlan& plan) {
+  const ScopedHook hook(session.on_route, [&](index_t layer, index_t, const RoutingPlan& plan) {
     const auto place = std::lower_bound(layers.begin(), layers.end(), layer) - layers.begin();
     run.trace.add(static_cast<index_t>(place), plan);
-  };
+  });
   constexpr std::size_t piece = 128;  // tokens whose logits are kept at a time
   for (std::size_t first = skipped; first < tokens.size();) {
     const std::size_t rows = std::min(as_size(session.context_size()), tokens.size() - first);
@@ -82,7 +83,6 @@ inline TextRun run_text(Session& session, std::span<const std::int32_t> tokens, 
     }
     first += rows;
   }
-  session.on_route = before;
   return run;
 }
 
@@ -122,8 +122,8 @@ inline ComparisonRow model_row(std::vector<std::string> labels, const TextRun& r
 }
 
 // What the routers of a model read in the first window of a text, with the gates of its checkpoint. Selection biases
-// are left out; of a null-expert router the rows of the true experts are taken. Throws usage where a router is no
-// linear gate.
+// are left out; of a null-expert router the rows of the true experts are taken. The session's on_hidden rests
+// meanwhile. Throws usage where a router is no linear gate; what Session::forward says.
 inline PolicyInput live_input(const std::string& folder, Session& session, std::span<const std::int32_t> tokens,
                               index_t k, Context& ctx) {
   const Model& model = session.model();
@@ -151,19 +151,17 @@ inline PolicyInput live_input(const std::string& folder, Session& session, std::
   input.expert_bytes = model.block(layers.front()).routed()->experts().expert_bytes();
   input.tokens = static_cast<index_t>(std::min(tokens.size(), as_size(session.context_size())));
   for (const std::int32_t token : tokens.first(as_size(input.tokens))) input.token_ids.push_back(token % width);
-  const HiddenHook before = std::move(session.on_hidden);
-  session.on_hidden = [&](index_t layer, index_t, ConstRows hidden) {
+  const ScopedHook hook(session.on_hidden, [&](index_t layer, index_t, ConstRows hidden) {
     const auto place = std::lower_bound(layers.begin(), layers.end(), layer) - layers.begin();
     std::vector<float>& all = input.layers[as_size(place)].hidden;
     for (index_t t = 0; t < hidden.rows; ++t)
       all.insert(all.end(), hidden.row_data(t), hidden.row_data(t) + hidden.cols);
-  };
+  });
   throw_if_error(session.truncate(0));
   for (std::size_t from = 0; from < as_size(input.tokens); from += 128) {
     throw_if_error(
         session.forward(tokens.subspan(from, std::min<std::size_t>(128, as_size(input.tokens) - from)), ctx));
   }
-  session.on_hidden = before;
   for (PolicyLayer& layer : input.layers) centre_logits(layer, input.tokens);
   return input;
 }

@@ -27,8 +27,8 @@ def headers(*folders):
 def cases():
     """Name, headers, seconds and lines allowed."""
     yield "empty", [], None, None
-    yield "core and routing", headers("core", "routing"), 0.5, 40_000
-    yield "headgate.hpp", ["headgate/headgate.hpp"], 2.5, 150_000
+    yield "core and routing", headers("core", "routing"), 1.0, 80_000
+    yield "headgate.hpp", ["headgate/headgate.hpp"], 3.0, 170_000
     yield "models/load.hpp", ["headgate/models/load.hpp"], None, None
 
 

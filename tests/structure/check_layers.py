@@ -28,7 +28,7 @@ DOORS = [  # what is included, who may
     (r"nlohmann/.*", r"io/json\.hpp"),
     (r"(pcre2|utf8proc)\.h", r"tokenizer/.*"),
     (r"fmt/.*", r"(io|analysis)/.*"),
-    (r"j?thread|stop_token|pthread\.h", r"core/thread_pool\.hpp"),
+    (r"j?thread|stop_token|pthread\.h|sched\.h", r"core/(thread_pool|available_threads)\.hpp"),
     (r"(CLI|catch2|benchmark)/.*", r"(?!)"),
     (r".*intrin\.h|arm_neon\.h", r"kernels/.*|core/float_modes\.hpp"),
 ]

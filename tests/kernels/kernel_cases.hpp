@@ -19,6 +19,8 @@ namespace headgate {
   Simd<xsimd::avx512bw>, Simd<xsimd::fma3<xsimd::avx2>>, Simd<xsimd::avx2>, Simd<xsimd::sse2>
 #elif defined(__AVX2__) && defined(__FMA__)
 #define HEADGATE_SIMD_BACKENDS Simd<xsimd::fma3<xsimd::avx2>>, Simd<xsimd::avx2>, Simd<xsimd::sse2>
+#elif defined(__SSE4_1__)
+#define HEADGATE_SIMD_BACKENDS Simd<NativeArch>, Simd<xsimd::sse2>
 #elif defined(__SSE2__)
 #define HEADGATE_SIMD_BACKENDS Simd<xsimd::sse2>
 #else

@@ -1,13 +1,15 @@
 #include <array>
+#include <utility>
 
-#include "headgate/routing/routing_plan.hpp"
+#include "exchange.hpp"
 
-headgate::index_t count(const headgate::RoutingPlan& plan);  // use.cpp
+headgate::RoutingPlan shared;
 
 int main() {
-  headgate::RoutingPlan plan;
-  plan.clear(2);
+  headgate::RoutingPlan plan = empty();
+  shared.clear(2);
   const std::array<headgate::ExpertId, 2> experts{1, 0};
   const std::array<float, 2> weights{0.5f, 0.5f};
-  return plan.append_row(experts, weights).ok() && count(plan) == 2 ? 0 : 1;
+  return plan.append_row(experts, weights).ok() && count(plan) == 2 && of_shared() == 0 && several().size() == 3 ? 0
+                                                                                                                 : 1;
 }

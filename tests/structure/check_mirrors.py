@@ -31,5 +31,4 @@ def main():
     report(faults)
 
 
-if __name__ == "__main__":
-    main()
+main()

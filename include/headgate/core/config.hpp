@@ -1,10 +1,17 @@
 // Version, ABI namespace and the few facts about the compiler that the library depends on.
 //
-// Every public name lives in an inline namespace whose name holds the version and the instruction set of the
-// translation unit. Two units built with different flags that exchange our types fail to link instead of crashing.
+// Every public name lives in an inline namespace that is named after the version, the instruction set that the kernels
+// of this translation unit are written for, and what else changes their code: fused multiply-adds, HEADGATE_DISPATCH,
+// -fno-exceptions. The name is also an ABI tag. So a function or variable whose type, parameters or result name a type
+// of ours has another symbol in a unit built with other such flags, and the two do not link.
+//
+// Nothing catches a type of yours that holds one of ours, an extern "C" function, or flags that are not in the name:
+// what else the compiler may use (-mbmi2, -msse4.2), -ffp-contract, -D_GLIBCXX_DEBUG. Build all units with the same of
+// those.
 #pragma once
 
 #include <bit>
+#include <exception>
 
 #define HEADGATE_VERSION_MAJOR 0
 #define HEADGATE_VERSION_MINOR 1
@@ -21,32 +28,67 @@
 
 // What AVX-512 means here: the parts that every processor from Skylake-X on has, as xsimd's avx512bw wants them.
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512CD__) && defined(__AVX512DQ__) && \
-    defined(__AVX512VL__)
+    defined(__AVX512VL__) && defined(__FMA__)
 #define HEADGATE_AVX512 1
 #else
 #define HEADGATE_AVX512 0
 #endif
 
-#if HEADGATE_DISPATCH
-#define HEADGATE_ABI v0_1_dispatch
-#elif HEADGATE_AVX512
-#define HEADGATE_ABI v0_1_avx512
+// kernels/simd/arch.hpp says which of xsimd's architectures each is. Where compilers may fuse, they fuse, also in code
+// that is no kernel.
+#if HEADGATE_AVX512
+#define HEADGATE_ISA avx512
+#elif defined(__AVX512F__) && defined(__FMA__)
+#define HEADGATE_ISA avx512f
+#elif defined(__AVX512F__)
+#define HEADGATE_ISA avx512f_alone
 #elif defined(__AVX2__) && defined(__FMA__)
-#define HEADGATE_ABI v0_1_avx2
+#define HEADGATE_ISA avx2
+#elif defined(__FMA__)
+#define HEADGATE_ISA avx_fma
+#elif defined(__FMA4__)
+#define HEADGATE_ISA avx_fma4
+#elif defined(__AVX2__)
+#define HEADGATE_ISA avx2_unfused
+#elif defined(__AVX__)
+#define HEADGATE_ISA avx
+#elif defined(__SSE4_1__)
+#define HEADGATE_ISA sse4
+#elif defined(__SSE2__)
+#define HEADGATE_ISA sse2
 #elif defined(__aarch64__)
-#define HEADGATE_ABI v0_1_neon
+#define HEADGATE_ISA neon
 #else
-#define HEADGATE_ABI v0_1_base
+#define HEADGATE_ISA base
 #endif
 
+#if HEADGATE_DISPATCH
+#define HEADGATE_ABI_DISPATCH _dispatch
+#else
+#define HEADGATE_ABI_DISPATCH
+#endif
 #if defined(__cpp_exceptions)
+#define HEADGATE_ABI_EXCEPTIONS
 #define HEADGATE_THROW(error) throw error
 #else
+#define HEADGATE_ABI_EXCEPTIONS _no_exceptions
 // Reached only through Expected::value() on an error, which is a broken precondition without exceptions.
-#define HEADGATE_THROW(error) __builtin_trap()
+#define HEADGATE_THROW(error) std::terminate()
 #endif
 
+#define HEADGATE_ABI_NAME(...) HEADGATE_ABI_PASTE(__VA_ARGS__)
+#define HEADGATE_ABI_PASTE(major, minor, isa, dispatch, exceptions) v##major##_##minor##_##isa##dispatch##exceptions
+#define HEADGATE_ABI                                                                                     \
+  HEADGATE_ABI_NAME(HEADGATE_VERSION_MAJOR, HEADGATE_VERSION_MINOR, HEADGATE_ISA, HEADGATE_ABI_DISPATCH, \
+                    HEADGATE_ABI_EXCEPTIONS)
+#define HEADGATE_ABI_TEXT(...) HEADGATE_ABI_QUOTE(__VA_ARGS__)
+#define HEADGATE_ABI_QUOTE(name) #name
+
 #define HEADGATE_NOINLINE __attribute__((noinline))
+
+namespace headgate {
+inline namespace HEADGATE_ABI __attribute__((abi_tag(HEADGATE_ABI_TEXT(HEADGATE_ABI)))) {}
+}  // namespace headgate
 
 namespace headgate::inline HEADGATE_ABI {
 

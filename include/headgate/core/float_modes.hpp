@@ -2,6 +2,10 @@
 // the caller's modes change no result, and restored, so ours never reach the caller. Denormals cost up to 30x in time.
 #pragma once
 
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
+
 #include "headgate/core/types.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -17,8 +21,8 @@ class FloatModes {
 #if defined(__SSE2__)
   using Register = unsigned;
   static constexpr Register ours = 0x1f80u | 0x8040u;  // all exceptions masked, FTZ, DAZ, nearest
-  static Register read() noexcept { return __builtin_ia32_stmxcsr(); }
-  static void write(Register value) noexcept { __builtin_ia32_ldmxcsr(value); }
+  static Register read() noexcept { return _mm_getcsr(); }
+  static void write(Register value) noexcept { _mm_setcsr(value); }
 #elif defined(__aarch64__)
   using Register = std::uint64_t;
   static constexpr Register ours = std::uint64_t{1} << 24;  // FZ, nearest

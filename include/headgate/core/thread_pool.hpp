@@ -19,6 +19,9 @@
 #if defined(__unix__) || defined(__APPLE__)
 #include <unistd.h>
 #endif
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 #include "headgate/core/available_threads.hpp"
 #include "headgate/core/executor.hpp"
@@ -135,7 +138,7 @@ class ThreadPool {
 
   static void pause() noexcept {
 #if defined(__SSE2__)
-    __builtin_ia32_pause();
+    _mm_pause();
 #elif defined(__aarch64__)
     __asm__ __volatile__("yield");
 #endif

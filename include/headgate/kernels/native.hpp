@@ -2,6 +2,8 @@
 // HEADGATE_DISPATCH=1, those chosen when it starts.
 #pragma once
 
+#include "headgate/core/config.hpp"
+
 #if HEADGATE_DISPATCH
 #include "headgate/kernels/dispatched.hpp"
 #else

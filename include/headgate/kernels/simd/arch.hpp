@@ -18,14 +18,23 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
-// What the flags of this translation unit allow. Named here and not by xsimd, whose choice depends on its version.
-#if HEADGATE_AVX512
-using NativeArch = xsimd::avx512bw;
-#elif defined(__AVX2__) && defined(__FMA__)
-using NativeArch = xsimd::fma3<xsimd::avx2>;
-#else
-using NativeArch = xsimd::default_arch;
-#endif
+// HEADGATE_ISA, what the flags of this translation unit allow, as xsimd spells it. Not xsimd::default_arch, which
+// depends on xsimd's version.
+namespace detail::isa {
+using avx512 = xsimd::avx512bw;
+using avx512f = xsimd::fma3<xsimd::avx2>;
+using avx512f_alone = xsimd::avx2;
+using avx2 = xsimd::fma3<xsimd::avx2>;
+using avx_fma = xsimd::fma3<xsimd::avx>;
+using avx_fma4 = xsimd::avx;
+using avx2_unfused = xsimd::avx2;
+using avx = xsimd::avx;
+using sse4 = xsimd::sse4_1;
+using sse2 = xsimd::sse2;
+using neon = xsimd::neon64;
+using base = xsimd::default_arch;
+}  // namespace detail::isa
+using NativeArch = detail::isa::HEADGATE_ISA;
 
 template <class Arch>
 using Floats = xsimd::batch<float, Arch>;

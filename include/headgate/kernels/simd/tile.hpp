@@ -1,6 +1,8 @@
 // make_tile: copies of up to 12 rows, turned so that the numbers of one k lie side by side.
 #pragma once
 
+#include <cstring>
+
 #include "headgate/kernels/simd/arch.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -17,8 +19,7 @@ HEADGATE_NOINLINE void make_squares(const float* const* rows, index_t m, index_t
     for (index_t s = 0; s < SQUARES; ++s) {
       Quad row[4];
 #pragma GCC unroll 4
-      for (index_t r = 0; r < 4; ++r)
-        __builtin_memcpy(&row[r], rows[4 * s + r < m ? 4 * s + r : m - 1] + i, sizeof(Quad));
+      for (index_t r = 0; r < 4; ++r) std::memcpy(&row[r], rows[4 * s + r < m ? 4 * s + r : m - 1] + i, sizeof(Quad));
       const Quad low02 = __builtin_shufflevector(row[0], row[2], 0, 4, 1, 5);
       const Quad low13 = __builtin_shufflevector(row[1], row[3], 0, 4, 1, 5);
       const Quad high02 = __builtin_shufflevector(row[0], row[2], 2, 6, 3, 7);
@@ -32,7 +33,7 @@ HEADGATE_NOINLINE void make_squares(const float* const* rows, index_t m, index_t
     for (index_t j = 0; j < 4; ++j) {
 #pragma GCC unroll 3
       for (index_t s = 0; s < SQUARES; ++s) {
-        __builtin_memcpy(tile + std::int64_t{i + j} * m + 4 * s, &turned[s][j], sizeof(Quad));
+        std::memcpy(tile + std::int64_t{i + j} * m + 4 * s, &turned[s][j], sizeof(Quad));
       }
     }
   }

@@ -13,6 +13,7 @@
 // integers, so the result does not depend on the order or the threads in which plans are observed.
 #pragma once
 
+#include <atomic>
 #include <cmath>
 #include <cstring>
 #include <string>
@@ -51,7 +52,11 @@ class BiasBalancer {
       return Status::mismatch("experts of the plan against experts of the balancer", plan.num_experts(), num_experts());
     }
     for (const ExpertId e : plan.experts()) {
+#if defined(__cpp_lib_atomic_ref)
+      std::atomic_ref(loads_[as_size(e)]).fetch_add(1, std::memory_order_relaxed);
+#else  // libc++ before 19
       __atomic_fetch_add(&loads_[as_size(e)], 1, __ATOMIC_RELAXED);
+#endif
     }
     return Status::success();
   }

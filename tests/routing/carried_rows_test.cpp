@@ -1,6 +1,7 @@
 #include "headgate/routing/carried_rows.hpp"
 
 #include "support/catch.hpp"
+#include "support/status.hpp"
 
 using namespace headgate;
 
@@ -25,4 +26,15 @@ TEST_CASE("carried rows start at 0 with every pass, keep what is written and kno
   for (index_t t = 0; t < 3; ++t) {
     for (const float v : rows.row(t)) CHECK(v == 0.0f);
   }
+}
+
+TEST_CASE("carried rows say what does not fit") {
+  CarriedRows carried;
+  const float x[6] = {};
+  carried.reset(3);
+  CHECK(said(carried.check({x, 2, 2}, 4)) ==
+        "usage: rows of hidden against tokens of the router's state (got 2, allowed 3)");
+  carried.rows(1).row_data(2)[0] = 1.0f;
+  CHECK(said(carried.check({x, 3, 2}, 2)) == "usage: width of the router's state (got 1, allowed 2)");
+  CHECK(said(carried.check({x, 3, 2}, 1)) == "ok");
 }

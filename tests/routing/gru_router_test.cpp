@@ -9,6 +9,7 @@
 #include "support/catch.hpp"
 #include "support/golden.hpp"
 #include "support/random.hpp"
+#include "support/status.hpp"
 #include "support/thread_executor.hpp"
 
 namespace {
@@ -290,4 +291,69 @@ TEST_CASE("a recurrent router refuses parts that do not fit, and says what is al
   weights.bias_hh = weights.bias_hh.first(5);
   CHECK(RecurrentCell::create(weights, inputs, size).error().what() ==
         std::string("size of bias_hh (got 5, allowed 33)"));
+}
+
+TEST_CASE("a projection that overflows is a numeric error of its token, though the gates of the cell would hide it") {
+  const std::vector<float> ones(3, 1.0f);
+  const RecurrentCell cell = RecurrentCell::create({RecurrentKind::gru, ones, ones, ones, ones}, 1, 1).value();
+  const float projection = 3e38f;
+  const auto router = GruRouter<>::create(cell, {&projection, 1, 1}, {ones.data(), 2, 1}, TopK{1}, Renormalize{});
+  const auto outcome = [&](std::vector<float> x) {
+    CarriedRows state;
+    state.reset(static_cast<index_t>(x.size()));
+    RoutingPlan plan;
+    Context ctx;
+    const Status status =
+        router.value().route({.hidden = {x.data(), static_cast<index_t>(x.size()), 1}, .layer = 1}, state, plan, ctx);
+    CHECK(plan.tokens() == (status.ok() ? 3 : 0));
+    return said(status);
+  };
+  CHECK(outcome({1.0f, -1.0f, 0.0f}) == "ok");
+  CHECK(outcome({2.0f, 1.0f, 1.0f}) == "numeric: router logit is not finite, layer 1, token 0, expert 0");
+  CHECK(outcome({1.0f, 1.0f, -2.0f}) == "numeric: router logit is not finite, layer 1, token 2, expert 0");
+}
+
+TEST_CASE("a recurrent router asks hidden, state and edits in turn, and leaves no rows") {
+  const RecurrentCell cell = Cell(RecurrentKind::gru).packed();
+  const std::vector<GruRouter<>> layers = layers_of(cell);
+  const GruRouter<>& router = layers[0];
+  const std::vector<float> x = random_floats(4 * as_size(width), 1.0f, 90);
+  CarriedRows state;
+  RoutingPlan plan;
+  Context ctx;
+  const auto outcome = [&](index_t tokens, index_t cols, index_t of_state) {
+    state.reset(4);
+    REQUIRE(router.route({.hidden = {x.data(), 4, width}}, state, plan, ctx).ok());
+    state.reset(of_state);
+    const std::string text = said(router.route({.hidden = {x.data(), tokens, cols}}, state, plan, ctx));
+    CHECK((text == "ok" || plan.tokens() == 0));
+    CHECK(plan.num_experts() == num_experts);
+    return text;
+  };
+  CHECK(outcome(3, width, 3) == "ok");
+  CHECK(outcome(4, width - 1, 4) == "usage: width of hidden against hidden_size of the router (got 12, allowed 13)");
+  CHECK(outcome(3, width, 4) == "usage: rows of hidden against tokens of the router's state (got 3, allowed 4)");
+  CHECK(router.traits().k_min == 2);
+  CHECK(router.traits().k_max == 2);
+  CHECK(router.traits().row_sum == RowSum::one);
+  const std::vector<float> m(400, 0.1f);
+  CHECK(refused(GruRouter<>::create(cell, {m.data(), 9, width}, {nullptr, 5, size}, TopK{2}, Renormalize{})) ==
+        "gate of a router has no data");
+  CHECK(refused(GruRouter<>::create(cell, {m.data(), 9, 1}, {m.data(), 1, size}, TopK{1}, Renormalize{})) == "made");
+}
+
+TEST_CASE("a recurrent cell of one input and one unit is made, of none refused, of too many before anything is read") {
+  const std::vector<float> m(3, 0.1f);
+  const RecurrentWeights<float> weights{RecurrentKind::gru, m, m, m, m};
+  CHECK(refused(RecurrentCell::create(weights, 1, 1)) == "made");
+  CHECK(refused(RecurrentCell::create(weights, 0, 1)) == "inputs of a recurrent cell, at least (got 0, allowed 1)");
+  CHECK(refused(RecurrentCell::create(weights, 1, 0)) == "size of a recurrent cell, at least (got 0, allowed 1)");
+  CHECK(refused(RecurrentCell::create(weights, 1, max_index / 3)) ==
+        "rows of a recurrent cell (got 2147483646, allowed 2147483631)");
+  const RecurrentWeights<float> plain{RecurrentKind::rnn, m, m, m, m};
+  CHECK(refused(RecurrentCell::create(plain, 1, 3)) == "size of weight_hh (got 3, allowed 9)");
+  CHECK(refused(RecurrentCell::create(plain, 2, 3)) == "size of weight_ih (got 3, allowed 6)");
+  CHECK(refused(RecurrentCell::create(
+            {RecurrentKind::rnn, std::span(m).first(1), std::span(m).first(1), m, std::span(m).first(1)}, 1, 1)) ==
+        "size of bias_ih (got 3, allowed 1)");
 }

@@ -4,6 +4,7 @@
 #include "support/catch.hpp"
 #include "support/random.hpp"
 #include "support/routing.hpp"
+#include "support/status.hpp"
 
 namespace {
 using namespace headgate;
@@ -82,4 +83,63 @@ TEST_CASE("a hash table is checked") {
   CHECK(error_of({0, 1, 3, 3}, 2, 5).find("times an expert stands in one row of a hash table") != std::string::npos);
   CHECK(error_of({0}, 1, 0) == "experts of a router, at least (got 0, allowed 1)");
   CHECK_FALSE(HashRouter::create({0}, 1, 1, 0).has_value());
+}
+
+TEST_CASE("a hash router says of a call's width, ids, mask and k what is allowed, and leaves no rows") {
+  const HashRouter router = HashRouter::create(table, 2, 5, 3).value();
+  const std::vector<float> x(6, 0.0f);
+  const std::vector<std::int32_t> ids = {0, 2};
+  const std::vector<std::uint8_t> four(4, 1);
+  RoutingPlan plan;
+  NoState none;
+  Context ctx;
+  const auto outcome = [&](index_t cols, std::span<const std::int32_t> of, const RouteEdits& edits = {}) {
+    ctx.edits = {};
+    REQUIRE(router.route({.hidden = {x.data(), 2, 3}, .token_ids = ids}, none, plan, ctx).ok());
+    ctx.edits = edits;
+    const std::string text =
+        said(router.route({.hidden = {x.data(), 2, cols}, .token_ids = of, .layer = 1}, none, plan, ctx));
+    CHECK((text == "ok" || plan.tokens() == 0));
+    return text;
+  };
+  CHECK(outcome(3, ids) == "ok");
+  CHECK(outcome(2, ids) == "usage: width of hidden against hidden_size of the router (got 2, allowed 3)");
+  CHECK(outcome(3, std::span(ids).first(1)) ==
+        "usage: token ids of a router that needs them against tokens (got 1, allowed 2)");
+  RouteEdits edits;
+  edits.k = 2;
+  CHECK(outcome(3, ids, edits) == "ok");
+  edits.expert_mask = four;
+  CHECK(outcome(3, ids, edits) == "usage: size of expert_mask against experts (got 4, allowed 5)");
+  const std::vector<std::int32_t> bad = {0, -1};
+  CHECK(outcome(3, bad) == "usage: token id against the hash table (got -1, allowed 2), layer 1, token 1");
+  CHECK(router.traits().k_min == 2);
+  CHECK(router.traits().k_max == 2);
+  CHECK(router.traits().row_sum == RowSum::one);
+}
+
+TEST_CASE("a hash table at its bounds is taken, and a fault in it is named by token and expert") {
+  const auto outcome = [](std::vector<ExpertId> entries, index_t k, index_t experts, index_t hidden) {
+    return refused(HashRouter::create(std::move(entries), k, experts, hidden));
+  };
+  CHECK(outcome({0}, 1, 1, 1) == "made");
+  CHECK(outcome({1, 0, 0, 1}, 2, 2, 1) == "made");
+  CHECK(outcome({0}, 1, 1, 0) == "hidden_size of a router, at least (got 0, allowed 1)");
+  CHECK(outcome({0, 1, 1, 2}, 2, 2, 1) == "id in a hash table (got 2, allowed 1), token 1, expert 2");
+  CHECK(outcome({0, 1, 2, 2}, 2, 3, 1) ==
+        "times an expert stands in one row of a hash table (got 2, allowed 1), token 1, expert 2");
+  CHECK(outcome({0, 1, 2, 1, 0, 1}, 3, 3, 1) ==
+        "times an expert stands in one row of a hash table (got 2, allowed 1), token 1, expert 1");
+}
+
+TEST_CASE("a hash router writes rows of more than 32 experts") {
+  std::vector<ExpertId> wide;
+  for (ExpertId e = 0; e < 40; ++e) wide.push_back((7 * e) % 40);
+  const HashRouter router = HashRouter::create(wide, 40, 40, 1).value();
+  const std::vector<float> x(3, 0.0f);
+  const RoutingPlan plan = routed(router, {x.data(), 3, 1}, std::vector<std::int32_t>{0, 0, 0});
+  for (index_t t = 0; t < 3; ++t) {
+    CHECK(experts_of(plan, t) == wide);
+    CHECK(weights_of(plan, t)[39] == 1.0f / 40.0f);
+  }
 }

@@ -10,6 +10,8 @@
 #include "support/golden.hpp"
 #include "support/random.hpp"
 #include "support/routing.hpp"
+#include "support/status.hpp"
+#include "support/thread_executor.hpp"
 
 namespace {
 
@@ -200,4 +202,69 @@ TEST_CASE("MoE++'s router refuses parts that do not fit, and says what is allowe
   CHECK(error_of({.first = {}, .last = {m.data(), 4, 7}}, {.k = 5}) == "k of top-k against experts (got 5, allowed 4)");
   CHECK(error_of({.first = {}, .last = {m.data(), 4, 7}}, {.norm_std = -1.0f}) ==
         "moe_gate_norm_std is negative or not finite");
+}
+
+TEST_CASE("MoE++'s router asks hidden, state and edits in turn, and leaves no rows") {
+  const std::vector<float> gate = identity_gate(4);
+  const auto router = plain(gate, 4, {});
+  const std::vector<float> x = random_floats(12, 1.0f, 7);
+  CarriedRows state;
+  RoutingPlan plan;
+  Context ctx;
+  const auto outcome = [&](index_t rows, index_t cols, index_t k = 0) {
+    ctx.edits.k = 0;
+    state.reset(3);
+    REQUIRE(router.route({.hidden = {x.data(), 3, 4}}, state, plan, ctx).ok());
+    ctx.edits.k = k;
+    state.reset(3);
+    const std::string text = said(router.route({.hidden = {x.data(), rows, cols}}, state, plan, ctx));
+    CHECK(plan.tokens() == 0);
+    CHECK(plan.num_experts() == 4);
+    return text;
+  };
+  CHECK(outcome(3, 3) == "usage: width of hidden against hidden_size of the router (got 3, allowed 4)");
+  CHECK(outcome(2, 4) == "usage: rows of hidden against tokens of the router's state (got 2, allowed 3)");
+  CHECK(outcome(3, 4, 5) == "usage: k of the call against experts (got 5, allowed 4)");
+  CHECK(outcome(3, 4, -1) == "usage: k of the call, at least (got -1, allowed 0)");
+}
+
+TEST_CASE("MoE++'s defaults and stages say what they are") {
+  const MoePlusPlusOptions options;
+  CHECK(options.zero_expert == ZeroExpertWeight::code);
+  CHECK(options.k == 2);
+  CHECK(options.norm_std == 0.0f);
+  CHECK(NormalizedSoftmaxScore{}.norm_std == 0.0f);
+  CHECK(NormalizedSoftmaxScore::never_negative);
+  CHECK(ZeroThenRenormalize::needs_nonnegative_scores);
+  CHECK(ZeroThenRenormalize::never_negative(false));
+  CHECK(ZeroThenRenormalize{-1}.sum({RowSum::free}).kind == RowSum::one);
+  CHECK(ZeroThenRenormalize{0}.sum({RowSum::free}).kind == RowSum::zero_or_one);
+  // One expert: no standard deviation of one number, its score is 1. Two: the sample's, over 1.
+  std::vector<float> one = {3.0f};
+  NormalizedSoftmaxScore{1.0f}.apply<NativeBackend>(std::span<float>(one));
+  CHECK(one[0] == 1.0f);
+  std::vector<float> two = {5.0f, 1.0f};
+  NormalizedSoftmaxScore{2.0f}.apply<NativeBackend>(std::span<float>(two));
+  const double z = 4.0 / (std::sqrt(8.0) / 2.0);
+  CHECK(two[0] == Catch::Approx(1.0 / (1.0 + std::exp(-z))).epsilon(1e-6));
+  const std::vector<float> m(1, 0.5f);
+  const auto made = MoePlusPlusRouter<>::create({.first = {m.data(), 1, 1}, .last = {m.data(), 1, 1}}, {.k = 1});
+  CHECK(refused(made) == "made");
+}
+
+TEST_CASE("MoE++'s two-layer gate has tanh between, of every row and on any number of threads") {
+  const std::vector<float> eye = identity_gate(4);
+  const MoePlusPlusGate parts{.first = {eye.data(), 4, 4}, .last = {eye.data(), 4, 4}};
+  const auto router = MoePlusPlusRouter<>::create(parts, {.zero_expert = ZeroExpertWeight::paper}).value();
+  const std::vector<float> x = random_floats(4 * 40, 2.0f, 8);
+  for (const index_t threads : {1, 3, 7}) {
+    ThreadExecutor executor(threads);
+    Context ctx(executor);
+    CarriedRows state;
+    state.reset(40);
+    RoutingPlan plan;
+    throw_if_error(router.route({.hidden = {x.data(), 40, 4}}, state, plan, ctx));
+    const Rows logits = state.rows(4);
+    for (std::size_t i = 0; i < x.size(); ++i) CHECK(logits.data[i] == Catch::Approx(std::tanh(x[i])).margin(1e-6));
+  }
 }

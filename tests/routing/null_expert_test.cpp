@@ -13,6 +13,7 @@
 #include "support/golden.hpp"
 #include "support/random.hpp"
 #include "support/routing.hpp"
+#include "support/status.hpp"
 
 namespace {
 
@@ -216,4 +217,39 @@ TEST_CASE("null experts keep what all rows of the gate share, and refuse to be a
   CHECK(error_of(adamoe_router(g.weights(), 3, 9)) == "k of top-k against experts (got 9, allowed 8)");
   CHECK(DropNull<Keep>{5, {}}.sum({RowSum::at_most_one}).kind == RowSum::at_most_one);
   CHECK(DropNull<Then<Renormalize, Scale>>{5, {{}, {2.0f}}}.sum({RowSum::free}).kind == RowSum::free);
+}
+
+TEST_CASE("Then hands on only the entries that its first part left") {
+  std::vector<ExpertId> experts = {0, 3};
+  std::vector<float> weights = {0.5f, 0.25f};
+  const Then<DropNull<Keep>, Scale> weigh{{2, {}}, {4.0f}};
+  REQUIRE(weigh.apply<NativeBackend>(experts, weights) == 1);
+  CHECK(experts[0] == 0);
+  CHECK(weights == std::vector<float>{2.0f, 0.25f});
+  // What was dropped takes no part in the sum.
+  experts = {3, 1};
+  weights = {0.75f, 0.25f};
+  const Then<DropNull<Keep>, Renormalize> share{{2, {}}, {}};
+  REQUIRE(share.apply<NativeBackend>(experts, weights) == 1);
+  CHECK(experts[0] == 1);
+  CHECK(weights[0] == 1.0f);
+}
+
+TEST_CASE("DropNull drops from num_true on, keeps the order of the others, and says what is left of sums") {
+  std::vector<ExpertId> experts = {4, 1, 2, 0, 3};
+  std::vector<float> weights = {1.0f, 2.0f, 3.0f, 4.0f, 5.0f};
+  const DropNull<Keep> drop{2, {}};
+  REQUIRE(drop.apply<NativeBackend>(experts, weights) == 2);
+  CHECK(experts[0] == 1);
+  CHECK(experts[1] == 0);
+  CHECK(weights[0] == 2.0f);
+  CHECK(weights[1] == 4.0f);
+  CHECK(drop.num_experts(5) == 2);
+  CHECK(DropNull<Renormalize>{2, {}}.sum({RowSum::free}).kind == RowSum::zero_or_one);
+  CHECK(DropNull<Keep>{2, {}}.sum({RowSum::free}).kind == RowSum::free);
+  CHECK(said(DropNull<Scale>{2, {std::nanf("")}}.check()) == "usage: factor of Scale is not finite");
+  CHECK(DropNull<Renormalize>::needs_nonnegative_scores);
+  CHECK_FALSE(DropNull<Keep>::needs_nonnegative_scores);
+  CHECK(DropNull<Keep>::never_negative(true));
+  CHECK_FALSE(DropNull<Keep>::never_negative(false));
 }

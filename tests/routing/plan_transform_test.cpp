@@ -5,6 +5,7 @@
 #include "support/catch.hpp"
 #include "support/random.hpp"
 #include "support/reference_moe.hpp"
+#include "support/status.hpp"
 
 namespace {
 
@@ -222,4 +223,63 @@ TEST_CASE("transforms refuse what does not fit and their own input") {
   CHECK(remap(huge, std::vector<ExpertId>{0, 0, 0}, 1, out).code == ErrorCode::numeric);
   CHECK(ablate(huge, std::vector<std::uint8_t>{0, 1, 1}, same_sum, out).code == ErrorCode::numeric);
   CHECK(plan == example());
+}
+
+TEST_CASE("drop_below_ratio compares magnitudes with the largest magnitude, and keeps an entry at the bound") {
+  const auto dropped = [](const RoutingPlan& from, float ratio) {
+    return transformed([&](RoutingPlan& out) { return drop_below_ratio(from, ratio, as_is, out); });
+  };
+  CHECK(dropped(make_plan(3, {{{0, -1.0f}, {1, 0.4f}, {2, 0.25f}}}), 0.5f) == make_plan(3, {{{0, -1.0f}}}));
+  CHECK(dropped(make_plan(3, {{{0, 0.4f}, {1, -1.0f}, {2, -0.5f}}}), 0.5f) == make_plan(3, {{{1, -1.0f}, {2, -0.5f}}}));
+  // The largest is of the row, not of the plan.
+  CHECK(dropped(make_plan(2, {{{0, 8.0f}}, {{0, 1.0f}, {1, 0.75f}}, {{1, 0.5f}}}), 0.75f) ==
+        make_plan(2, {{{0, 8.0f}}, {{0, 1.0f}, {1, 0.75f}}, {{1, 0.5f}}}));
+  CHECK(dropped(make_plan(2, {{{0, 1.0f}, {1, 0.0f}}}), 0.0f) == make_plan(2, {{{0, 1.0f}, {1, 0.0f}}}));
+  CHECK(dropped(make_plan(2, {{{0, 1.0f}, {1, 1.0f}}}), 1.0f) == make_plan(2, {{{0, 1.0f}, {1, 1.0f}}}));
+}
+
+TEST_CASE("what transforms refuse is said with what is allowed") {
+  RoutingPlan plan = example();
+  RoutingPlan out;
+  RoutingPlan rest;
+  const std::vector<std::uint8_t> three(3, 1);
+  const std::vector<ExpertId> table = {0, 1, 2, 3};
+  const std::vector<ExpertId> negative = {0, 1, -2, 3};
+  CHECK(said(ablate(plan, three, as_is, out)) == "usage: size of an ablation mask against experts (got 3, allowed 4)");
+  CHECK(said(ablate(plan, std::vector<std::uint8_t>(4, 1), as_is, plan)) ==
+        "usage: output of a plan transform is its input");
+  CHECK(said(drop_below_ratio(plan, -0.1f, as_is, out)) == "usage: ratio of drop_below_ratio is not in [0, 1]");
+  CHECK(said(limit_capacity(plan, -1, CapacityOrder::token, as_is, out)) ==
+        "usage: capacity of an expert, at least (got -1, allowed 0)");
+  CHECK(said(split_by_rank(plan, -1, out, rest)) == "usage: rank to split a plan at, at least (got -1, allowed 0)");
+  CHECK(said(split_by_rank(plan, 1, out, out)) == "usage: both outputs of split_by_rank are one plan");
+  CHECK(said(split_by_rank(plan, 1, out, plan)) == "usage: output of a plan transform is its input");
+  CHECK(said(remap(plan, std::span(table).first(2), 4, out)) ==
+        "usage: size of a remap table against experts (got 2, allowed 4)");
+  CHECK(said(remap(plan, table, -1, out)) == "usage: experts after remap, at least (got -1, allowed 0)");
+  CHECK(said(remap(plan, table, 3, out)) == "usage: id in a remap table (got 3, allowed 2), expert 3");
+  CHECK(said(remap(plan, negative, 4, out)) == "usage: id in a remap table (got -2, allowed 3), expert 2");
+  CHECK(said(remap(plan, table, 4, plan)) == "usage: output of a plan transform is its input");
+}
+
+TEST_CASE("weights that keep their sum are stretched only in rows that lost an entry") {
+  // 0.1 + 0.2 + 0.7 divided by itself and multiplied again would not be 0.1, 0.2, 0.7 in bits.
+  const RoutingPlan plan = make_plan(4, {{{0, 0.1f}, {1, 0.2f}, {2, 0.7f}}, {{0, 0.25f}, {3, 0.75f}}});
+  const std::vector<std::uint8_t> mask = {1, 1, 1, 0};
+  CHECK(transformed([&](RoutingPlan& out) { return ablate(plan, mask, same_sum, out); }) ==
+        make_plan(4, {{{0, 0.1f}, {1, 0.2f}, {2, 0.7f}}, {{0, 1.0f}}}));
+}
+
+TEST_CASE("merging takes the first and the last expert of a bank, and forgets each row") {
+  RoutingPlan plan;
+  plan.clear(3);
+  MergingAppender merging(plan);
+  const std::vector<ExpertId> ends = {0, 2, 0, 2};
+  const std::vector<float> weights = {1.0f, 2.0f, 4.0f, 8.0f};
+  REQUIRE(merging.append_row(ends, weights).ok());
+  REQUIRE(merging.append_row(std::span(ends).first(1), std::span(weights).first(1)).ok());
+  CHECK(plan == make_plan(3, {{{0, 5.0f}, {2, 10.0f}}, {{0, 1.0f}}}));
+  const std::vector<ExpertId> low = {-1};
+  CHECK(merging.append_row(low, std::span(weights).first(1)).expert == -1);
+  CHECK(plan.tokens() == 2);
 }

@@ -6,6 +6,7 @@
 #include "support/catch.hpp"
 #include "support/random.hpp"
 #include "support/reference_moe.hpp"
+#include "support/status.hpp"
 
 namespace {
 
@@ -133,4 +134,79 @@ TEST_CASE("P12: by expert and back is the same plan, and the rows of an expert a
     CHECK(std::equal(ids.begin(), ids.end(), plan.experts().begin()));
     CHECK(std::equal(weights.begin(), weights.end(), plan.weights().begin()));
   }
+}
+
+TEST_CASE("a repeated id is found in rows of either way of looking, at the first and the last place") {
+  for (const index_t n : {2, 3, 31, 32, 33, 34}) {
+    std::vector<ExpertId> ids = random_order(40, static_cast<unsigned>(n));
+    ids.resize(as_size(n));
+    const std::vector<float> weights(ids.size(), 1.0f);
+    RoutingPlan plan;
+    plan.clear(40);
+    REQUIRE(append(plan, ids, weights).ok());
+    std::vector<ExpertId> repeated = ids;
+    repeated.back() = ids.front();
+    const Status status = append(plan, repeated, weights);
+    CHECK(said(status) == "usage: times an expert stands in one row (got 2, allowed 1), token 1, expert " +
+                              std::to_string(ids.front()));
+    std::vector<ExpertId> second = ids;
+    second[1] = ids[0];
+    CHECK_FALSE(append(plan, second, weights).ok());
+    REQUIRE(append(plan, ids, weights).ok());
+    CHECK(plan.tokens() == 2);
+  }
+}
+
+TEST_CASE("a plan's sizes are taken up to their bounds, and a refusal says which bound") {
+  RoutingPlan plan;
+  plan.clear(1);
+  CHECK(said(plan.reserve(0, 0)) == "ok");
+  CHECK(said(plan.reserve(-1, 0)) == "usage: number of tokens in a plan (got -1, allowed 2147483646)");
+  CHECK(said(plan.reserve(max_index, 0)) == "usage: number of tokens in a plan (got 2147483647, allowed 2147483646)");
+  CHECK(said(plan.reserve(0, -1)) == "usage: number of entries in a plan (got -1, allowed 2147483647)");
+  CHECK(said(plan.reserve(0, std::int64_t{max_index} + 1)) ==
+        "usage: number of entries in a plan (got 2147483648, allowed 2147483647)");
+  REQUIRE(append(plan, {0}, {0.0f}).ok());
+  CHECK(said(append(plan, {1}, {1.0f})) == "usage: expert id (got 1, allowed 0), token 1, expert 1");
+  CHECK(said(append(plan, {0, 0}, {1.0f})) == "usage: number of weights in a row (got 1, allowed 2)");
+}
+
+TEST_CASE("plans are equal if experts, weights, rows and bank are, whatever was refused before") {
+  RoutingPlan a;
+  RoutingPlan b;
+  a.clear(50);
+  b.clear(50);
+  std::vector<ExpertId> many = random_order(40, 1);
+  CHECK(append(a, many, std::vector<float>(40, 1.0f)).ok());  // makes scratch memory
+  a.clear(50);
+  CHECK(a == b);
+  REQUIRE(append(a, {1}, {1.0f}).ok());
+  CHECK_FALSE(a == b);
+  REQUIRE(append(b, {1}, {0.5f}).ok());
+  CHECK_FALSE(a == b);
+  b.clear(50);
+  REQUIRE(append(b, {1}, {1.0f}).ok());
+  CHECK(a == b);
+  RoutingPlan other_bank;
+  other_bank.clear(51);
+  REQUIRE(append(other_bank, {1}, {1.0f}).ok());
+  CHECK_FALSE(a == other_bank);
+}
+
+TEST_CASE("by expert: first and last expert, empty ones between, and tokens, weights and places of each") {
+  RoutingPlan plan;
+  plan.clear(6);
+  REQUIRE(append(plan, {5, 0}, {0.5f, 0.25f}).ok());
+  REQUIRE(append(plan, {}, {}).ok());
+  REQUIRE(append(plan, {0, 3}, {2.0f, 4.0f}).ok());
+  Workspace workspace;
+  const ExpertMajor major = ExpertMajor::of(plan, workspace);
+  const auto vector = [](auto span) { return std::vector(span.begin(), span.end()); };
+  CHECK(vector(major.experts) == std::vector<ExpertId>{0, 3, 5});
+  CHECK(vector(major.offsets) == std::vector<index_t>{0, 2, 3, 4});
+  CHECK(vector(major.tokens) == std::vector<index_t>{0, 2, 2, 0});
+  CHECK(vector(major.weights) == std::vector<float>{0.25f, 2.0f, 4.0f, 0.5f});
+  CHECK(vector(major.entries) == std::vector<index_t>{1, 2, 3, 0});
+  CHECK(vector(major.tokens_of(0)) == std::vector<index_t>{0, 2});
+  CHECK(vector(major.weights_of(2)) == std::vector<float>{0.5f});
 }

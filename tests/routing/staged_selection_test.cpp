@@ -5,6 +5,8 @@
 #include "headgate/routing/stages/top_k.hpp"
 #include "headgate/routing/stages/top_p.hpp"
 #include "support/catch.hpp"
+#include "support/status.hpp"
+#include "support/thread_executor.hpp"
 
 namespace {
 
@@ -78,4 +80,106 @@ TEST_CASE("rows of 10,000 experts are chosen, and a plan that could not be count
   CHECK(plan.experts(0)[1] == 100);
   // 300,000 rows of 10,000 entries: refused before a logit is read.
   CHECK(all.route({logits.data(), 300'000, experts}, 0, plan, ctx).allowed == max_index);
+}
+
+namespace {
+
+struct Tokens {
+  Tokens(index_t count, index_t experts)
+      : tokens(count), width(experts), values(as_size(count) * as_size(experts), 0.0f) {
+    for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>((i * 7919) % 101) / 64.0f;
+  }
+  Rows rows() { return {values.data(), tokens, width}; }
+  index_t tokens;
+  index_t width;
+  std::vector<float> values;
+};
+
+}  // namespace
+
+TEST_CASE("the first bad logit is named wherever its slice is, by token and expert") {
+  const Selection selection = Selection::create(5, {}, {2}, {}).value();
+  for (const index_t threads : {1, 2, 3, 8}) {
+    ThreadExecutor executor(threads);
+    for (const auto& [first, second] : {std::pair<index_t, index_t>{99, 99}, {63, 99}, {17, 40}, {0, 99}, {50, 51}}) {
+      Context ctx(executor);
+      Tokens logits(100, 5);
+      logits.rows().row_data(second)[1] = std::numeric_limits<float>::infinity();
+      logits.rows().row_data(first)[4] = std::numeric_limits<float>::quiet_NaN();
+      const index_t expert = first == second ? 1 : 4;
+      RoutingPlan plan;
+      CHECK(said(selection.route(logits.rows(), 3, plan, ctx)) ==
+            "numeric: router logit is not finite, layer 3, token " + std::to_string(first) + ", expert " +
+                std::to_string(expert));
+      CHECK(plan.tokens() == 0);
+    }
+  }
+}
+
+TEST_CASE("rows of more than 32 experts are written by every thread with scratch of its own") {
+  const Selection selection = Selection::create(70, {}, {40}, {}).value();
+  Context serial;
+  Tokens logits(100, 70);
+  RoutingPlan expected;
+  REQUIRE(selection.route(logits.rows(), 0, expected, serial).ok());
+  REQUIRE(expected.experts(99).size() == 40);
+  for (const index_t threads : {2, 5}) {
+    ThreadExecutor executor(threads);
+    Context ctx(executor);
+    Tokens again(100, 70);
+    RoutingPlan plan;
+    REQUIRE(selection.route(again.rows(), 0, plan, ctx).ok());
+    CHECK(plan == expected);
+  }
+}
+
+TEST_CASE("other keys are taken up to their bounds, refused beyond, and never unmask") {
+  const std::vector<std::uint8_t> mask = {1, 0, 1};
+  Selection selection = Selection::create(3, {}, {1}, {}, {}, mask).value();
+  const auto chosen = [&](std::vector<float> z) {
+    RoutingPlan plan;
+    Context ctx;
+    throw_if_error(selection.route({z.data(), 1, 3}, 0, plan, ctx));
+    return plan.experts(0)[0];
+  };
+  const auto bias = [&](std::vector<float> b) { return said(selection.set_selection_bias(b)); };
+  const auto factor = [&](std::vector<float> f) { return said(selection.set_selection_factor(f)); };
+  CHECK(chosen({2.0f, 9.0f, 1.0f}) == 0);
+  CHECK(bias({0.0f, 1e30f, 1e30f}) == "ok");
+  CHECK(chosen({2.0f, 9.0f, 1.0f}) == 2);
+  CHECK(bias({}) == "usage: size of selection_bias against experts (got 0, allowed 3)");
+  CHECK(bias({0.0f, 0.0f}) == "usage: size of selection_bias against experts (got 2, allowed 3)");
+  CHECK(bias({0.0f, 0.0f, 1.1e30f}) == "numeric: selection_bias is not finite or beyond 1e30, expert 2");
+  CHECK(bias({0.0f, -1.1e30f, 0.0f}) == "numeric: selection_bias is not finite or beyond 1e30, expert 1");
+  CHECK(chosen({2.0f, 9.0f, 1.0f}) == 2);  // an error changes nothing
+  CHECK(bias({-1e30f, -1e30f, 0.0f}) == "ok");
+  CHECK(chosen({2.0f, 9.0f, 1.0f}) == 2);
+  CHECK(bias({0.0f, 0.0f, 0.0f}) == "ok");
+  CHECK(chosen({2.0f, 9.0f, 1.0f}) == 0);
+  CHECK(factor({1.0f, 1e8f, 1e8f}) == "ok");
+  CHECK(chosen({2.0f, 9.0f, 1.0f}) == 2);
+  CHECK(factor({1.0f, 1.0f}) == "usage: size of selection_factor against experts (got 2, allowed 3)");
+  CHECK(factor({0.0f, 1.0f, 1.0f}) == "numeric: selection_factor is not positive or beyond 1e8, expert 0");
+  CHECK(factor({1.0f, 1.0f, 1.1e8f}) == "numeric: selection_factor is not positive or beyond 1e8, expert 2");
+  CHECK(chosen({2.0f, 9.0f, 1.0f}) == 2);
+  CHECK(factor({1.0f, 1.0f, 1.0f}) == "ok");
+  CHECK(chosen({2.0f, 9.0f, 1.0f}) == 0);
+  CHECK(selection.num_logits() == 3);
+  CHECK(selection.num_experts() == 3);
+}
+
+TEST_CASE("a selection says of a call's edits what is allowed, and takes them up to the bounds") {
+  const Selection selection = Selection::create(4, {}, {2}, {}).value();
+  const std::vector<std::uint8_t> mask(4, 1);
+  const auto outcome = [&](std::span<const std::uint8_t> of, index_t k) {
+    RouteEdits edits;
+    edits.expert_mask = of;
+    edits.k = k;
+    return said(selection.check(edits));
+  };
+  CHECK(outcome(mask, 4) == "ok");
+  CHECK(outcome({}, 1) == "ok");
+  CHECK(outcome(std::span(mask).first(3), 0) == "usage: size of expert_mask against experts (got 3, allowed 4)");
+  CHECK(outcome({}, -1) == "usage: k of the call, at least (got -1, allowed 0)");
+  CHECK(outcome({}, 5) == "usage: k of the call against experts (got 5, allowed 4)");
 }

@@ -6,6 +6,7 @@
 #include "headgate/kernels/scalar.hpp"
 #include "support/catch.hpp"
 #include "support/random.hpp"
+#include "support/status.hpp"
 
 namespace {
 
@@ -97,4 +98,35 @@ TEST_CASE("grouped top-k: a call for more than the chosen groups hold gets what 
   CHECK_FALSE(GroupedTopK{2, 4, 1, 0}.check(8).ok());
   CHECK_FALSE(GroupedTopK{0, 4, 1, 2}.check(8).ok());
   CHECK_FALSE(GroupedTopK{2, 4, 0, 2}.check(8).ok());
+}
+
+TEST_CASE("grouped top-k: a call's k changes nothing but k") {
+  // By their two best keys the groups are 5 and 6 strong; by one key they would be 5 and 3.
+  CHECK(choose(GroupedTopK{2, 2, 1, 1}.with_k(1), {5, 0, 3, 3}) == std::vector<ExpertId>{0});
+  CHECK(choose(GroupedTopK{2, 2, 1, 2}.with_k(1), {5, 0, 3, 3}) == std::vector<ExpertId>{2});
+  const GroupedTopK other = GroupedTopK{4, 6, 3, 5}.with_k(7);
+  CHECK(other.k == 7);
+  CHECK(other.num_groups == 6);
+  CHECK(other.topk_group == 3);
+  CHECK(other.keys_per_group == 5);
+}
+
+TEST_CASE("grouped top-k says how many it chooses and, of every setting, what is allowed") {
+  CHECK(GroupedTopK{3, 4, 2, 1}.min_k(8) == 0);
+  CHECK(GroupedTopK{3, 4, 2, 1}.max_k(8) == 3);
+  CHECK(GroupedTopK{3, 1, 1, 1}.max_k(2) == 2);
+  const auto outcome = [](const GroupedTopK& select, index_t experts) { return said(select.check(experts)); };
+  CHECK(outcome({2, 4, 1, 2}, 8) == "ok");
+  CHECK(outcome({8, 4, 4, 2}, 8) == "ok");
+  CHECK(outcome({1, 1, 1, 1}, 1) == "ok");
+  CHECK(outcome({1, 256, 1, 1}, 256) == "ok");
+  CHECK(outcome({2, 0, 1, 1}, 8) == "usage: groups of experts, at least (got 0, allowed 1)");
+  CHECK(outcome({2, 257, 1, 1}, 257) == "usage: groups of experts (got 257, allowed 256)");
+  CHECK(outcome({2, 4, 1, 1}, 9) == "usage: experts beyond whole groups (got 1, allowed 0)");
+  CHECK(outcome({2, 4, 0, 1}, 8) == "usage: topk_group, at least (got 0, allowed 1)");
+  CHECK(outcome({2, 4, 5, 1}, 8) == "usage: topk_group against groups (got 5, allowed 4)");
+  CHECK(outcome({2, 4, 1, 0}, 8) == "usage: keys_per_group, at least (got 0, allowed 1)");
+  CHECK(outcome({2, 4, 1, 3}, 8) == "usage: keys_per_group against experts of a group (got 3, allowed 2)");
+  CHECK(outcome({0, 4, 1, 1}, 8) == "usage: k of top-k, at least (got 0, allowed 1)");
+  CHECK(outcome({3, 4, 1, 1}, 8) == "usage: k of top-k against experts of topk_group groups (got 3, allowed 2)");
 }

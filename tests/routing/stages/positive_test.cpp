@@ -5,6 +5,7 @@
 
 #include "headgate/kernels/native.hpp"
 #include "support/catch.hpp"
+#include "support/status.hpp"
 
 namespace {
 using namespace headgate;
@@ -30,4 +31,17 @@ TEST_CASE("the limit of positive selection is checked") {
   CHECK_FALSE(Positive{4}.check(3).ok());
   CHECK_FALSE(Positive{-1}.check(3).ok());
   CHECK(Positive{}.with_k(2).max_k(3) == 2);
+}
+
+TEST_CASE("positive selection says of its limit what is allowed, and takes a call's k in place of it") {
+  CHECK(said(Positive{0}.check(0)) == "ok");
+  CHECK(said(Positive{-1}.check(3)) == "usage: k_max of positive scores, at least (got -1, allowed 0)");
+  CHECK(said(Positive{4}.check(3)) == "usage: k_max of positive scores against experts (got 4, allowed 3)");
+  CHECK(Positive{2}.with_k(4).max_k(7) == 4);
+  CHECK(Positive{2}.with_k(1).max_k(7) == 1);
+  CHECK(Positive{}.max_k(7) == 7);
+  CHECK(Positive{3}.max_k(3) == 3);
+  CHECK(Positive{3}.max_k(2) == 2);
+  CHECK(Positive{3}.min_k(7) == 0);
+  CHECK(choose(Positive{1}.with_k(2), {1.0f, 3.0f, 2.0f}) == std::vector<ExpertId>{1, 2});
 }

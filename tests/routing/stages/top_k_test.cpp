@@ -2,6 +2,7 @@
 
 #include "headgate/kernels/scalar.hpp"
 #include "support/catch.hpp"
+#include "support/status.hpp"
 
 using namespace headgate;
 
@@ -25,4 +26,13 @@ TEST_CASE("TopK says how many it chooses and what k may be") {
   CHECK(TopK{3}.check(3).ok());
   CHECK(TopK{4}.check(3).found == 4);
   CHECK(TopK{0}.check(3).found == 0);
+}
+
+TEST_CASE("TopK says of k what is allowed, and takes both bounds") {
+  CHECK(said(TopK{1}.check(1)) == "ok");
+  CHECK(said(TopK{3}.check(3)) == "ok");
+  CHECK(said(TopK{0}.check(3)) == "usage: k of top-k, at least (got 0, allowed 1)");
+  CHECK(said(TopK{4}.check(3)) == "usage: k of top-k against experts (got 4, allowed 3)");
+  CHECK(TopK{3}.max_k(3) == 3);
+  CHECK(TopK{3}.min_k(7) == 3);
 }

@@ -1,8 +1,11 @@
 #include "headgate/routing/stages/top_p.hpp"
 
+#include <algorithm>
+
 #include "headgate/kernels/scalar.hpp"
 #include "support/catch.hpp"
 #include "support/random.hpp"
+#include "support/status.hpp"
 
 using namespace headgate;
 
@@ -65,4 +68,35 @@ TEST_CASE("TopP says how many it chooses and what its settings may be") {
   for (const float p : {0.0f, -0.5f, 1.5f, std::numeric_limits<float>::quiet_NaN()}) CHECK_FALSE(TopP{p}.check(7).ok());
   CHECK(TopP{0.4f, 8}.check(7).found == 8);
   CHECK(TopP{0.4f, -1}.check(7).found == -1);
+}
+
+TEST_CASE("TopP takes a call's k in place of its own limit, above it, too") {
+  CHECK(TopP{1.0f, 2}.with_k(4).k_max == 4);
+  CHECK(TopP{0.25f, 2}.with_k(1).k_max == 1);
+  CHECK(TopP{0.25f, 2}.with_k(4).p == 0.25f);
+  CHECK(chosen(TopP{1.0f, 2}.with_k(3), {0.5f, 0.25f, 0.125f, 0.125f}, {0.5f, 0.25f, 0.125f, 0.125f}) ==
+        std::vector<ExpertId>{0, 1, 2});
+}
+
+TEST_CASE("TopP says of every setting what is allowed, and takes its bounds") {
+  CHECK(said(TopP{1.0f, 3}.check(3)) == "ok");
+  CHECK(said(TopP{1e-30f, 0}.check(1)) == "ok");
+  CHECK(said(TopP{0.0f}.check(3)) == "usage: p of top-p is not in (0, 1]");
+  CHECK(said(TopP{0.5f, -1}.check(3)) == "usage: k_max of top-p, at least (got -1, allowed 0)");
+  CHECK(said(TopP{0.5f, 4}.check(3)) == "usage: k_max of top-p against experts (got 4, allowed 3)");
+  CHECK(TopP{0.5f}.min_k(1) == 1);
+  CHECK(TopP{0.5f, 3}.max_k(3) == 3);
+}
+
+TEST_CASE("TopP asks again for as many experts as it takes, at every number of them") {
+  for (const index_t n : {1, 7, 8, 9, 31, 32, 33, 70, 128, 129}) {
+    const std::vector<float> even(as_size(n), 1.0f / 128.0f);
+    for (const index_t wanted : {1, 8, 9, 32, 33, 70, 128}) {
+      const std::vector<ExpertId> ids = chosen({static_cast<float>(wanted) / 128.0f}, even, even);
+      REQUIRE(ids.size() == as_size(std::min(n, wanted)));
+      for (std::size_t i = 0; i < ids.size(); ++i) CHECK(ids[i] == static_cast<ExpertId>(i));
+    }
+    const std::vector<ExpertId> limited = chosen({1.0f, std::min<index_t>(n, 9)}, even, even);
+    CHECK(limited.size() == as_size(std::min<index_t>(n, 9)));
+  }
 }

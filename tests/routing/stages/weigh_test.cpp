@@ -4,6 +4,7 @@
 
 #include "headgate/kernels/scalar.hpp"
 #include "support/catch.hpp"
+#include "support/status.hpp"
 
 using namespace headgate;
 
@@ -91,4 +92,31 @@ TEST_CASE("steps refuse factors and epsilons that are not finite, and negative e
   CHECK_FALSE(Scale{std::numeric_limits<float>::infinity()}.check().ok());
   CHECK_FALSE(Then<Scale, Renormalize>{{nan_value}, {}}.check().ok());
   CHECK_FALSE(Then<Renormalize, Scale>{{}, {nan_value}}.check().ok());
+}
+
+TEST_CASE("steps say in words what they refuse, and take epsilons of 0") {
+  constexpr float infinity = std::numeric_limits<float>::infinity();
+  CHECK(said(Renormalize{0.0f, 0.0f}.check()) == "ok");
+  for (const Renormalize& bad : {Renormalize{.add = -1.0f}, Renormalize{.add = nan_value}, Renormalize{.add = infinity},
+                                 Renormalize{.at_least = -1.0f}, Renormalize{.at_least = infinity}}) {
+    CHECK(said(bad.check()) == "usage: epsilon of Renormalize is negative or not finite");
+  }
+  CHECK(said(Scale{nan_value}.check()) == "usage: factor of Scale is not finite");
+  CHECK(said(EqualWeights{infinity}.check()) == "usage: value of EqualWeights is not finite");
+  CHECK(said(Then<Scale, EqualWeights>{{nan_value}, {nan_value}}.check()) == "usage: factor of Scale is not finite");
+}
+
+TEST_CASE("Renormalize divides by a sum at its bound, and leaves negative sums alone") {
+  CHECK(weighed(Renormalize{.at_least = 0.5f}, {0.375f, 0.125f}) == std::vector<float>{0.75f, 0.25f});
+  CHECK(weighed(Renormalize{.add = 0.5f, .at_least = 2.0f}, {0.5f, 0.25f}) == std::vector<float>{0.25f, 0.125f});
+  CHECK(weighed(Renormalize{.keep_single = true}, {0.25f, 0.25f, 0.5f}) == std::vector<float>{0.25f, 0.25f, 0.5f});
+}
+
+TEST_CASE("the sum of a scaled sum is free unless the first was known") {
+  for (const RowSum kind : {RowSum::free, RowSum::at_most_one, RowSum::zero_or_one}) {
+    CHECK(Scale{2.0f}.sum({kind}).kind == RowSum::free);
+  }
+  CHECK(Scale{2.0f}.sum({RowSum::one}).kind == RowSum::constant);
+  CHECK(Scale{2.0f}.sum({RowSum::one}).value == 2.0f);
+  CHECK(Scale{2.0f}.sum({RowSum::constant, 4.0f}).value == 8.0f);
 }

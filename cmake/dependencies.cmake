@@ -7,13 +7,26 @@ include(FetchContent)
 include(${CMAKE_CURRENT_LIST_DIR}/system_libraries.cmake)
 
 set(headgate_missing_packages "")
+set(headgate_system_headers ${PROJECT_BINARY_DIR}/system_headers)
 
-# headgate_dependency(<name> TARGET <target> DEBIAN <package> [VERSION <least>] URL <archive> HASH <hash> [HEADERS <folder>])
+# headgate_dependency(<name> TARGET <target> DEBIAN <package> [VERSION <least>] URL <archive> HASH <hash> [HEADERS <folder>]
+#                     [FOLDER <folder> [DEFINES <macro>...]])
 # makes <target> available, and <name>_VERSION where the system has it. With HEADERS the archive is only unpacked, and <folder> of it is the include directory.
+# FOLDER: which folder of /usr/include holds the headers that suffice where HEADGATE_SYSTEM_HEADERS_ONLY is on, given the macros.
 function(headgate_dependency name)
-  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TARGET;DEBIAN;VERSION;URL;HASH;HEADERS" "")
+  cmake_parse_arguments(PARSE_ARGV 1 arg "" "TARGET;DEBIAN;VERSION;URL;HASH;HEADERS;FOLDER" "DEFINES")
   string(TOUPPER ${name} upper)
   if(TARGET ${arg_TARGET})
+    return()
+  endif()
+  if(HEADGATE_SYSTEM_HEADERS_ONLY AND arg_FOLDER AND IS_DIRECTORY /usr/include/${arg_FOLDER})
+    # A link to this folder alone: the rest of /usr/include is another machine's.
+    cmake_path(GET arg_FOLDER FILENAME folder)
+    file(MAKE_DIRECTORY ${headgate_system_headers}/${name})
+    file(CREATE_LINK /usr/include/${arg_FOLDER} ${headgate_system_headers}/${name}/${folder} SYMBOLIC)
+    add_library(${arg_TARGET} INTERFACE IMPORTED GLOBAL)
+    target_include_directories(${arg_TARGET} INTERFACE ${headgate_system_headers}/${name})
+    target_compile_definitions(${arg_TARGET} INTERFACE ${arg_DEFINES})
     return()
   endif()
   if(NOT FETCHCONTENT_TRY_FIND_PACKAGE_MODE STREQUAL "NEVER" AND NOT FETCHCONTENT_SOURCE_DIR_${upper})
@@ -64,28 +77,30 @@ function(headgate_dependency name)
 endfunction()
 
 headgate_dependency(
-  xsimd TARGET headgate::xsimd DEBIAN libxsimd-dev HEADERS include
+  xsimd TARGET headgate::xsimd DEBIAN libxsimd-dev HEADERS include FOLDER xsimd
   URL https://github.com/xtensor-stack/xsimd/archive/14.1.0.tar.gz
   HASH SHA256=8da77b66214e73565f6111ba494322c853552b7b40cff69779b42e2100eed16f)
 
 if(HEADGATE_BUILD_TESTS OR HEADGATE_BUILD_BENCHMARKS)
   headgate_dependency(
-    Eigen3 TARGET Eigen3::Eigen VERSION 3.4 DEBIAN libeigen3-dev HEADERS .
+    Eigen3 TARGET Eigen3::Eigen VERSION 3.4 DEBIAN libeigen3-dev HEADERS . FOLDER eigen3/Eigen
     URL https://gitlab.com/libeigen/eigen/-/archive/3.4.0/eigen-3.4.0.tar.bz2
     HASH SHA256=b4c198460eba6f28d34894e3a5710998818515104d6e74e5cc331ce31e46e626)
 else()
   find_package(Eigen3 QUIET GLOBAL) # only kernels/eigen.hpp wants it
 endif()
 
-if(HEADGATE_MODELS)
+if(HEADGATE_MODELS OR HEADGATE_BUILD_TESTS)
   headgate_dependency(
-    fmt TARGET fmt::fmt VERSION 9 DEBIAN libfmt-dev
-    URL https://github.com/fmtlib/fmt/archive/11.0.2.tar.gz
-    HASH SHA256=6cb1e6d37bdcb756dbbe59be438790db409cdb4868c66e888d5df9f13f7c027f)
-  headgate_dependency(
-    nlohmann_json TARGET nlohmann_json::nlohmann_json VERSION 3.11 DEBIAN nlohmann-json3-dev HEADERS include
+    nlohmann_json TARGET nlohmann_json::nlohmann_json VERSION 3.11 DEBIAN nlohmann-json3-dev HEADERS include FOLDER nlohmann
     URL https://github.com/nlohmann/json/releases/download/v3.11.3/json.tar.xz
     HASH SHA256=d6c65aca6b1ed68e7a182f4757257b107ae403032760ed6ef121c9d55e81757d)
+endif()
+if(HEADGATE_MODELS)
+  headgate_dependency(
+    fmt TARGET fmt::fmt VERSION 9 DEBIAN libfmt-dev FOLDER fmt DEFINES FMT_HEADER_ONLY
+    URL https://github.com/fmtlib/fmt/archive/11.0.2.tar.gz
+    HASH SHA256=6cb1e6d37bdcb756dbbe59be438790db409cdb4868c66e888d5df9f13f7c027f)
   headgate_system_library(pcre2 pcre2.h pcre2-8)
   if(NOT TARGET headgate::pcre2)
     list(APPEND headgate_missing_packages libpcre2-dev)
@@ -98,15 +113,19 @@ if(HEADGATE_MODELS)
   find_package(Threads REQUIRED GLOBAL)
 endif()
 
-if(HEADGATE_BUILD_EXAMPLES)
+if(HEADGATE_BUILD_EXAMPLES AND HEADGATE_MODELS)
   headgate_dependency(
-    CLI11 TARGET CLI11::CLI11 VERSION 2.1 DEBIAN libcli11-dev HEADERS include
+    CLI11 TARGET CLI11::CLI11 VERSION 2.1 DEBIAN libcli11-dev HEADERS include FOLDER CLI
     URL https://github.com/CLIUtils/CLI11/archive/v2.4.2.tar.gz
     HASH SHA256=f2d893a65c3b1324c50d4e682c0cdc021dd0477ae2c048544f39eed6654b699a)
 endif()
 if(HEADGATE_BUILD_TESTS)
+  set(catch_folder "")
+  if(EXISTS /usr/include/catch2/catch.hpp) # of version 2 one header is all
+    set(catch_folder FOLDER catch2)
+  endif()
   headgate_dependency(
-    Catch2 TARGET Catch2::Catch2WithMain VERSION 2.13 DEBIAN catch2
+    Catch2 TARGET Catch2::Catch2WithMain VERSION 2.13 DEBIAN catch2 ${catch_folder}
     URL https://github.com/catchorg/Catch2/archive/v3.7.1.tar.gz
     HASH SHA256=c991b247a1a0d7bb9c39aa35faf0fe9e19764213f28ffba3109388e62ee0269c)
 endif()

@@ -115,7 +115,7 @@ headgate::SessionOptions plan_memory(const GenerateOptions& options, const headg
   }
   session.context_size = static_cast<index_t>(context);
   session.rows_per_pass = static_cast<index_t>(std::min({options.batch_rows, context, std::int64_t{1} << 16}));
-  const headgate::MemoryPlan plan = model.memory(session);
+  const headgate::MemoryPlan plan = model.memory(session, thread_count(options.threads));
   constexpr std::int64_t rest = std::int64_t{64} << 20;  // program, tokenizer and scratch memory of a usual pass
   const std::int64_t scratch = rest + std::max<std::int64_t>(plan.workspace - rest / 2, 0);
   const std::int64_t total = plan.weights + plan.kv_cache + plan.largest_tensor + scratch;

@@ -1,6 +1,7 @@
 #include "headgate/core/workspace.hpp"
 
 #include <cstring>
+#include <random>
 
 #include "support/catch.hpp"
 
@@ -9,6 +10,37 @@ using namespace headgate;
 namespace {
 
 bool aligned(const void* address) { return reinterpret_cast<std::uintptr_t>(address) % 64 == 0; }
+
+using Pass = std::vector<std::vector<std::int64_t>>;  // sizes of the takes of a mark, and inside it those of the next
+
+// What one pass has taken at most at a time.
+std::size_t taken_by(const Pass& pass) {
+  std::size_t taken = 0;
+  for (const std::vector<std::int64_t>& takes : pass) {
+    for (const std::int64_t bytes : takes) taken += (as_size(bytes) + 63) / 64 * 64;
+  }
+  return taken;
+}
+// Does a pass, each mark inside the one before and two times over, and checks that bytes stay what was written while
+// they are held. Returns the most bytes held on the way.
+std::size_t run(Workspace& workspace, const Pass& pass, std::size_t depth = 0) {
+  if (depth == pass.size()) return workspace.capacity();
+  std::size_t held = 0;
+  for (int again = 0; again < 2; ++again) {
+    const Workspace::Mark mark(workspace);
+    std::vector<std::span<std::uint8_t>> taken;
+    for (const std::int64_t bytes : pass[depth]) {
+      taken.push_back(workspace.take<std::uint8_t>(bytes));
+      REQUIRE(aligned(taken.back().data()));
+      if (bytes != 0) taken.back().front() = taken.back().back() = static_cast<std::uint8_t>(taken.size());
+    }
+    held = std::max(held, run(workspace, pass, depth + 1));
+    for (std::size_t i = 0; i < taken.size(); ++i) {
+      REQUIRE((taken[i].empty() || (taken[i].front() == i + 1 && taken[i].back() == i + 1)));
+    }
+  }
+  return held;
+}
 
 }  // namespace
 
@@ -43,8 +75,100 @@ TEST_CASE("a mark gives back what was taken since, and the second pass allocates
     CHECK(static_cast<const void*>(again) != first);
     return first;
   };
-  const float* const first = pass();
+  pass();
   const std::size_t capacity = workspace.capacity();
+  const float* const first = pass();
   CHECK(pass() == first);
   CHECK(workspace.capacity() == capacity);
+}
+
+TEST_CASE("passes that grow, shrink or come in any order hold what the largest needs, at most twice") {
+  std::mt19937 rng(7);
+  const auto pass_of = [](std::int64_t rows) -> Pass {  // as a Mixture-of-Experts layer takes it
+    return {{rows * 128, rows * 128}, {rows * 4, rows * 512, 8 * 4}, {rows * 768}};
+  };
+  std::vector<std::vector<std::int64_t>> orders(3);
+  for (std::int64_t rows = 1; rows <= 2700; rows += 27) orders[0].push_back(rows);
+  orders[1].assign(orders[0].rbegin(), orders[0].rend());
+  orders[2] = orders[0];
+  std::shuffle(orders[2].begin(), orders[2].end(), rng);
+  for (const std::vector<std::int64_t>& order : orders) {
+    Workspace workspace;
+    std::size_t largest = 0;
+    for (const std::int64_t rows : order) {
+      largest = std::max(largest, taken_by(pass_of(rows)));
+      CHECK(run(workspace, pass_of(rows)) <= 2 * largest + 65536);
+      CHECK(workspace.capacity() <= Workspace::held_for(largest));
+    }
+    CHECK(Workspace::held_for(largest) <= largest + largest / 4);
+    CHECK(workspace.capacity() >= largest);
+  }
+}
+
+TEST_CASE("random passes hold at most twice what the largest takes, and the same pass again allocates nothing") {
+  std::mt19937 rng(11);
+  for (int round = 0; round < 60; ++round) {
+    Workspace workspace;
+    std::size_t largest = 0;
+    for (int i = 0; i < 12; ++i) {
+      Pass pass(1 + rng() % 4);
+      for (std::vector<std::int64_t>& takes : pass) {
+        takes.resize(rng() % 5);
+        for (std::int64_t& bytes : takes) bytes = static_cast<std::int64_t>(rng() % (1u << (4 + rng() % 16)));
+      }
+      largest = std::max(largest, taken_by(pass));
+      CHECK(run(workspace, pass) <= 2 * largest + 65536);
+      const std::size_t capacity = workspace.capacity();
+      CHECK(capacity <= Workspace::held_for(largest));
+      CHECK(run(workspace, pass) <= std::max(capacity, std::size_t{65536}));
+    }
+  }
+}
+
+TEST_CASE("marks inside a mark may grow without what they held before staying behind") {
+  Workspace workspace;
+  const Workspace::Mark outer(workspace);
+  workspace.take<std::uint8_t>(1000);
+  for (std::int64_t bytes = 1 << 16; bytes <= 1 << 22; bytes += 1 << 16) {
+    const Workspace::Mark inner(workspace);
+    workspace.take<std::uint8_t>(bytes);
+    CHECK(workspace.capacity() <= as_size(bytes) + 65536);
+  }
+}
+
+TEST_CASE("passes that grow step by step seldom get a new block") {
+  Workspace workspace;
+  std::size_t changes = 0;
+  for (std::int64_t rows = 1; rows <= 4096; ++rows) {
+    const std::size_t before = workspace.capacity();
+    const Workspace::Mark mark(workspace);
+    workspace.take<float>(rows * 64);
+    changes += workspace.capacity() != before ? 1 : 0;
+  }
+  CHECK(changes <= 1 + 4 * 4);  // from 64 KiB to 1 MiB: four doublings of four steps
+}
+
+TEST_CASE("a take of more bytes than there can be is refused") {
+  Workspace workspace;
+  CHECK_THROWS_AS(workspace.take<double>(std::int64_t{1} << 61), std::bad_alloc);
+  CHECK_THROWS_AS(workspace.take<double>((std::int64_t{1} << 61) + 1), std::bad_alloc);
+  CHECK_THROWS_AS(workspace.take<std::uint8_t>(-1), std::bad_alloc);
+  CHECK(workspace.take_rows(3, 5).row(2).size() == 5);
+  CHECK(workspace.take_rows<std::uint8_t>(3, 5).stride == 5);
+  CHECK(workspace.capacity() == 65536);
+}
+
+TEST_CASE("memory reserved for a pass is all that its first run holds") {
+  Workspace workspace;
+  workspace.reserve(300'000);
+  CHECK(workspace.capacity() == Workspace::held_for(300'000));
+  const Pass pass{{100'000}, {90'000}, {100'000, 9'000}};
+  CHECK(run(workspace, pass) == Workspace::held_for(300'000));
+  workspace.reserve(1000);
+  CHECK(workspace.capacity() == Workspace::held_for(300'000));
+  const Workspace::Mark mark(workspace);
+  const std::span<std::uint8_t> taken = workspace.take<std::uint8_t>(100);
+  workspace.reserve(1'000'000);  // nothing: somebody holds a part
+  CHECK(workspace.capacity() == Workspace::held_for(300'000));
+  taken[99] = 1;
 }

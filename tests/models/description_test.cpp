@@ -1,5 +1,6 @@
 #include "headgate/models/description.hpp"
 
+#include "headgate/core/thread_pool.hpp"
 #include "models/checkpoints.hpp"
 
 using namespace headgate;
@@ -30,14 +31,33 @@ TEST_CASE("memory is planned from context and rows of a pass") {
   CHECK(model.memory({.all_logits = true}).workspace == own.workspace + 2 * 149 * 95 * 4);
 }
 
-TEST_CASE("a session takes no more scratch memory than was planned") {
-  for (const index_t rows : {1, 32, 96}) {
-    const SessionOptions options{.rows_per_pass = rows};
-    Session session(load_model(tiny("tied_bf16")), options);
-    Context ctx;
-    const std::vector<std::int32_t> tokens(96, 5);
-    REQUIRE(session.forward(tokens, ctx).ok());
-    CHECK(static_cast<std::int64_t>(ctx.workspace.capacity()) <=
-          describe_model(tiny("tied_bf16")).memory(options).workspace);
+TEST_CASE("prompts of any order of lengths hold no more scratch memory than was planned, and not much less") {
+  for (const std::string& folder : {tiny("tied_bf16"), tiny("head_f32"), tales}) {
+    const ModelDescription description = describe_model(folder);
+    const std::shared_ptr<const Model> model = load_model(folder);
+    const index_t positions = std::min(description.config.max_position_embeddings, 128);
+    for (const index_t threads : {1, 3}) {
+      for (const index_t rows : {1, 32, 512}) {
+        const SessionOptions options{.context_size = positions, .rows_per_pass = rows};
+        const std::int64_t logits = 2 * std::int64_t{sizeof(float)} * model->vocab_size();
+        const std::int64_t planned = description.memory(options, threads).workspace - logits;
+        ThreadPool pool(threads);
+        Context ctx(pool);
+        std::int64_t held = 0;
+        Session session(model, options);
+        session.on_route = [&](index_t, index_t, const RoutingPlan&) {
+          held = std::max(held, static_cast<std::int64_t>(ctx.workspace.capacity()));
+        };
+        std::vector<index_t> lengths{1, positions / 2, 3, positions};
+        for (const index_t length : lengths) {
+          throw_if_error(session.truncate(0));
+          REQUIRE(session.forward(std::vector<std::int32_t>(as_size(length), 5), ctx).ok());
+        }
+        INFO(folder << ", " << threads << " threads, " << rows << " rows");
+        CHECK(held <= planned);
+        CHECK(static_cast<std::int64_t>(ctx.workspace.capacity()) <= planned);
+        CHECK(planned <= 2 * held);
+      }
+    }
   }
 }

@@ -61,11 +61,17 @@ void* operator new(std::size_t size, const std::nothrow_t&) noexcept {
   if (memory == nullptr) shortage.bearable = true;
   return memory;
 }
+void* operator new(std::size_t size, std::align_val_t alignment, const std::nothrow_t&) noexcept {
+  void* const memory = allocate(size, static_cast<std::size_t>(alignment));
+  if (memory == nullptr) shortage.bearable = true;
+  return memory;
+}
 void operator delete(void* memory) noexcept { release(memory); }
 void operator delete(void* memory, std::size_t) noexcept { release(memory); }
 void operator delete(void* memory, std::align_val_t) noexcept { release(memory); }
 void operator delete(void* memory, std::size_t, std::align_val_t) noexcept { release(memory); }
 void operator delete(void* memory, const std::nothrow_t&) noexcept { release(memory); }
+void operator delete(void* memory, std::align_val_t, const std::nothrow_t&) noexcept { release(memory); }
 
 using namespace headgate;
 

@@ -72,28 +72,110 @@ TEST_CASE("AnyRouter keeps the state of the router inside, which can be reset, c
   CHECK(first_expert(router, moved) == 0);
 }
 
-TEST_CASE("the memory of one kind of router is refused by another, and routers without memory leave it alone") {
+TEST_CASE("routers of several kinds each find their own memory in one state, and those without leave it alone") {
   const AnyRouter one = RoundRobin<1>();
   const AnyRouter two = RoundRobin<2>();
   AnyRouter::State state;
   state.reset(3);
   CHECK(first_expert(one, state) == 0);
-  CHECK_THROWS_WITH(first_expert(two, state), "router state belongs to another kind of router");
+  CHECK(first_expert(two, state) == 0);
   const float gate[8] = {};
   const AnyRouter plain = mixtral_router<Scalar>({.gate = {gate, 4, 2}}, 2).value();
   CHECK(first_expert(plain, state) == 0);
+  AnyRouter::State copy = state;
   CHECK(first_expert(one, state) == 3);
+  CHECK(first_expert(two, state) == 3);
+  CHECK(first_expert(two, state) == 2);
+  CHECK(first_expert(one, copy) == 3);
+  CHECK(first_expert(two, copy) == 3);
+  state.reset(3);
+  CHECK(first_expert(one, state) == 0);
+  CHECK(first_expert(two, state) == 0);
 }
 
-TEST_CASE("AnyRouter can be moved") {
-  AnyRouter router = RoundRobin<0>();
-  AnyRouter other = std::move(router);
-  const float gate[8] = {};
-  router = mixtral_router<Scalar>({.gate = {gate, 4, 2}}, 2).value();
+TEST_CASE("copies of an AnyRouter share the router, and none is ever empty") {
+  const std::shared_ptr<int> held = std::make_shared<int>(0);
+  struct Holder : RoundRobin<3> {
+    std::shared_ptr<int> part;
+  };
+  AnyRouter router = Holder{{}, held};
+  CHECK(held.use_count() == 2);
+  const AnyRouter copy = router;
+  CHECK(held.use_count() == 2);
+  const AnyRouter other = std::move(router);
+  AnyRouter::State state;
+  for (const AnyRouter* each : {&copy, &other, static_cast<const AnyRouter*>(&router)}) {
+    state.reset(3);
+    CHECK(first_expert(*each, state) == 0);
+  }
+}
+
+namespace {
+
+// A router around another one, of whatever kind.
+struct Wrapped {
+  using State = AnyRouter::State;
+  index_t num_experts() const noexcept { return inner.num_experts(); }
+  index_t hidden_size() const noexcept { return inner.hidden_size(); }
+  RouterTraits traits() const noexcept { return inner.traits(); }
+  Status route(const RouterInput& in, State& state, RoutingPlan& plan, Context& ctx) const {
+    return inner.route(in, state, plan, ctx);
+  }
+  Status set_selection_bias(std::span<const float> bias) { return inner.set_selection_bias(bias); }
+  AnyRouter inner;
+};
+
+}  // namespace
+
+TEST_CASE("a router around another one uses the memory that its layer would use without it") {
+  const AnyRouter plain = RoundRobin<1>();
+  const AnyRouter wrapped = Wrapped{RoundRobin<1>()};
   AnyRouter::State state;
   state.reset(3);
-  CHECK(first_expert(other, state) == 0);
-  CHECK(router.traits().k_max == 2);
+  CHECK(first_expert(plain, state) == 0);
+  CHECK(first_expert(wrapped, state) == 3);
+  CHECK(first_expert(plain, state) == 2);
+}
+
+TEST_CASE("a selection bias is written on the router inside, and on no copy of it") {
+  const float gate[8] = {1, 0, 1, 0, 1, 0, 1, 0};  // all alike: the lowest ids
+  const float bias[4] = {0, 0, 3, 0};
+  const float plain[4] = {0, 0, 0, 0};
+  const AnyRouter staged = mixtral_router<Scalar>({.gate = {gate, 4, 2}}, 1).value();
+  for (const AnyRouter& router : {staged, AnyRouter(Wrapped{staged})}) {
+    AnyRouter biased = router;
+    throw_if_error(biased.set_selection_bias(bias));
+    AnyRouter::State state;
+    CHECK(first_expert(router, state) == 0);
+    CHECK(first_expert(biased, state) == 2);
+    const AnyRouter before = biased;
+    throw_if_error(biased.set_selection_bias(plain));
+    CHECK(first_expert(biased, state) == 0);
+    CHECK(first_expert(before, state) == 2);
+    // On an error nothing changes.
+    CHECK(biased.set_selection_bias({bias, 3}).allowed == 4);
+    CHECK(first_expert(biased, state) == 0);
+  }
+}
+
+TEST_CASE("a router that takes no selection bias says so") {
+  const float bias[4] = {};
+  AnyRouter router = RoundRobin<0>();
+  for (const Status& status : {router.set_selection_bias(bias), router.set_selection_factor(bias)}) {
+    CHECK(status.code == ErrorCode::usage);
+    CHECK(std::string(status.what).find("takes no selection") != std::string::npos);
+  }
+}
+
+TEST_CASE("a selection factor is written on the router inside where scores are never negative") {
+  const float gate[8] = {1, 0, 1, 0, 1, 0, 1, 0};
+  const float factor[4] = {1, 1, 3, 1};
+  AnyRouter router = mixtral_router<Scalar>({.gate = {gate, 4, 2}}, 1).value();
+  throw_if_error(router.set_selection_factor(factor));
+  AnyRouter::State state;
+  CHECK(first_expert(router, state) == 2);
+  AnyRouter by_logit = granite_router<Scalar>({.gate = {gate, 4, 2}}, 1).value();
+  CHECK(by_logit.set_selection_factor(factor).code == ErrorCode::usage);
 }
 
 namespace {

@@ -89,3 +89,64 @@ TEST_CASE("unnormalised probabilities are relative to the best, also at extreme 
   CHECK(unnormalized_probabilities(c, 1e-30) == std::vector<double>{0.0, 1.0, 0.0});
   CHECK(unnormalized_probabilities(c, 1e30) == std::vector<double>{1.0, 1.0, 0.0});
 }
+
+TEST_CASE("is_better orders by logit, then by id, and nothing is better than itself") {
+  CHECK(is_better({5, 2.0f}, {1, 1.0f}));
+  CHECK_FALSE(is_better({1, 1.0f}, {5, 2.0f}));
+  CHECK(is_better({1, 2.0f}, {2, 2.0f}));
+  CHECK_FALSE(is_better({2, 2.0f}, {1, 2.0f}));
+  CHECK_FALSE(is_better({1, 2.0f}, {1, 2.0f}));
+}
+
+TEST_CASE(
+    "the repetition penalty divides a small logit, stops at the largest number, and touches no id beyond the "
+    "vocabulary") {
+  std::vector<Candidate> c = candidates_of({0.5f, 7.0f, 8.0f, 9.0f});
+  const std::int32_t first[] = {0};
+  penalize_repeats(c, first, 2.0f);
+  CHECK(c[0].logit == 0.25f);
+  const std::int32_t outside[] = {-1, 2, 3};
+  penalize_repeats(std::span(c).subspan(1, 2), outside, 2.0f);  // ids 0 and 1
+  CHECK(c[0].logit == 0.25f);
+  CHECK(c[1].logit == 7.0f);
+  CHECK(c[2].logit == 8.0f);
+  CHECK(c[3].logit == 9.0f);
+  c = candidates_of({3e38f, 1.0f});
+  penalize_repeats(c, first, 1e-20f);
+  CHECK(c[0].logit == std::numeric_limits<float>::max());
+  // A token that occurs twice among others, before and after, counts once.
+  c = candidates_of({8.0f, 8.0f, 8.0f});
+  const std::int32_t twice[] = {2, 0, 1, 0, 2, 2};
+  penalize_repeats(c, twice, 2.0f);
+  for (const Candidate& one : c) CHECK(one.logit == 4.0f);
+}
+
+TEST_CASE("top-k of equal logits is the lowest ids in order") {
+  std::vector<Candidate> c;
+  for (std::int32_t i = 0; i < 40; ++i) c.push_back({39 - i, 1.0f});
+  keep_top_k(c, 39);
+  Ids expected;
+  for (std::int32_t i = 0; i < 39; ++i) expected.push_back(i);
+  CHECK(tokens(c) == expected);
+}
+
+TEST_CASE("at the bound top-p stops, and min-p keeps") {
+  std::vector<Candidate> c = candidates_of({0.0f, 0.0f});
+  keep_top_p(c, 0.5f);  // the first alone has probability 1/2
+  CHECK(tokens(c) == Ids{0});
+  c = candidates_of({2.0f, 2.0f, 1.0f});
+  keep_min_p(c, 1.0f);  // the second is exactly as likely as the best
+  CHECK(tokens(c) == Ids{0, 1});
+  c = candidates_of({1.0f, 1.0f, 1.0f});
+  keep_top_p(c, 0.0f);
+  CHECK(tokens(c) == Ids{0});
+}
+
+TEST_CASE("unnormalised probabilities are relative to the best wherever it stands") {
+  for (const std::size_t best : {std::size_t{0}, std::size_t{1}, std::size_t{2}}) {
+    std::vector<Candidate> c = candidates_of({-3.0f, -3.0f, -3.0f});
+    c[best].logit = -2.0f;
+    const std::vector<double> weights = unnormalized_probabilities(c);
+    for (std::size_t i = 0; i < 3; ++i) CHECK(weights[i] == (i == best ? 1.0 : std::exp(-1.0)));
+  }
+}

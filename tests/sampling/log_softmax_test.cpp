@@ -41,3 +41,14 @@ TEST_CASE("extreme logits give finite log-probabilities or -inf, never NaN") {
   const float nothing[] = {-inf, -inf};
   CHECK(LogSoftmax(nothing)[0] == -inf);
 }
+
+TEST_CASE("equal logits come by id, however many there are") {
+  const std::vector<float> logits(40, 2.0f);
+  const std::vector<TokenLogprob> best = LogSoftmax(logits).top(39);
+  REQUIRE(best.size() == 39);
+  for (std::size_t i = 0; i < best.size(); ++i) {
+    CHECK(best[i].token == static_cast<std::int32_t>(i));
+    CHECK(best[i].logprob == Catch::Approx(-std::log(40.0)).epsilon(1e-15));
+  }
+  CHECK(LogSoftmax(logits).top(1).size() == 1);
+}

@@ -1,6 +1,7 @@
 #include "headgate/sampling/sampler.hpp"
 
 #include "support/catch.hpp"
+#include "support/status.hpp"
 
 using namespace headgate;
 
@@ -119,22 +120,85 @@ TEST_CASE("logits that give no distribution are numeric errors") {
 }
 
 TEST_CASE("options of a sampler out of range are refused by name") {
-  const auto refused = [](SamplerOptions options) {
+  const auto field = [](SamplerOptions options) {
     const auto made = Sampler::create(options);
     if (made) return std::string();
     CHECK(made.error().code() == ErrorCode::usage);
     return made.error().detail().field;
   };
-  CHECK(refused({}).empty());
-  CHECK(refused({.temperature = -0.1f}) == "temperature");
-  CHECK(refused({.temperature = inf}) == "temperature");
-  CHECK(refused({.temperature = not_a_number}) == "temperature");
-  CHECK(refused({.top_k = -1}) == "top_k");
-  CHECK(refused({.top_p = 1.1f}) == "top_p");
-  CHECK(refused({.top_p = not_a_number}) == "top_p");
-  CHECK(refused({.min_p = -0.1f}) == "min_p");
-  CHECK(refused({.repeat_penalty = 0.0f}) == "repeat_penalty");
-  CHECK(refused({.repeat_penalty = not_a_number}) == "repeat_penalty");
-  CHECK(refused({.repeat_last_n = -1}) == "repeat_last_n");
+  CHECK(field({}).empty());
+  CHECK(field({.temperature = -0.1f}) == "temperature");
+  CHECK(field({.temperature = inf}) == "temperature");
+  CHECK(field({.temperature = not_a_number}) == "temperature");
+  CHECK(field({.top_k = -1}) == "top_k");
+  CHECK(field({.top_p = 1.1f}) == "top_p");
+  CHECK(field({.top_p = not_a_number}) == "top_p");
+  CHECK(field({.min_p = -0.1f}) == "min_p");
+  CHECK(field({.repeat_penalty = 0.0f}) == "repeat_penalty");
+  CHECK(field({.repeat_penalty = not_a_number}) == "repeat_penalty");
+  CHECK(field({.min_p = 1.1f}) == "min_p");
+  CHECK(field({.repeat_last_n = -1}) == "repeat_last_n");
   CHECK_THROWS_AS(Sampler({.top_k = -1}), Error);
+}
+
+TEST_CASE("options at their bounds are taken, and a refusal says what is allowed") {
+  constexpr float largest = std::numeric_limits<float>::max();
+  const auto outcome_of = [](const SamplerOptions& options) { return refused(Sampler::create(options)); };
+  CHECK(outcome_of({.temperature = largest}) == "made");
+  CHECK(outcome_of({.top_k = 0}) == "made");
+  CHECK(outcome_of({.top_p = 0.0f}) == "made");
+  CHECK(outcome_of({.top_p = 1.0f}) == "made");
+  CHECK(outcome_of({.min_p = 1.0f}) == "made");
+  CHECK(outcome_of({.repeat_penalty = largest}) == "made");
+  CHECK(outcome_of({.repeat_last_n = 0}) == "made");
+  CHECK(outcome_of({.top_k = -1}) == "top_k: expected a number from 0 on, found -1");
+  CHECK(outcome_of({.top_p = 2.0f}) == "top_p: expected a number from 0 to 1, found 2.000000");
+}
+
+TEST_CASE("the defaults of a sampler are llama.cpp's") {
+  const SamplerOptions options;
+  CHECK(options.temperature == 0.8f);
+  CHECK(options.top_k == 40);
+  CHECK(options.top_p == 0.95f);
+  CHECK(options.min_p == 0.05f);
+  CHECK(options.repeat_penalty == 1.0f);
+  CHECK(options.repeat_last_n == 64);
+  CHECK(options.seed == 0);
+}
+
+TEST_CASE("top-p comes before min-p") {
+  // Top-p keeps .5, .3 and .15, of which min-p drops none; the other way round top-p would see .53, .32 and .16.
+  SamplerOptions options = plain;
+  options.top_p = 0.84f;
+  options.min_p = 0.2f;
+  const std::vector<int> counts =
+      draw(options, {std::log(0.5f), std::log(0.3f), std::log(0.15f), std::log(0.05f)}, 300);
+  CHECK(counts[2] > 0);
+  CHECK(counts[3] == 0);
+}
+
+TEST_CASE("the repetition penalty looks back on exactly repeat_last_n tokens") {
+  Sampler sampler({.temperature = 0.0f, .repeat_penalty = 2.0f, .repeat_last_n = 2});
+  for (const std::int32_t token : {0, 1, 2}) sampler.accept(token);
+  CHECK(next(sampler, {4.0f, 4.5f, 1.0f}) == 0);  // 4, 2.25, 0.5
+  CHECK(next(sampler, {2.0f, 4.5f, 1.0f}) == 1);  // 2, 2.25, 0.5
+}
+
+TEST_CASE("temperature 0 reads logits as they stand, unsorted and unfiltered") {
+  SamplerOptions options = plain;
+  options.temperature = 0.0f;
+  Sampler sampler(options);
+  CHECK(next(sampler, {1.0f, 2.0f, 5.0f, 3.0f}) == 2);
+  CHECK(next(sampler, {-inf, 2.0f, 2.0f}) == 1);
+}
+
+TEST_CASE("a status of the sampler names no layer, token or expert, for it knows none") {
+  const auto status = [](std::vector<float> logits) {
+    std::int32_t token = -1;
+    Sampler sampler(plain);
+    return said(sampler.sample(logits, token));
+  };
+  CHECK(status({}) == "usage: logits to sample from, at least (got 0, allowed 1)");
+  CHECK(status({0.0f, inf}) == "numeric: a logit to sample from is NaN or +inf");
+  CHECK(status({-inf}) == "numeric: every logit to sample from is -inf");
 }

@@ -31,4 +31,5 @@ def main():
     report(faults)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -1,7 +1,7 @@
 """Writes a file for ctest with one test per TEST_CASE of a Catch2 program, of version 2 or 3.
 
 Catch2's own script takes the names through a CMake list, where a `;` or a lone `[` in a sentence joins or splits tests.
-usage: discover_tests.py PROGRAM CATCH_MAJOR_VERSION FILE
+usage: discover_tests.py CATCH_MAJOR_VERSION FILE [EMULATOR...] PROGRAM
 """
 
 import re
@@ -14,20 +14,20 @@ def quoted(text):
 
 
 def main():
-    program, version, file = sys.argv[1:]
+    version, file, *program = sys.argv[1:]
     # Version 2 returns the number of tests, and calls a run of no test a success unless told otherwise.
     flags = ["--list-test-names-only"] if version == "2" else ["--list-tests", "--verbosity", "quiet"]
-    listing = subprocess.run([program, *flags], capture_output=True, text=True, check=False)
+    listing = subprocess.run([*program, *flags], capture_output=True, text=True, check=False)
     names = [line for line in listing.stdout.splitlines() if line]
     if not names or listing.stderr:
-        raise SystemExit(f"{program} lists no tests: {listing.stderr}")
+        raise SystemExit(f"{program[-1]} lists no tests: {listing.stderr}")
     if len(set(names)) != len(names):
-        raise SystemExit(f"{program} has two tests of one name: {sorted({n for n in names if names.count(n) > 1})}")
+        raise SystemExit(f"{program[-1]} has two tests of one name: {sorted({n for n in names if names.count(n) > 1})}")
     with open(file, "w", encoding="utf-8") as out:
         for name in names:
             spec = re.sub(r'([\\,\[\]"*~])', r"\\\1", name) if version == "2" else re.sub(r'([\\,\["*~])', r"\\\1", name)
             warn = "--warn NoTests" if version == "2" else ""
-            print(f"add_test({quoted(name)} {quoted(program)} {quoted(spec)} {warn})", file=out)
+            print(f"add_test({quoted(name)} {' '.join(quoted(word) for word in program)} {quoted(spec)} {warn})", file=out)
             print(f"set_tests_properties({quoted(name)} PROPERTIES TIMEOUT 300)", file=out)
 
 

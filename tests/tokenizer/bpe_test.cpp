@@ -5,7 +5,6 @@
 #include <random>
 
 #include "support/catch.hpp"
-#include "tokenizer/refusal.hpp"
 
 using namespace headgate;
 
@@ -16,8 +15,17 @@ using Ids = std::vector<std::int32_t>;
 Ids encode(const Bpe& bpe, std::string_view piece) {
   Bpe::Scratch scratch;
   Ids ids;
-  bpe.encode(piece, scratch, ids);
+  CHECK(bpe.encode(piece, scratch, ids).empty());
   return ids;
+}
+
+// The character that nothing stands for.
+std::string unknown(const Bpe& bpe, std::string_view piece) {
+  Bpe::Scratch scratch;
+  Ids ids;
+  const std::string_view found = bpe.encode(piece, scratch, ids);
+  CHECK((found.empty() || ids.empty()));
+  return std::string(found);
 }
 
 struct Toy {
@@ -124,7 +132,28 @@ TEST_CASE("unknown characters become bytes, one unknown token each, or one for a
   CHECK(encode(Bpe(toy.vocabulary, {}, options),
                "x\xC3\xA9"
                "b") == Ids{3, 4, 2, 1});
-  CHECK(refusal_of([&] { encode(Bpe(toy.vocabulary, {}, {}), "x"); }).code == ErrorCode::bad_file);
+}
+
+TEST_CASE("a character that nothing stands for is named, and nothing is encoded") {
+  Toy toy("ab");
+  toy.vocabulary.add("<0xC3>", 2);
+  CHECK(unknown(Bpe(toy.vocabulary, {}, {}), "axyb") == "x");
+  CHECK(unknown(Bpe(toy.vocabulary, {}, {}), "ab") == "");
+  BpeOptions options;
+  options.fuse_unknown = options.byte_fallback = true;
+  CHECK(unknown(Bpe(toy.vocabulary, {}, options), "a\xC3\xA9") == "\xC3\xA9");  // one of its two bytes has a token
+}
+
+TEST_CASE("the first character outside the table of single ones is found by its text") {
+  Vocabulary vocabulary;
+  vocabulary.add("\xC8\x80", 0);  // U+0200
+  vocabulary.add("<0x00>", 1);
+  vocabulary.add("\xC7\xBF", 2);  // U+01FF
+  vocabulary.add("<0xFF>", 3);
+  CHECK(encode(Bpe(vocabulary, {}, {}), "\xC8\x80\xC7\xBF") == Ids{0, 2});
+  BpeOptions options;
+  options.byte_fallback = true;
+  CHECK(encode(Bpe(vocabulary, {}, options), std::string(1, '\0')) == Ids{1});
 }
 
 TEST_CASE("a byte token is < 0 x, two hexadecimal digits, >") {

@@ -1,5 +1,5 @@
 // AnyAttention: any attention behind one type, its cache included: one virtual call per layer and batch. What decoders
-// are built on.
+// are built on. Copies share the attention.
 #pragma once
 
 #include <memory>
@@ -19,11 +19,14 @@ class AnyAttention {
   AnyAttention(A attention)  // NOLINT(google-explicit-constructor)
       : hidden_size_(attention.hidden_size()),
         weight_bytes_(attention.weight_bytes()),
-        attention_(std::make_unique<Erased<A>>(std::move(attention))) {}
+        attention_(std::make_shared<const Erased<A>>(std::move(attention))) {}
+  // A move is a copy, so that no AnyAttention is ever empty.
+  AnyAttention(const AnyAttention&) = default;
+  AnyAttention& operator=(const AnyAttention&) = default;
+  ~AnyAttention() = default;
 
   index_t hidden_size() const noexcept { return hidden_size_; }
   std::int64_t weight_bytes() const noexcept { return weight_bytes_; }
-  // Precondition of these: not moved from.
   Cache make_cache(index_t context_size) const;
   Status forward(const AttentionInput& in, Cache& cache, Rows y, Context& ctx) const;
 
@@ -65,7 +68,7 @@ class AnyAttention {
 
   index_t hidden_size_;
   std::int64_t weight_bytes_;
-  std::unique_ptr<const Interface> attention_;
+  std::shared_ptr<const Interface> attention_;
 };
 
 class AnyAttention::Cache {

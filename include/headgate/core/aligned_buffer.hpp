@@ -18,13 +18,18 @@ class AlignedBuffer {
  public:
   AlignedBuffer() = default;
   // Throws std::bad_alloc.
-  explicit AlignedBuffer(std::size_t bytes) : size_(bytes), alignment_(bytes >= huge ? huge : line) {
+  explicit AlignedBuffer(std::size_t bytes) : size_(bytes), alignment_(alignment_for(bytes)) {
     if (bytes == 0) return;
     data_ = static_cast<std::byte*>(::operator new(bytes, std::align_val_t{alignment_}));
-#if defined(MADV_HUGEPAGE)
-    if (alignment_ == huge) madvise(data_, bytes, MADV_HUGEPAGE);  // advice: a refusal changes nothing
-#endif
-    std::memset(data_, 0, bytes);
+    clear();
+  }
+  // Empty where there is no memory.
+  AlignedBuffer(std::size_t bytes, const std::nothrow_t& nothrow) noexcept : alignment_(alignment_for(bytes)) {
+    if (bytes == 0) return;
+    data_ = static_cast<std::byte*>(::operator new(bytes, std::align_val_t{alignment_}, nothrow));
+    if (data_ == nullptr) return;
+    size_ = bytes;
+    clear();
   }
   AlignedBuffer(AlignedBuffer&& other) noexcept
       : data_(std::exchange(other.data_, nullptr)),
@@ -47,6 +52,14 @@ class AlignedBuffer {
  private:
   static constexpr std::size_t line = 64;
   static constexpr std::size_t huge = std::size_t{2} << 20;
+
+  static constexpr std::size_t alignment_for(std::size_t bytes) noexcept { return bytes >= huge ? huge : line; }
+  void clear() noexcept {
+#if defined(MADV_HUGEPAGE)
+    if (alignment_ == huge) madvise(data_, size_, MADV_HUGEPAGE);  // advice: a refusal changes nothing
+#endif
+    std::memset(data_, 0, size_);
+  }
 
   std::byte* data_ = nullptr;
   std::size_t size_ = 0;

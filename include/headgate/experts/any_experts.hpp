@@ -1,5 +1,6 @@
 // AnyExperts: any bank behind one type, chosen at run time: one virtual call per layer and batch. What decoders are
-// built on, so that the number of instantiations is the sum of formats, routers and families, not the product.
+// built on, so that the number of instantiations is the sum of formats, routers and families, not the product. Copies
+// share the bank.
 #pragma once
 
 #include <memory>
@@ -17,12 +18,15 @@ class AnyExperts {
       : num_experts_(bank.num_experts()),
         hidden_size_(bank.hidden_size()),
         expert_bytes_(bank.expert_bytes()),
-        bank_(std::make_unique<Erased<Bank>>(std::move(bank))) {}
+        bank_(std::make_shared<const Erased<Bank>>(std::move(bank))) {}
+  // A move is a copy, so that no AnyExperts is ever empty.
+  AnyExperts(const AnyExperts&) = default;
+  AnyExperts& operator=(const AnyExperts&) = default;
+  ~AnyExperts() = default;
 
   index_t num_experts() const noexcept { return num_experts_; }
   index_t hidden_size() const noexcept { return hidden_size_; }
   std::int64_t expert_bytes() const noexcept { return expert_bytes_; }
-  // Precondition: not moved from.
   Status apply(const RoutingPlan& plan, ConstRows x, Rows y, Context& ctx) const {
     return bank_->apply(plan, x, y, ctx);
   }
@@ -44,7 +48,7 @@ class AnyExperts {
   index_t num_experts_;
   index_t hidden_size_;
   std::int64_t expert_bytes_;
-  std::unique_ptr<const Interface> bank_;
+  std::shared_ptr<const Interface> bank_;
 };
 static_assert(Experts<AnyExperts>);
 

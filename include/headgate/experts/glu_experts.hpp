@@ -94,10 +94,7 @@ class GluExperts {
   }
   // The same for a checked plan that stands by expert already.
   Status apply(const ExpertMajor& plan, ConstRows x, Rows y, Context& ctx) const {
-    // Gathered rows and h of the entries computed together take this much memory, or what one tile needs.
-    constexpr std::int64_t max_bytes = std::int64_t{16} << 20;
-    const std::int64_t fitting = max_bytes / (std::int64_t{sizeof(float)} * (hidden_size() + h_width()));
-    const index_t step = static_cast<index_t>(fitting < max_tile_rows ? max_tile_rows : fitting);
+    const index_t step = shape().entries_at_a_time();
     const index_t entries = plan.offsets.back();
     for (index_t first = 0; first < entries; first += step) {
       const Slice part{first, entries - first < step ? entries : first + step};
@@ -129,7 +126,6 @@ class GluExperts {
     const std::int64_t tiles_size = batch.has_tiles() ? std::int64_t{batch.size()} * hidden_size() : 0;
     const index_t n = ctx.slices(layout_.down_panels());
     const std::span<std::int64_t> bad = ctx.workspace.take<std::int64_t>(n);
-    // The largest take comes last, and once: a workspace that grows again doubles.
     float* const tiles = ctx.workspace.take<float>(tiles_size + std::int64_t{batch.size()} * h_width()).data();
     float* const h = tiles + tiles_size;
     if (batch.has_tiles()) ctx.parallel(n, [&](index_t i) { gather(batch, x, Slice::of(hidden_size(), n, i), tiles); });

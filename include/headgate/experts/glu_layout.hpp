@@ -5,6 +5,7 @@
 
 #include "headgate/core/status.hpp"
 #include "headgate/kernels/activation.hpp"
+#include "headgate/kernels/kernel_backend.hpp"
 #include "headgate/kernels/panel16.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -16,6 +17,17 @@ struct GluShape {
   Activation activation = {};
   bool gated = true;      // false: no gate matrix
   bool has_bias = false;  // of every matrix
+
+  // Scratch of a batch: a gathered row of x and one of h, which is padded to whole panels.
+  constexpr std::int64_t floats_per_entry() const noexcept {
+    return std::int64_t{hidden_size} + std::int64_t{divide_up(ffn_size, panel_rows)} * panel_rows;
+  }
+  // Entries of a plan that are computed together: as many as 16 MiB hold, but a whole tile.
+  constexpr index_t entries_at_a_time() const noexcept {
+    constexpr std::int64_t max_floats = (std::int64_t{16} << 20) / sizeof(float);
+    const std::int64_t fitting = floats_per_entry() == 0 ? max_floats : max_floats / floats_per_entry();
+    return static_cast<index_t>(fitting < max_tile_rows ? max_tile_rows : fitting);
+  }
 };
 
 // The matrices of one expert, somebody else's. gate is empty without a gate, biases are empty without biases.

@@ -1,5 +1,5 @@
 // AnyLinear: a linear layer of any weight format behind one type, chosen at run time: one virtual call per layer and
-// batch.
+// batch. Copies share the layer.
 #pragma once
 
 #include <concepts>
@@ -28,12 +28,15 @@ class AnyLinear {
       : rows_(linear.rows()),
         cols_(linear.cols()),
         bytes_(linear.bytes()),
-        linear_(std::make_unique<Erased<L>>(std::move(linear))) {}
+        linear_(std::make_shared<const Erased<L>>(std::move(linear))) {}
+  // A move is a copy, so that no AnyLinear is ever empty.
+  AnyLinear(const AnyLinear&) = default;
+  AnyLinear& operator=(const AnyLinear&) = default;
+  ~AnyLinear() = default;
 
   index_t rows() const noexcept { return rows_; }
   index_t cols() const noexcept { return cols_; }
   std::int64_t bytes() const noexcept { return bytes_; }
-  // Precondition: not moved from.
   Status forward(ConstRows x, Rows y, Context& ctx) const { return linear_->forward(x, y, ctx); }
 
  private:
@@ -51,7 +54,7 @@ class AnyLinear {
   index_t rows_;
   index_t cols_;
   std::int64_t bytes_;
-  std::unique_ptr<const Interface> linear_;
+  std::shared_ptr<const Interface> linear_;
 };
 static_assert(LinearLayer<AnyLinear>);
 

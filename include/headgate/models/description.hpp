@@ -7,6 +7,7 @@
 
 #include "headgate/attention/region_cache.hpp"
 #include "headgate/models/memory_plan.hpp"
+#include "headgate/models/scratch_count.hpp"
 #include "headgate/models/session_options.hpp"
 #include "headgate/models/weight_count.hpp"
 
@@ -43,20 +44,19 @@ struct ModelDescription {
     }
     return KvCache::bytes(context, config.num_key_value_heads, config.head_dim);
   }
-  // What loading the model and one session of these options will take. context_size 0: the model's own.
-  MemoryPlan memory(const SessionOptions& options = {}) const noexcept {
+  // What loading the model and one session of these options on so many threads will take, at most. context_size 0: the
+  // model's own.
+  MemoryPlan memory(const SessionOptions& options = {}, index_t threads = 1) const noexcept {
     const index_t context = options.context_size == 0 ? config.max_position_embeddings : options.context_size;
-    const std::int64_t rows = std::min(options.rows_per_pass, context);
-    // Of a pass: rows between layers, in a layer, and of the attention; the bank keeps to a share of its own.
-    const std::int64_t row_floats =
-        std::int64_t{5} * config.hidden_size +
-        std::int64_t{config.num_attention_heads * 3 + config.num_key_value_heads * 2} * config.head_dim;
-    constexpr std::int64_t bank = std::int64_t{16} << 20;
+    const index_t rows = std::min(options.rows_per_pass, context);
     const double kv_cache = static_cast<double>(config.num_hidden_layers) * static_cast<double>(cache_bytes(context));
     const std::int64_t logits = std::int64_t{2} * config.vocab_size * (options.all_logits ? context : 1);
+    const ScratchCount scratch{config, rows, context, threads};
+    const auto scratch_bytes =
+        static_cast<std::int64_t>(Workspace::held_for(scratch.bytes(options.all_logits ? rows : 1)));
     return {.weights = weights.packed_bytes,
             .kv_cache = static_cast<std::int64_t>(std::min(kv_cache, 0x1p62)),
-            .workspace = std::int64_t{sizeof(float)} * (rows * row_floats + logits) + bank,
+            .workspace = scratch_bytes + std::int64_t{sizeof(float)} * logits,
             .largest_tensor = weights.largest_tensor};
   }
 };

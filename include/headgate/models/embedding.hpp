@@ -1,7 +1,8 @@
 // Embedding: the table of token vectors (vocab_size, hidden_size), packed. A tied table is also the output head, so it
-// lies as heads do; a row is read across it.
+// lies as heads do; a row is read across it. Copies share the table.
 #pragma once
 
+#include <memory>
 #include <variant>
 
 #include "headgate/kernels/native.hpp"
@@ -12,16 +13,16 @@ namespace headgate::inline HEADGATE_ABI {
 class Embedding {
  public:
   using Table = std::variant<Linear<F32>, Linear<Bf16>>;  // without bias
-  explicit Embedding(Table table) : table_(std::move(table)) {}
+  explicit Embedding(Table table) : table_(std::make_shared<const Table>(std::move(table))) {}
 
   index_t vocab_size() const noexcept {
-    return std::visit([](const auto& table) { return table.rows(); }, table_);
+    return std::visit([](const auto& table) { return table.rows(); }, *table_);
   }
   index_t hidden_size() const noexcept {
-    return std::visit([](const auto& table) { return table.cols(); }, table_);
+    return std::visit([](const auto& table) { return table.cols(); }, *table_);
   }
   std::int64_t bytes() const noexcept {
-    return std::visit([](const auto& table) { return table.bytes(); }, table_);
+    return std::visit([](const auto& table) { return table.bytes(); }, *table_);
   }
 
   // x (tokens, hidden_size) = the vectors of the tokens. Precondition: every id is below vocab_size.
@@ -33,15 +34,15 @@ class Embedding {
         for (index_t i = 0; i < x.cols; ++i) row[i] = Format::unpack(panel, i, tokens[as_size(t)] % panel_rows);
       }
     };
-    std::visit(read_from, table_);
+    std::visit(read_from, *table_);
   }
   // As output head: x (T, hidden_size) -> logits (T, vocab_size).
   Status forward(ConstRows x, Rows logits, Context& ctx) const {
-    return std::visit([&](const auto& table) { return table.forward(x, logits, ctx); }, table_);
+    return std::visit([&](const auto& table) { return table.forward(x, logits, ctx); }, *table_);
   }
 
  private:
-  Table table_;
+  std::shared_ptr<const Table> table_;
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

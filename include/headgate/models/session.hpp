@@ -10,6 +10,7 @@
 #include <string>
 
 #include "headgate/models/decoder.hpp"
+#include "headgate/models/scratch_count.hpp"
 #include "headgate/models/session_options.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -149,8 +150,10 @@ class Session {
 
   // The tokens of one pass, and the logits of the last logits.rows of them.
   Status pass(std::span<const std::int32_t> tokens, index_t first_position, Rows logits, Context& ctx) {
-    const Workspace::Mark mark(ctx.workspace);
     const auto rows = static_cast<index_t>(tokens.size());
+    const ScratchCount scratch{model_->config(), rows, std::int64_t{first_position} + rows, ctx.executor.size()};
+    ctx.workspace.reserve(scratch.bytes(logits.rows));
+    const Workspace::Mark mark(ctx.workspace);
     const index_t width = model_->hidden_size();
     const Rows x{ctx.workspace.take<float>(std::int64_t{rows} * width).data(), rows, width};
     Status status = model_->forward({tokens, first_position, on_route, interrupted_.flag, &on_hidden}, state_, x, ctx);

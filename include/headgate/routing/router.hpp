@@ -69,4 +69,17 @@ concept Router = requires(const R& router, const RouterInput& in, typename R::St
   { router.route(in, state, plan, ctx) } -> std::same_as<Status>;
 };
 
+// Routers whose selection a balancer moves between batches (routing/balancing/): bias and factor (num_experts) are part
+// of the keys only, so they change who is chosen, never the weights.
+template <class R>
+concept TakesSelectionBias =
+    Router<R> && std::copy_constructible<R> && requires(R& router, std::span<const float> bias) {
+      { router.set_selection_bias(bias) } -> std::same_as<Status>;
+    };
+template <class R>
+concept TakesSelectionFactor =
+    Router<R> && std::copy_constructible<R> && requires(R& router, std::span<const float> factor) {
+      { router.set_selection_factor(factor) } -> std::same_as<Status>;
+    };
+
 }  // namespace headgate::inline HEADGATE_ABI

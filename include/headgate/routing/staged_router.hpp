@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cmath>
+#include <memory>
 #include <vector>
 
 #include "headgate/kernels/product.hpp"
@@ -52,7 +53,7 @@ class StagedRouter {
       : StagedRouter(create(weights, select, weigh, score).value()) {}
 
   index_t num_experts() const noexcept { return selection_.num_experts(); }
-  index_t hidden_size() const noexcept { return gate_.cols(); }
+  index_t hidden_size() const noexcept { return gate_->cols(); }
   RouterTraits traits() const noexcept { return selection_.traits(); }
   // What a balancer writes between batches; on an error nothing changes.
   Status set_selection_bias(std::span<const float> bias) { return selection_.set_selection_bias(bias); }
@@ -70,14 +71,14 @@ class StagedRouter {
     if (Status status = selection_.check(ctx.edits); !status.ok()) return status;
 
     const Workspace::Mark mark(ctx.workspace);
-    const Rows logits(ctx.workspace.take<float>(std::int64_t{x.rows} * gate_.rows()).data(), x.rows, gate_.rows());
-    product<Backend>(gate_.view(), x, logits, ctx);
+    const Rows logits(ctx.workspace.take<float>(std::int64_t{x.rows} * gate_->rows()).data(), x.rows, gate_->rows());
+    product<Backend>(gate_->view(), x, logits, ctx);
     if (!gate_bias_.empty()) {
       const index_t n = ctx.slices(x.rows);
       ctx.parallel(n, [&](index_t i) {
         const Slice slice = Slice::of(x.rows, n, i);
         for (index_t t = slice.first; t < slice.last; ++t) {
-          Backend::axpy(1.0f, gate_bias_.data(), gate_.rows(), logits.row_data(t));
+          Backend::axpy(1.0f, gate_bias_.data(), gate_->rows(), logits.row_data(t));
         }
       });
     }
@@ -86,12 +87,12 @@ class StagedRouter {
 
  private:
   StagedRouter(const GateWeights& weights, Selection selection)
-      : gate_(weights.gate),
+      : gate_(std::make_shared<const Panel16<F32>>(weights.gate)),
         gate_bias_(weights.gate_bias.begin(), weights.gate_bias.end()),
         selection_(std::move(selection)) {}
 
-  Panel16<F32> gate_;             // (num_experts, hidden_size)
-  std::vector<float> gate_bias_;  // (num_experts) or empty
+  std::shared_ptr<const Panel16<F32>> gate_;  // (num_experts, hidden_size), which copies share
+  std::vector<float> gate_bias_;              // (num_experts) or empty
   Selection selection_;
 };
 

@@ -70,19 +70,6 @@ class Bpe {
   const Vocabulary& vocabulary() const noexcept { return vocabulary_; }
   const BpeOptions& options() const noexcept { return options_; }
 
-  // A byte that some text may need and that has neither a token nor an unknown token to stand for it. spells_bytes:
-  // pieces are in the byte alphabet. Nothing can be said of other vocabularies without byte fallback: -1 if there is no
-  // such byte.
-  int missing_byte(bool spells_bytes) const noexcept {
-    if (options_.unknown >= 0) return -1;
-    for (std::size_t byte = 0; byte < 256; ++byte) {
-      const bool known = (spells_bytes && character_ids_[byte_alphabet[byte]] >= 0) ||
-                         (options_.byte_fallback && byte_ids_[byte] >= 0);
-      if (occurs_in_text(byte) && !known) return static_cast<int>(byte);
-    }
-    return -1;
-  }
-
   // What encode works in; one for each call of the tokenizer.
   class Scratch {
     friend class Bpe;
@@ -99,20 +86,24 @@ class Bpe {
     std::vector<Candidate> queue_;
   };
 
-  // Appends the ids of a piece: well-formed UTF-8, not empty.
-  void encode(std::string_view piece, Scratch& scratch, std::vector<std::int32_t>& ids) const {
+  // Appends the ids of a piece: well-formed UTF-8, not empty. A character that neither a token, nor byte tokens, nor an
+  // unknown token stands for is left: it is returned, empty if there is none, and nothing is appended. (The reference
+  // drops it without a word where the model names no unk_token, and fails where it names one that is not in the
+  // vocabulary.)
+  [[nodiscard]] std::string_view encode(std::string_view piece, Scratch& scratch,
+                                        std::vector<std::int32_t>& ids) const {
     if (options_.ignore_merges) {
       if (const std::int32_t id = vocabulary_.find(piece); id >= 0) {
         ids.push_back(id);
-        return;
+        return {};
       }
     }
     scratch.symbols_.clear();
-    spell(piece, scratch);
+    if (const std::string_view unknown = spell(piece, scratch); !unknown.empty()) return unknown;
     merge(scratch);
-    if (scratch.symbols_.empty()) return;
     for (std::int32_t i = 0; i >= 0; i = scratch.symbols_[as_size(i)].next)
       ids.push_back(scratch.symbols_[as_size(i)].id);
+    return {};
   }
 
  private:
@@ -129,8 +120,8 @@ class Bpe {
   }
 
   // An unknown token waits until a known character, another unknown one or the end comes, and byte tokens pass it, as
-  // in the reference.
-  void spell(std::string_view piece, Scratch& scratch) const {
+  // in the reference. Returns the first character that nothing stands for.
+  std::string_view spell(std::string_view piece, Scratch& scratch) const {
     const auto add = [&](std::int32_t id) {
       const auto position = static_cast<std::int32_t>(scratch.symbols_.size());
       scratch.symbols_.push_back({id, position - 1, position + 1});
@@ -151,12 +142,12 @@ class Bpe {
         if (unknown_waits && !options_.fuse_unknown) add(options_.unknown);
         unknown_waits = true;
       } else {
-        // The reference leaves the character out. Only unassigned characters come here, see missing_byte.
-        throw Error(ErrorCode::bad_file, {"", "text", -1, "no token for '" + escaped(bytes) + "'"});
+        return bytes;
       }
     }
     if (unknown_waits) add(options_.unknown);
-    if (!scratch.symbols_.empty()) scratch.symbols_.back().next = -1;
+    scratch.symbols_.back().next = -1;
+    return {};
   }
 
   void merge(Scratch& scratch) const {

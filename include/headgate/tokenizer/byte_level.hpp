@@ -34,12 +34,6 @@ constexpr std::array<std::int16_t, byte_alphabet_end> make_alphabet_bytes() noex
 }
 inline constexpr std::array<std::int16_t, byte_alphabet_end> alphabet_bytes = make_alphabet_bytes();
 
-// Whether text holds the byte. C0, C1 and F5 to FF never occur in UTF-8; F1 and F2 begin the characters of planes 4 to
-// 11, none of which exists yet. Known vocabularies leave some of them out.
-constexpr bool occurs_in_text(std::size_t byte) noexcept {
-  return byte != 0xC0 && byte != 0xC1 && byte != 0xF1 && byte != 0xF2 && byte < 0xF5;
-}
-
 inline void append_byte_characters(std::string_view bytes, std::string& out) {
   for (const char c : bytes) append_utf8(out, byte_alphabet[static_cast<unsigned char>(c)]);
 }

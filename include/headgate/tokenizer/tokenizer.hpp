@@ -67,12 +67,13 @@ class Tokenizer {
     }
   }
 
-  // text: UTF-8, of at most max_text_size bytes. An empty text is legal.
+  // text: UTF-8, of at most max_text_size bytes. An empty text is legal. A byte or character that no token stands for
+  // is an error that names it and its place; the reference leaves it out.
   std::vector<std::int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const {
     check(text);
     std::vector<std::int32_t> ids;
     if (options.add_special_tokens) ids = parts_.frame.before;
-    Call call{MatchBudget::for_text(text.size()), Normalizer::room(text.size()), {}};
+    Call call{text, MatchBudget::for_text(text.size()), Normalizer::room(text.size()), {}};
     for (const auto& part : before_.split(text, options.parse_special)) {
       if (part.id >= 0) {
         ids.push_back(part.id);
@@ -135,6 +136,7 @@ class Tokenizer {
  private:
   // What one call of encode works in.
   struct Call {
+    std::string_view text;  // the user's
     MatchBudget budget;
     std::size_t room;
     Bpe::Scratch scratch;
@@ -162,8 +164,26 @@ class Tokenizer {
       }
       const PieceList list = parts_.pre_tokenizer.split(normalized.substr(part.begin, part.end - part.begin),
                                                         starts_input && part.begin == 0, call.budget);
-      for (const PieceList::Piece& piece : list.pieces) parts_.bpe.encode(list.view(piece), call.scratch, ids);
+      for (const PieceList::Piece& piece : list.pieces) {
+        const std::string_view unknown = parts_.bpe.encode(list.view(piece), call.scratch, ids);
+        if (!unknown.empty()) refuse(unknown, call.text);
+      }
     }
+  }
+
+  // Nothing stands for this character of the prepared text, which may spell a byte. Its place is where it, or the byte,
+  // first stands in the text; none if only a normalizer wrote it.
+  [[noreturn]] void refuse(std::string_view unknown, std::string_view text) const {
+    const bool is_byte = parts_.pre_tokenizer.spells_bytes();
+    std::string bytes;
+    if (is_byte) append_token_bytes(unknown, bytes);
+    if (!is_byte) bytes = unknown;
+    const std::size_t place = text.find(bytes);
+    const std::string name = is_byte ? "the byte " + byte_token(static_cast<unsigned char>(bytes[0])).substr(1, 4)
+                                     : "'" + escaped(bytes) + "'";
+    throw Error(ErrorCode::bad_file,
+                {"", "text", place == std::string_view::npos ? -1 : static_cast<std::int64_t>(place),
+                 "no token for " + name + ", and no unk_token of the vocabulary to stand for it"});
   }
 
   TokenizerParts parts_;

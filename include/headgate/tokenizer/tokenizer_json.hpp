@@ -1,5 +1,6 @@
 // Reads a Hugging Face tokenizer.json. The vocabulary, the merges and the places of the added tokens are taken as they
-// come; the components are small and are read as trees once the rest is known. Keys that only others use are ignored.
+// come; the components are small and are read as trees once the rest is known. Keys that only others use are ignored:
+// truncation and padding, which serve batches and which transformers switches off for a text on its own, too.
 #pragma once
 
 #include <algorithm>
@@ -57,12 +58,8 @@ class TokenizerReader final : public JsonHandler {
     options.fuse_unknown = model.get_bool("fuse_unk", false);
     options.byte_fallback = model.get_bool("byte_fallback", false);
     options.ignore_merges = model.get_bool("ignore_merges", false);
-    if (model.has("unk_token")) {
-      options.unknown = vocabulary_.find(model.get_string("unk_token"));
-      if (options.unknown < 0) {
-        model.fail("unk_token", "token '" + escaped(model.get_string("unk_token")) + "' is not in the vocabulary");
-      }
-    }
+    // As in the reference, an unk_token that is no token of the model, but an added one or none, stands for nothing.
+    if (model.has("unk_token")) options.unknown = vocabulary_.find(model.get_string("unk_token"));
     const std::vector<Bpe::Merge> merges = merges_.resolve(vocabulary_, file());
     std::vector<AddedToken> added = read_added();
 
@@ -80,20 +77,12 @@ class TokenizerReader final : public JsonHandler {
     bool joined = false;
     decoder.spaced =
         !with_component("decoder", [&](const JsonObject& json) { TokenizerComponents::read(json, decoder, joined); });
-    with_component("truncation", [&](const JsonObject& json) { check_truncation(json); });
-
-    if (options.byte_fallback || decoder.byte_fallback) check_byte_tokens(model);
-    TokenizerParts parts{std::move(added),
-                         Normalizer(std::move(normalizer)),
-                         PreTokenizer(std::move(pre_tokenizer)),
-                         Bpe(std::move(vocabulary_), merges, options),
-                         std::move(frame),
-                         std::move(decoder)};
-    if (const int byte = parts.bpe.missing_byte(parts.pre_tokenizer.spells_bytes()); byte >= 0) {
-      model.fail("vocab", "no token for the byte " + byte_token(as_size(byte)).substr(1, 4) +
-                              " of a text, and no unk_token to stand for it");
-    }
-    return parts;
+    return TokenizerParts{std::move(added),
+                          Normalizer(std::move(normalizer)),
+                          PreTokenizer(std::move(pre_tokenizer)),
+                          Bpe(std::move(vocabulary_), merges, options),
+                          std::move(frame),
+                          std::move(decoder)};
   }
 
   void start_object() override { start(/*object=*/true); }
@@ -183,7 +172,7 @@ class TokenizerReader final : public JsonHandler {
       return;
     }
     const bool is_component = top_ == "model" || top_ == "normalizer" || top_ == "pre_tokenizer" ||
-                              top_ == "post_processor" || top_ == "decoder" || top_ == "truncation";
+                              top_ == "post_processor" || top_ == "decoder";
     if (depth_ == 1 && is_component && (top_ == "model" || !json.is_null())) {
       fail(top_, "expected an object, found " + json.describe());
     }
@@ -242,7 +231,7 @@ class TokenizerReader final : public JsonHandler {
       const JsonObject json(tree, file(), "added_tokens");
       AddedToken token;
       token.content = json.get_string("content");
-      if (token.content.empty()) json.fail("content", "an added token without text");
+      if (token.content.empty()) continue;  // never found in a text
       const std::int64_t id = json.get_integer("id", 0, max_index);
       check_id(token.content, id);
       token.id = static_cast<std::int32_t>(id);
@@ -270,20 +259,6 @@ class TokenizerReader final : public JsonHandler {
       tokens.push_back(std::move(token));
     }
     return tokens;
-  }
-
-  static void check_truncation(const JsonObject& json) {
-    const std::int64_t length = json.get_integer("max_length", 1, max_index);
-    json.get_integer("stride", 0, length - 1, 0);
-  }
-
-  void check_byte_tokens(const JsonObject& model) const {
-    for (std::int32_t id = 0; id <= vocabulary_.max_id(); ++id) {
-      const std::string_view token = vocabulary_.text(id).value_or("");
-      if (token.size() == 6 && token.starts_with("<0x") && token.ends_with('>') && !byte_of_token(token)) {
-        model.fail("vocab", "token '" + escaped(token) + "' is not a byte (allowed: <0x00> to <0xFF>)");
-      }
-    }
   }
 
   // Whether the component is there; null is not.

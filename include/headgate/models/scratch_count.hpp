@@ -1,0 +1,73 @@
+// ScratchCount: how many bytes of a workspace one pass through a decoder takes at a time, at most. The frames of a pass
+// lie inside each other: the rows between the layers, those in a layer, and of what a layer does one after
+// the other, attention, routing and experts, the largest.
+#pragma once
+
+#include <algorithm>
+
+#include "headgate/core/workspace.hpp"
+#include "headgate/experts/glu_layout.hpp"
+#include "headgate/kernels/kernel_backend.hpp"
+#include "headgate/models/model_config.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+struct ScratchCount {
+  const ModelConfig& config;
+  std::int64_t rows;     // tokens of a pass
+  std::int64_t context;  // positions of the text
+  std::int64_t threads;
+
+  // Of a pass that leaves so many rows of logits.
+  std::size_t bytes(std::int64_t logits_rows) const noexcept {
+    const std::int64_t x = rows * config.hidden_size;
+    const std::int64_t rotation = rows * config.head_dim;
+    const std::int64_t layer = 2 * x + std::max({attention(), routing(), experts()});
+    const std::int64_t head = 2 * logits_rows * config.hidden_size;
+    constexpr std::int64_t lines = 64 * 40;  // every take is rounded up to whole lines
+    return as_size(std::int64_t{sizeof(float)} * (x + std::max(rotation + layer, head)) + lines);
+  }
+
+ private:
+  // Floats, or ids of the same size. A product of several rows transposes them first.
+  std::int64_t attention() const noexcept {
+    const std::int64_t query = std::int64_t{config.num_attention_heads} * config.head_dim;
+    const std::int64_t kv = std::int64_t{config.num_key_value_heads} * config.head_dim;
+    const std::int64_t projection = rows * (query + 2 * kv + config.hidden_size);
+    const std::int64_t output = rows * query;
+    const bool bilevel = config.attention == AttentionKind::bilevel;
+    return 2 * rows * query + std::max(projection, (bilevel ? regions(kv) : scores(context + panel_rows)) + output);
+  }
+  // Of every thread: a tile of queries and their scores; and the row at fault.
+  std::int64_t scores(std::int64_t positions) const noexcept {
+    return threads * (max_tile_rows * (positions + config.head_dim) + 2);
+  }
+  // Chosen regions of every row; of every thread a sum of queries, affinities, and the scores as products give them and
+  // as they are read.
+  std::int64_t regions(std::int64_t kv) const noexcept {
+    const std::int64_t count = context / config.region_size;
+    const std::int64_t chosen = std::min<std::int64_t>(config.routed_regions, count) + 1;
+    const std::int64_t longest = std::min((std::int64_t{config.routed_regions} + 1) * config.region_size, context);
+    return rows * chosen + threads * (kv + count + config.head_dim) + scores(2 * (longest + panel_rows));
+  }
+  // Logits, and of a recurrent router its projection, both products of its cell and their rows; of every thread keys
+  // and marks.
+  std::int64_t routing() const noexcept {
+    const std::int64_t logits = std::int64_t{config.num_experts} + config.null_experts;
+    const std::int64_t recurrent = std::int64_t{8} * config.router_state_size;
+    return rows * (logits + recurrent + config.hidden_size) + threads * (2 * logits + 16) + logits;
+  }
+  // The plan by expert, gathered rows and what the activation makes of them.
+  std::int64_t experts() const noexcept {
+    const auto of = [&](std::int64_t num_experts, std::int64_t k, index_t ffn_size) {
+      const GluShape shape{.hidden_size = config.hidden_size, .ffn_size = ffn_size};
+      const std::int64_t entries = rows * k;
+      return 3 * (num_experts + 1) + 3 * entries + 2 * threads +
+             std::min<std::int64_t>(entries, shape.entries_at_a_time()) * shape.floats_per_entry();
+    };
+    return std::max(of(1, 1, config.intermediate_size),
+                    of(config.num_experts, config.num_experts_per_tok, config.moe_intermediate_size));
+  }
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -5,6 +5,8 @@
 #include <random>
 
 #include "support/catch.hpp"
+#include "support/status.hpp"
+#include "support/thread_executor.hpp"
 
 using namespace headgate;
 
@@ -224,4 +226,132 @@ TEST_CASE("bi-level routing attention refuses what does not fit") {
   image[3] = std::numeric_limits<double>::quiet_NaN();
   const Status status = forward(4, 6);
   REQUIRE(status.code == ErrorCode::numeric);
+}
+
+TEST_CASE("the defaults of bi-level routing attention are BiFormer's") {
+  const BilevelRoutingShape shape;
+  CHECK(shape.channels == 0);
+  CHECK(shape.num_heads == 1);
+  CHECK(shape.regions_per_side == 7);
+  CHECK(shape.top_k == 4);
+  CHECK(shape.local_kernel == 5);
+  CHECK(shape.padding == RegionPadding::strict);
+  CHECK_FALSE(shape.mask_padding);
+}
+
+TEST_CASE("bi-level routing attention is made at the bounds of its shape, and beyond them says which") {
+  const auto outcome = [](BilevelRoutingShape shape, auto change) {
+    Random random;
+    auto weights = random_weights(shape, random);
+    change(weights);
+    return refused(BilevelRoutingAttention<double>::create(shape, weights));
+  };
+  const auto as_it_is = [](auto&) {};
+  const BilevelRoutingShape least{1, 1, 1, 1, 0, RegionPadding::strict, false};
+  const BilevelRoutingShape usual{6, 3, 2, 4, 5, RegionPadding::strict, false};
+  CHECK(outcome(least, as_it_is) == "made");
+  CHECK(outcome({1, 1, 1 << 14, 1, 1, RegionPadding::strict, false}, as_it_is) == "made");
+  CHECK(outcome({0, 1, 1, 1, 0, RegionPadding::strict, false}, as_it_is) == "channels (got 0, allowed 1)");
+  CHECK(outcome({6, 0, 1, 1, 0, RegionPadding::strict, false}, as_it_is) ==
+        "heads against channels (got 0, allowed 6)");
+  CHECK(outcome({6, 4, 1, 1, 0, RegionPadding::strict, false}, as_it_is) ==
+        "heads against channels (got 4, allowed 6)");
+  CHECK(outcome({1, 1, 0, 1, 0, RegionPadding::strict, false}, as_it_is) == "regions per side (got 0, allowed 1)");
+  CHECK(outcome({1, 1, (1 << 14) + 1, 1, 0, RegionPadding::strict, false}, as_it_is) ==
+        "regions per side (got 16385, allowed 16384)");
+  CHECK(outcome({1, 1, 1, 0, 0, RegionPadding::strict, false}, as_it_is) == "routed regions (got 0, allowed 1)");
+  for (const index_t side : {-1, 2, 4}) {
+    CHECK(outcome({1, 1, 1, 1, side, RegionPadding::strict, false}, as_it_is) ==
+          "side of the local convolution, which is odd or 0 (got " + std::to_string(side) + ", allowed 5)");
+  }
+  CHECK(outcome(usual, [](auto& w) { w.qkv.pop_back(); }) == "size of the qkv weight (got 107, allowed 108)");
+  CHECK(outcome(usual, [](auto& w) { w.qkv_bias.pop_back(); }) == "size of the qkv bias (got 17, allowed 18)");
+  CHECK(outcome(usual, [](auto& w) { w.output.pop_back(); }) == "size of the output weight (got 35, allowed 36)");
+  CHECK(outcome(usual, [](auto& w) { w.output_bias.pop_back(); }) == "size of the output bias (got 5, allowed 6)");
+  CHECK(outcome(usual, [](auto& w) { w.local.pop_back(); }) == "size of the local weight (got 149, allowed 150)");
+  CHECK(outcome(usual, [](auto& w) { w.local_bias.pop_back(); }) == "size of the local bias (got 5, allowed 6)");
+  CHECK(outcome(least, [](auto& w) { w.local_bias.push_back(0); }) == "size of the local bias (got 1, allowed 0)");
+}
+
+TEST_CASE("bi-level routing attention says which side or size of an image does not fit") {
+  const auto outcome = [](RegionPadding padding, index_t regions, index_t height, index_t width, index_t rows,
+                          index_t out_rows, index_t cols = 2, index_t out_cols = 2) {
+    Random random;
+    const BilevelRoutingShape shape{2, 1, regions, 1, 0, padding, false};
+    const auto attention = BilevelRoutingAttention<double>::create(shape, random_weights(shape, random)).value();
+    const std::vector<double> image(200, 0.5);
+    std::vector<double> out(200);
+    RoutingPlan plan;
+    Context ctx;
+    return said(
+        attention.forward({image.data(), rows, cols}, height, width, {out.data(), out_rows, out_cols}, plan, ctx));
+  };
+  constexpr auto strict = RegionPadding::strict;
+  CHECK(outcome(strict, 1, 1, 1, 1, 1) == "ok");
+  CHECK(outcome(strict, 1, 0, 3, 0, 0) == "usage: side of the image (got 0, allowed 1)");
+  CHECK(outcome(strict, 1, 3, 0, 0, 0) == "usage: side of the image (got 0, allowed 1)");
+  CHECK(outcome(strict, 1, 2, 3, 5, 6) == "usage: tokens of the image (got 5, allowed 6)");
+  CHECK(outcome(strict, 1, 2, 3, 6, 5) == "usage: tokens of the image");
+  CHECK(outcome(strict, 1, 2, 3, 6, 6, 3) == "usage: channels of the image (got 3, allowed 2)");
+  CHECK(outcome(strict, 1, 2, 3, 6, 6, 2, 3) == "usage: channels of the image");
+  CHECK(outcome(strict, 2, 3, 4, 12, 12) ==
+        "usage: side of the image, a multiple of regions_per_side (got 3, allowed 2)");
+  CHECK(outcome(strict, 2, 4, 5, 20, 20) ==
+        "usage: side of the image, a multiple of regions_per_side (got 5, allowed 2)");
+  CHECK(outcome(RegionPadding::projected, 3, 2, 5, 10, 10) == "usage: side of the image (got 2, allowed 3)");
+  CHECK(outcome(RegionPadding::projected, 3, 5, 2, 10, 10) == "usage: side of the image (got 2, allowed 3)");
+  CHECK(outcome(RegionPadding::projected, 3, 3, 3, 9, 9) == "ok");
+  CHECK(outcome(RegionPadding::input, 3, 2, 5, 10, 10) == "ok");
+}
+
+TEST_CASE("another scale is the scale of the scores") {
+  Random random;
+  const BilevelRoutingShape shape{4, 2, 1, 1, 0, RegionPadding::strict, false};
+  const auto weights = random_weights(shape, random);
+  const auto image = random(9 * 4);
+  auto attention = BilevelRoutingAttention<double>::create(shape, weights).value();
+  std::vector<double> out(image.size());
+  RoutingPlan plan;
+  Context ctx;
+  attention.set_scale(0.0);  // the mean of all values
+  throw_if_error(attention.forward({image.data(), 9, 4}, 3, 3, {out.data(), 9, 4}, plan, ctx));
+  for (std::size_t t = 1; t < 9; ++t) {
+    for (std::size_t i = 0; i < 4; ++i) CHECK(out[t * 4 + i] == Catch::Approx(out[i]).epsilon(1e-12));
+  }
+  attention.set_scale(0.5);  // 4^-0.5, its own
+  throw_if_error(attention.forward({image.data(), 9, 4}, 3, 3, {out.data(), 9, 4}, plan, ctx));
+  CHECK(out == run(shape, weights, image, 3, 3));
+}
+
+TEST_CASE("a region of padding alone is never routed to where padding is masked") {
+  // 3 x 3 regions of 1 x 2 pixels on an image 4 wide: the last of every row is padding, and its mean key, 0, would beat
+  // the negative affinities of the others.
+  const BilevelRoutingShape shape{1, 1, 3, 1, 0, RegionPadding::input, true};
+  const BilevelRoutingWeights<double> weights{{1.0, -1.0, 1.0}, {0.0, 0.0, 0.0}, {1.0}, {0.0}, {}, {}};
+  const auto attention = BilevelRoutingAttention<double>::create(shape, weights).value();
+  const std::vector<double> image(3 * 4, 2.0);
+  std::vector<double> out(image.size());
+  RoutingPlan plan;
+  Context ctx;
+  throw_if_error(attention.forward({image.data(), 12, 1}, 3, 4, {out.data(), 12, 1}, plan, ctx));
+  REQUIRE(plan.tokens() == 9);
+  for (const ExpertId region : plan.experts()) CHECK(region % 3 != 2);
+  for (const double value : out) CHECK(value == Catch::Approx(2.0));
+}
+
+TEST_CASE("threads change no bit of bi-level routing attention") {
+  Random random;
+  const BilevelRoutingShape shape{6, 2, 4, 3, 3, RegionPadding::input, false};
+  const auto weights = random_weights(shape, random);
+  const auto image = random(13 * 14 * 6);
+  const auto expected = run(shape, weights, image, 13, 14);
+  const auto attention = BilevelRoutingAttention<double>::create(shape, weights).value();
+  for (const index_t threads : {2, 3, 8}) {
+    ThreadExecutor executor(threads);
+    Context ctx(executor);
+    std::vector<double> out(image.size());
+    RoutingPlan plan;
+    throw_if_error(attention.forward({image.data(), 13 * 14, 6}, 13, 14, {out.data(), 13 * 14, 6}, plan, ctx));
+    CHECK(out == expected);
+  }
 }

@@ -5,6 +5,7 @@
 #include "headgate/attention/rope.hpp"
 #include "headgate/kernels/native.hpp"
 #include "support/catch.hpp"
+#include "support/status.hpp"
 #include "support/thread_executor.hpp"
 
 using namespace headgate;
@@ -143,7 +144,13 @@ std::vector<float> run(const A& attention, ConstRows x, const Rope& rope, index_
 const AttentionShape shapes[] = {
     {.hidden_size = 40, .num_heads = 6, .num_kv_heads = 2, .head_dim = 26, .has_bias = false, .qk_norm = true},
     {.hidden_size = 24, .num_heads = 3, .num_kv_heads = 1, .head_dim = 24, .has_bias = true, .qk_norm = false},
-    {.hidden_size = 17, .num_heads = 26, .num_kv_heads = 2, .head_dim = 4, .has_bias = true, .qk_norm = true},
+    {.hidden_size = 17,
+     .num_heads = 26,
+     .num_kv_heads = 2,
+     .head_dim = 4,
+     .has_bias = true,
+     .qk_norm = true,
+     .norm_epsilon = 0.5f},
     {.hidden_size = 5, .num_heads = 1, .num_kv_heads = 1, .head_dim = 2, .has_bias = false, .qk_norm = false},
 };
 
@@ -266,4 +273,86 @@ TEST_CASE("an attention of an impossible shape is not made") {
   shape.num_heads = 1 << 20;
   CHECK(fails(shape));
   CHECK_THROWS_AS(GroupedQueryAttention<Bf16>(shape), Error);
+}
+
+TEST_CASE("the norm of queries and keys adds the epsilon of the shape") {
+  const AttentionShape shape{
+      .hidden_size = 2, .num_heads = 1, .num_kv_heads = 1, .head_dim = 2, .qk_norm = true, .norm_epsilon = 1.0f};
+  GroupedQueryAttention<F32> attention(shape);
+  const float identity[2][2] = {{1.0f, 0.0f}, {0.0f, 1.0f}};
+  for (index_t r = 0; r < 2; ++r) {
+    attention.set_query_row(r, identity[r]);
+    attention.set_key_row(r, identity[r]);
+    attention.set_value_row(r, identity[r]);
+    attention.set_output_row(r, identity[r]);
+  }
+  KvCache cache = attention.make_cache(1);
+  const float x[] = {1.0f, 1.0f};
+  const float cosine = 1.0f;
+  const float sine = 0.0f;
+  float y[2] = {};
+  Context ctx;
+  throw_if_error(attention.forward({{x, 1, 2}, 0, {&cosine, 1, 1}, {&sine, 1, 1}}, cache, {y, 1, 2}, ctx));
+  CHECK(cache.keys(0)(0, 0) == Catch::Approx(std::sqrt(0.5)));
+  CHECK(cache.keys(0)(0, 1) == Catch::Approx(std::sqrt(0.5)));
+  CHECK(cache.values(0).row(0)[0] == 1.0f);
+  CHECK(y[1] == 1.0f);
+}
+
+TEST_CASE("an attention's shape is taken at its bounds, and beyond them the bound is named") {
+  const auto outcome = [](AttentionShape shape) { return said(shape.check()); };
+  const AttentionShape good{.hidden_size = 1, .num_heads = 1, .num_kv_heads = 1, .head_dim = 2};
+  CHECK(good.norm_epsilon == 1e-6f);
+  CHECK(outcome(good) == "ok");
+  const auto with = [&](auto change) {
+    AttentionShape shape = good;
+    change(shape);
+    return outcome(shape);
+  };
+  CHECK(with([](AttentionShape& s) { s.hidden_size = 0; }) == "usage: hidden_size, at least (got 0, allowed 1)");
+  CHECK(with([](AttentionShape& s) { s.num_heads = 0; }) == "usage: attention heads, at least (got 0, allowed 1)");
+  CHECK(with([](AttentionShape& s) { s.num_kv_heads = 0; }) == "usage: KV heads, at least (got 0, allowed 1)");
+  CHECK(with([](AttentionShape& s) {
+          s.num_heads = 5;
+          s.num_kv_heads = 3;
+        }) == "usage: attention heads left over by KV heads (got 2, allowed 0)");
+  CHECK(with([](AttentionShape& s) { s.head_dim = 0; }) == "usage: head_dim, even and at least (got 0, allowed 2)");
+  CHECK(with([](AttentionShape& s) { s.head_dim = 1; }) == "usage: head_dim, even and at least (got 1, allowed 2)");
+  CHECK(with([](AttentionShape& s) { s.head_dim = 5; }) == "usage: head_dim, even and at least (got 5, allowed 2)");
+  CHECK(with([](AttentionShape& s) { s.hidden_size = 1 << 20; }) == "ok");
+  CHECK(with([](AttentionShape& s) { s.hidden_size = (1 << 20) + 1; }) ==
+        "usage: hidden_size (got 1048577, allowed 1048576)");
+  CHECK(with([](AttentionShape& s) { s.num_heads = 1 << 19; }) == "ok");
+  CHECK(with([](AttentionShape& s) {
+          s.num_heads = 1 << 19;
+          s.head_dim = 4;
+        }) == "usage: attention heads times head_dim (got 2097152, allowed 1048576)");
+}
+
+TEST_CASE("an attention counts the bytes of all its weights") {
+  const AttentionShape plain{.hidden_size = 16, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8};
+  AttentionShape all = plain;
+  all.has_bias = true;
+  all.qk_norm = true;
+  const std::int64_t matrices = GroupedQueryAttention<F32>(plain).weight_bytes();
+  CHECK(matrices == (64 * 16 + 16 * 32) * 4);  // in whole panels
+  CHECK(GroupedQueryAttention<F32>(all).weight_bytes() == matrices + (64 + 16 + 8 + 8) * 4);
+  CHECK(GroupedQueryAttention<Bf16>(plain).weight_bytes() == matrices / 2);
+}
+
+TEST_CASE("the first of several bad rows is named, of every pass") {
+  const AttentionShape shape = shapes[3];
+  const auto attention = Reference(shape, 1).packed<F32>();
+  std::vector<float> x(6 * 5, 0.5f);
+  for (const index_t row : {4, 2, 5}) x[as_size(row * 5 + 1)] = std::numeric_limits<float>::quiet_NaN();
+  const std::vector<float> angles(6, 0.5f);
+  std::vector<float> y(x.size());
+  for (const index_t threads : {1, 2, 5}) {
+    ThreadExecutor executor(threads);
+    Context ctx(executor);
+    KvCache cache = attention.make_cache(9);
+    const ConstRows turned(angles.data(), 6, 1);
+    CHECK(said(attention.forward({{x.data(), 6, 5}, 3, turned, turned}, cache, {y.data(), 6, 5}, ctx)) ==
+          "numeric: attention score is not finite, token 2");
+  }
 }

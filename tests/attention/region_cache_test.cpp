@@ -1,6 +1,10 @@
 #include "headgate/attention/region_cache.hpp"
 
+#include <algorithm>
+#include <vector>
+
 #include "support/catch.hpp"
+#include "support/thread_executor.hpp"
 
 using namespace headgate;
 
@@ -31,4 +35,33 @@ TEST_CASE("a region cache averages the keys of a region when its last position i
   CHECK(copy.means().row_data(2)[0] == 7.0f);
   CHECK(copy.region_size() == 3);
   CHECK(RegionCache::bytes(10, 2, 4, 3) == KvCache::bytes(10, 2, 4) + 3 * 2 * 4 * 4);
+}
+
+TEST_CASE("means of many regions are the same in one update and in many, on any number of threads") {
+  const auto filled = [](index_t step, index_t threads) {
+    RegionCache cache(41, 3, 2, 4);
+    ThreadExecutor executor(threads);
+    Context ctx(executor);
+    for (index_t p = 0; p < 41; ++p) {
+      for (index_t h = 0; h < 3; ++h) {
+        const float key[] = {static_cast<float>((p * 37 + h * 11) % 64), static_cast<float>(p + 100 * h)};
+        cache.kv().store(p, h, key, key);
+      }
+    }
+    for (index_t first = 0; first < 41; first += step) cache.update_means(first, std::min(first + step, 41), ctx);
+    return std::vector<float>(cache.means().data, cache.means().data + cache.means().rows * cache.means().cols);
+  };
+  const std::vector<float> means = filled(41, 1);
+  REQUIRE(means.size() == 10 * 6);
+  for (index_t r = 0; r < 10; ++r) {
+    for (index_t h = 0; h < 3; ++h) {
+      float sum = 0.0f;
+      for (index_t p = 4 * r; p < 4 * r + 4; ++p) sum += static_cast<float>((p * 37 + h * 11) % 64);
+      CHECK(means[as_size(6 * r + 2 * h)] == sum / 4.0f);
+      CHECK(means[as_size(6 * r + 2 * h + 1)] == static_cast<float>(4 * r + 100 * h) + 1.5f);
+    }
+  }
+  for (const index_t step : {1, 3, 7, 41}) {
+    for (const index_t threads : {1, 2, 7}) CHECK(filled(step, threads) == means);
+  }
 }

@@ -26,6 +26,7 @@ COMPARISONS = {
     "!=": ("==", "NotEqual"),
 }
 COMPARISON = re.compile(r"(?<= )(<=?|>=?|==|!=)(?= |\n)")
+LARGER_OR_SMALLER = re.compile(r"(?<![\w.\])])([\w.()\[\]]+) (?P<op>[<>]) ([\w.()\[\]]+) \? (?:\1 : \3|\3 : \1)(?![\w.(\[])")
 NUMBER = re.compile(
     r"(?<![\w.])(true|false|0[xX][0-9a-fA-F']+(?:\.[0-9a-fA-F]*)?(?:[pP][-+]?\d+)?[uUlLfF]*"
     r"|\d[\d']*(?:\.\d*)?(?:[eE][-+]?\d+)?[uUlLfF]*)(?![\w.])"
@@ -127,7 +128,10 @@ def mutants(text):
         line = text.count("\n", 0, start)
         found.append(Mutant(kind, line + 1, lines[line].strip(), change, start, end, plain, edits))
 
+    either = {match.start("op") for match in LARGER_OR_SMALLER.finditer(code)}  # where both are equal, either will do
     for match in COMPARISON.finditer(code):
+        if match.start() in either:
+            continue
         op, (other, name) = match.group(), COMPARISONS[match.group()]
         if "template <" in code[max(0, match.start() - 12) : match.end()] or "operator" in code[match.start() - 10 : match.start()]:
             continue

@@ -4,6 +4,7 @@
 #include "headgate/kernels/scalar.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
+#include "support/status.hpp"
 #include "support/thread_executor.hpp"
 
 using namespace headgate;
@@ -330,4 +331,134 @@ TEST_CASE("after the first call of a size a bank allocates nothing") {
   CHECK(capacity > 0);
   for (int i = 0; i < 3; ++i) applied(bank, plan, x, ctx);
   CHECK(ctx.workspace.capacity() == capacity);
+}
+
+TEST_CASE("what overflows in the second part of a large batch is named by its own token and expert") {
+  const index_t tokens = 1100;
+  const index_t hidden = 4096;  // 1,024 entries or less are one part
+  for (const index_t num_experts : {1, 2}) {
+    const GluShape shape = shape_of(num_experts, hidden, 2);
+    GluExperts<F32, NativeBackend> bank(shape);
+    const std::vector<float> ones(as_size(hidden), 1.0f);
+    for (index_t e = 0; e < num_experts; ++e) {
+      for (index_t r = 0; r < 2; ++r) {
+        bank.set_gate_row(e, r, ones.data());
+        bank.set_up_row(e, r, ones.data());
+      }
+      for (index_t r = 0; r < hidden; ++r) bank.set_down_row(e, r, ones.data());
+    }
+    RoutingPlan plan;
+    plan.clear(num_experts);
+    const float weight = 1.0f;
+    for (index_t t = 0; t < tokens; ++t) {
+      const ExpertId id = t < tokens / 2 ? 0 : num_experts - 1;
+      REQUIRE(plan.append_row({&id, 1}, {&weight, 1}).ok());
+    }
+    Matrix x(tokens, hidden, 1e-3f);
+    x.values.back() = 1e30f;
+    for (const index_t threads : {1, 3}) {
+      ThreadExecutor executor(threads);
+      Context ctx(executor);
+      Matrix y(tokens, hidden);
+      const Status status = bank.apply(plan, x.view(), y.view(), ctx);
+      CHECK(status.code == ErrorCode::numeric);
+      CHECK(status.token == tokens - 1);
+      CHECK(status.expert == num_experts - 1);
+    }
+  }
+}
+
+TEST_CASE("of a row that is not finite the first chosen expert is named, and what does not fit is said") {
+  const GluShape shape = shape_of(3, 26, 37);
+  const GluExperts<F32, Scalar> bank(shape, reference::Bank(shape, 40).matrices());
+  RoutingPlan plan;
+  plan.clear(3);
+  const ExpertId ids[] = {2, 0, 1};
+  const float weights[] = {0.5f, 0.25f, 0.25f};
+  REQUIRE(plan.append_row({}, {}).ok());
+  REQUIRE(plan.append_row(ids, weights).ok());
+  Matrix x(2, 26, 1.0f);
+  Matrix y(2, 26);
+  Context ctx;
+  const auto outcome = [&](ConstRows in, Rows out) { return said(bank.apply(plan, in, out, ctx)); };
+  CHECK(outcome(x.view(), y.view()) == "ok");
+  CHECK(outcome({x.values.data(), 1, 26}, y.view()) ==
+        "usage: rows of x against tokens of the plan (got 1, allowed 2)");
+  CHECK(outcome(x.view(), {y.values.data(), 1, 26}) ==
+        "usage: rows of y against tokens of the plan (got 1, allowed 2)");
+  CHECK(outcome({x.values.data(), 2, 25}, y.view()) == "usage: width of x against hidden_size (got 25, allowed 26)");
+  CHECK(outcome(x.view(), {y.values.data(), 2, 25}) == "usage: width of y against hidden_size (got 25, allowed 26)");
+  x.values.back() = INFINITY;
+  CHECK(outcome(x.view(), y.view()) == "numeric: input of an expert is not finite, token 1, expert 2");
+  x.values[0] = NAN;  // of a row that no expert sees
+  CHECK(outcome(x.view(), y.view()) == "numeric: input of an expert is not finite, token 1, expert 2");
+}
+
+TEST_CASE("a bank's shape is taken at its bounds, beyond them the bound is said") {
+  const auto outcome = [](const GluShape& shape) { return said(GluLayout<F32>{shape}.check()); };
+  constexpr index_t most = 1 << 29;
+  CHECK(outcome(shape_of(0, 1, 1)) == "ok");
+  CHECK(outcome(shape_of(0, most, most)) == "ok");
+  CHECK(outcome(shape_of(-1, 1, 1)) == "usage: num_experts, at least (got -1, allowed 0)");
+  CHECK(outcome(shape_of(1, 0, 1)) == "usage: hidden_size, at least (got 0, allowed 1)");
+  CHECK(outcome(shape_of(1, most + 1, 1)) == "usage: hidden_size, at most (got 536870913, allowed 536870912)");
+  CHECK(outcome(shape_of(1, 1, 0)) == "usage: ffn_size, at least (got 0, allowed 1)");
+  CHECK(outcome(shape_of(1, 1, most + 1)) == "usage: ffn_size, at most (got 536870913, allowed 536870912)");
+  CHECK(outcome({1, 1, 1, {ActivationKind::clamped_swiglu}, true, false}) == "ok");
+  CHECK(outcome({1, 1, 1, {ActivationKind::clamped_swiglu}, false, false}) ==
+        "usage: gate matrices of an expert with clamped_swiglu (got 0, allowed 1)");
+  // 3 matrices of 2^29 x 2^29 floats are 3 * 2^60 bytes an expert.
+  CHECK(outcome(shape_of(1, most, most)) == "ok");
+  CHECK(outcome(shape_of(2, most, most)) == "limit: TiB of expert weights (got 6291456, allowed 4194304)");
+
+  const GluShape shape{2, 26, 37, {}, true, true};
+  const reference::Bank plain(shape, 24);
+  const auto fits = [&](ExpertId e, auto change) {
+    GluMatrices m = plain.matrices(0);
+    change(m);
+    return said(GluLayout<F32>{shape}.check(e, m));
+  };
+  const auto as_it_is = [](GluMatrices&) {};
+  CHECK(fits(0, as_it_is) == "ok");
+  CHECK(fits(1, as_it_is) == "ok");
+  CHECK(fits(2, as_it_is) == "usage: expert id (got 2, allowed 1)");
+  CHECK(fits(-1, as_it_is) == "usage: expert id (got -1, allowed 1)");
+  CHECK(fits(1, [](GluMatrices& m) { m.gate.rows = 36; }) == "usage: rows of gate (got 36, allowed 37), expert 1");
+  CHECK(fits(1, [](GluMatrices& m) { m.gate.cols = 25; }) == "usage: width of gate (got 25, allowed 26), expert 1");
+  CHECK(fits(1, [](GluMatrices& m) { m.up.rows = 38; }) == "usage: rows of up (got 38, allowed 37), expert 1");
+  CHECK(fits(1, [](GluMatrices& m) { m.up.cols = 37; }) == "usage: width of up (got 37, allowed 26), expert 1");
+  CHECK(fits(1, [](GluMatrices& m) { m.down.rows = 37; }) == "usage: rows of down (got 37, allowed 26), expert 1");
+  CHECK(fits(1, [](GluMatrices& m) { m.down.cols = 0; }) == "usage: width of down (got 0, allowed 37), expert 1");
+  CHECK(fits(1, [](GluMatrices& m) { m.gate_bias = {}; }) ==
+        "usage: size of the gate bias (got 0, allowed 37), expert 1");
+  CHECK(fits(1, [](GluMatrices& m) { m.up_bias = {}; }) == "usage: size of the up bias (got 0, allowed 37), expert 1");
+  CHECK(fits(1, [](GluMatrices& m) { m.down_bias = {}; }) ==
+        "usage: size of the down bias (got 0, allowed 26), expert 1");
+  const GluShape ungated{1, 26, 37, {}, false, false};
+  GluMatrices m = reference::Bank(ungated, 1).matrices(0);
+  CHECK(said(GluLayout<F32>{ungated}.check(0, m)) == "ok");
+  m.gate = m.up;
+  CHECK(said(GluLayout<F32>{ungated}.check(0, m)) == "usage: rows of gate (got 37, allowed 0), expert 0");
+}
+
+TEST_CASE("a bank of many rows an expert and wide weights agrees with six lines in double") {
+  // Several tiles, blocks smaller than the weights, and experts without rows between.
+  const GluShape shape = shape_of(4, 300, 500);
+  const reference::Bank plain(shape, 41);
+  const Matrix x = random_rows(60, 300, 42);
+  RoutingPlan plan;
+  plan.clear(4);
+  const float weights[] = {0.75f, 0.25f};
+  for (index_t t = 0; t < 60; ++t) {
+    const ExpertId ids[] = {t < 40 ? 3 : 1, t < 40 ? 1 : 3};
+    REQUIRE(plan.append_row(ids, std::span(weights)).ok());
+  }
+  const GluExperts<F32, NativeBackend> bank(shape, plain.matrices());
+  const Matrix y = applied(bank, plan, x);
+  CHECK(reference::worst(plain.layer(plan, x.view()), y.view()) <= 1.0);
+  for (const index_t threads : {2, 7}) {
+    ThreadExecutor executor(threads);
+    Context ctx(executor);
+    CHECK(applied(bank, plan, x, ctx) == y);
+  }
 }

@@ -6,6 +6,7 @@
 #include "headgate/kernels/scalar.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
+#include "support/status.hpp"
 #include "support/thread_executor.hpp"
 
 using namespace headgate;
@@ -129,4 +130,78 @@ TEST_CASE("what a user's experts return is checked, and what they are given") {
   CHECK(input.token == 0);
   CHECK(bank.apply(plan, {x.values.data(), 2, 3}, y.view(), ctx).code == ErrorCode::usage);
   CHECK_THROWS_AS((PerExpert<Scaled, Scalar>(0, {{1.0f}})), Error);
+}
+
+namespace {
+
+struct WritesZero {
+  void forward(ConstRows, Rows out) const {
+    for (index_t t = 0; t < out.rows; ++t) std::fill_n(out.row_data(t), out.cols, 0.0f);
+  }
+};
+struct Sized {
+  std::int64_t size;
+  void forward(ConstRows in, Rows out) const { Scaled{1.0f}.forward(in, out); }
+  std::int64_t bytes() const noexcept { return size; }
+};
+
+}  // namespace
+
+TEST_CASE("a user's expert that hides what is not finite does not see it") {
+  const PerExpert<WritesZero, Scalar> bank(2, {{}, {}});
+  RoutingPlan plan;
+  plan.clear(2);
+  const ExpertId ids[] = {1, 0};
+  const float weights[] = {1.0f, 1.0f};
+  for (int t = 0; t < 3; ++t) REQUIRE(plan.append_row(ids, weights).ok());
+  Context ctx;
+  Matrix y(3, 2);
+  for (const index_t token : {0, 2}) {
+    Matrix x(3, 2, 1.0f);
+    x.view().row_data(token)[1] = INFINITY;
+    CHECK(said(bank.apply(plan, x.view(), y.view(), ctx)) ==
+          "numeric: input of an expert is not finite, token " + std::to_string(token) + ", expert 1");
+  }
+}
+
+TEST_CASE("a bank of a user's experts says how large its largest is, and which sizes it takes") {
+  CHECK(PerExpert<Sized, Scalar>(1, {{3}, {7}, {5}}).expert_bytes() == 7);
+  CHECK(PerExpert<Sized, Scalar>(1, {}).expert_bytes() == 0);
+  CHECK(PerExpert<Sized, Scalar>(1, {}).num_experts() == 0);
+  CHECK(refused(PerExpert<Scaled, Scalar>::create(0, {})) == "hidden_size, at least (got 0, allowed 1)");
+  const PerExpert<Scaled, Scalar> bank(4, {{1.0f}, {2.0f}});
+  const RoutingPlan plan = reference::random_plan(3, 2, [](index_t t) { return t % 3; }, 1);
+  const RoutingPlan others = reference::random_plan(3, 3, [](index_t) { return 1; }, 1);
+  Matrix x(3, 4, 1.0f);
+  Matrix y(3, 4);
+  Context ctx;
+  const auto outcome = [&](const RoutingPlan& p, ConstRows in, Rows out) { return said(bank.apply(p, in, out, ctx)); };
+  CHECK(outcome(plan, x.view(), y.view()) == "ok");
+  CHECK(outcome(others, x.view(), y.view()) ==
+        "usage: experts of the plan against experts of the bank (got 3, allowed 2)");
+  CHECK(outcome(plan, {x.values.data(), 2, 4}, y.view()) ==
+        "usage: rows of x against tokens of the plan (got 2, allowed 3)");
+  CHECK(outcome(plan, x.view(), {y.values.data(), 2, 4}) ==
+        "usage: rows of y against tokens of the plan (got 2, allowed 3)");
+  CHECK(outcome(plan, {x.values.data(), 3, 3}, y.view()) == "usage: width of x against hidden_size (got 3, allowed 4)");
+  CHECK(outcome(plan, x.view(), {y.values.data(), 3, 3}) == "usage: width of y against hidden_size (got 3, allowed 4)");
+}
+
+TEST_CASE("what a user's experts return is named by token and expert, on any number of threads") {
+  const PerExpert<Scaled, Scalar> bank(1, {{1.0f}, {3e38f}, {1.0f}});
+  RoutingPlan plan;
+  plan.clear(3);
+  const float weights[] = {1.0f, 1.0f};
+  for (int t = 0; t < 6; ++t) {
+    const ExpertId ids[] = {t == 5 ? 1 : 2, 0};
+    REQUIRE(plan.append_row(ids, weights).ok());
+  }
+  const Matrix x(6, 1, 2.0f);
+  for (const index_t threads : {1, 2, 5}) {
+    ThreadExecutor executor(threads);
+    Context ctx(executor);
+    Matrix y(6, 1);
+    CHECK(said(bank.apply(plan, x.view(), y.view(), ctx)) ==
+          "numeric: output of an expert is not finite, token 5, expert 1");
+  }
 }

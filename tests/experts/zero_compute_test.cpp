@@ -5,6 +5,7 @@
 #include "headgate/kernels/scalar.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
+#include "support/status.hpp"
 #include "support/thread_executor.hpp"
 
 using namespace headgate;
@@ -147,4 +148,56 @@ TEST_CASE("a zero-computation bank refuses what does not fit") {
   const Status status = bank.apply(row(4, {3}, {1.0f}), x.view(), y.view(), ctx);
   CHECK(status.code == ErrorCode::numeric);
   CHECK(status.token == 0);
+}
+
+TEST_CASE("the ids of zero-computation experts begin where the bank's end") {
+  std::vector<ZeroComputeExpert> experts = {{ZeroComputeKind::identity}, {ZeroComputeKind::zero}, constant(20)};
+  const Bank bank(glu(21), experts);
+  std::mt19937 rng(22);
+  const Matrix x = Matrix::random(3, hidden, 1.0f, rng);
+  RoutingPlan plan;
+  plan.clear(6);
+  const ExpertId ids[] = {3, 2, 4};
+  const float weights[] = {0.5f, 0.25f, 8.0f};
+  for (std::size_t t = 0; t < 3; ++t)
+    throw_if_error(plan.append_row(std::span(ids).first(t + 1), std::span(weights).first(t + 1)));
+  CHECK(bank.ffn_rows(plan) == 2);
+  const Matrix y = applied(bank, plan, x);
+  for (std::size_t c = 0; c < as_size(hidden); ++c) CHECK(y.values[c] == 0.5f * x.values[c]);
+  const Matrix alone = applied(
+      bank.bank(),
+      [] {
+        RoutingPlan ffn;
+        ffn.clear(ffn_experts);
+        throw_if_error(ffn.append_row({}, {}));
+        for (int t = 0; t < 2; ++t) {
+          const ExpertId id = 2;
+          const float weight = 0.25f;
+          throw_if_error(ffn.append_row({&id, 1}, {&weight, 1}));
+        }
+        return ffn;
+      }(),
+      x);
+  for (std::size_t i = as_size(hidden); i < y.values.size(); ++i) {
+    CHECK(y.values[i] == std::fma(0.5f, x.values[i], alone.values[i]));
+  }
+}
+
+TEST_CASE("a zero-computation bank names what does not fit and what is not finite") {
+  CHECK(refused(Bank::create(glu(1), {{ZeroComputeKind::identity, {}, {1.0f}}})) ==
+        "size of the gate of a zero-computation expert (got 1, allowed 0), expert 3");
+  CHECK(refused(Bank::create(glu(1), {{ZeroComputeKind::zero, {1.0f}, {}}})) ==
+        "size of the value of a zero-computation expert (got 1, allowed 0), expert 3");
+  CHECK(refused(Bank::create(glu(1), {})) == "made");
+  CHECK(ZeroComputeExpert{}.kind == ZeroComputeKind::zero);
+  const Bank bank(glu(16), {{ZeroComputeKind::identity}, {ZeroComputeKind::zero}});
+  const RoutingPlan plan = reference::random_plan(3, 5, [](index_t) { return 5; }, 1);
+  Matrix x(3, hidden, 1.0f);
+  Matrix y(3, hidden);
+  Context ctx;
+  CHECK(said(bank.apply(plan, {x.values.data(), 2, hidden}, y.view(), ctx)) ==
+        "usage: rows of x against tokens of the plan (got 2, allowed 3)");
+  x.values.back() = NAN;
+  CHECK(said(bank.apply(plan, x.view(), y.view(), ctx)) ==
+        "numeric: input of an expert is not finite, token 2, expert " + std::to_string(plan.experts(2)[0]));
 }

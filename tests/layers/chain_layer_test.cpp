@@ -10,6 +10,7 @@
 #include "support/random.hpp"
 #include "support/reference_moe.hpp"
 #include "support/routing.hpp"
+#include "support/status.hpp"
 #include "support/test_router.hpp"
 #include "support/thread_executor.hpp"
 
@@ -206,4 +207,62 @@ TEST_CASE("a chain refuses what does not fit, and names the layer") {
   CHECK(y == x);
   ctx.edits = {};
   CHECK(chain_of(1, true, false).forward(in, state, {y.data(), 1, 26}, ctx).allowed == 2);
+}
+
+TEST_CASE(
+    "a well-formed plan is not forced on a chain of two iterations, and one of another width is no shared expert") {
+  const std::vector<float> x = random_floats(2 * 26, 1.0f, 9);
+  std::vector<float> y(2 * 26);
+  const RoutingPlan plan = reference::random_plan(2, 5, [](index_t) { return 2; }, 10);
+  Context ctx;
+  ctx.edits.forced_plan = &plan;
+  Chain::State state;
+  const RouterInput in{.hidden = {x.data(), 2, 26}, .layer = 5};
+  const Status status = chain_of(2, true, false).forward(in, state, {y.data(), 2, 26}, ctx);
+  CHECK(status.code == ErrorCode::usage);
+  CHECK(status.layer == 5);
+
+  const GluShape six{.num_experts = 1, .hidden_size = 6, .ffn_size = 3};
+  const GluShape four{.num_experts = 2, .hidden_size = 4, .ffn_size = 3};
+  const auto made = Chain::create({TestRouter(2, 4, 1, 1)}, GluExperts<>(four), {1, true},
+                                  SharedExpert<GluExperts<>>(GluExperts<>(six)));
+  CHECK(refused(made) == "hidden_size of the shared expert against that of the bank (got 6, allowed 4)");
+}
+
+TEST_CASE("a chain says which rows or width of y do not fit, and names the layer of an error inside") {
+  std::vector<float> x = random_floats(2 * 26, 1.0f, 11);
+  std::vector<float> y(2 * 26);
+  Context ctx;
+  Chain::State state;
+  const Chain chain = chain_of(2, true, false);
+  CHECK(chain.iterations() == 2);
+  const auto outcome = [&](index_t rows, index_t cols) {
+    return said(chain.forward({.hidden = {x.data(), 2, 26}, .layer = 6}, state, {y.data(), rows, cols}, ctx));
+  };
+  CHECK(outcome(2, 26) == "ok");
+  CHECK(outcome(1, 26) == "usage: rows of y against tokens (got 1, allowed 2), layer 6");
+  CHECK(outcome(2, 25) == "usage: width of y against hidden_size (got 25, allowed 26), layer 6");
+  x[30] = std::numeric_limits<float>::quiet_NaN();
+  CHECK(outcome(2, 26).find("layer 6, token 1") != std::string::npos);
+  CHECK(Chain::Options{}.iterations == 1);
+  CHECK(Chain::Options{}.inner_residual);
+}
+
+namespace {
+
+struct Remembering : TestRouter {
+  using TestRouter::TestRouter;
+  RouterTraits traits() const noexcept {
+    RouterTraits traits = TestRouter::traits();
+    traits.state = StateScope::across_layers;
+    return traits;
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a router that remembers layers is no part of a chain, wherever it stands") {
+  using Layer = ChainLayer<Remembering, GluExperts<>>;
+  const auto made = Layer::create({Remembering(5, 26, 2, 1), Remembering(5, 26, 2, 2)}, GluExperts<>(shape), {2, true});
+  CHECK(refused(made) == "router of a chain of experts keeps a state across layers");
 }

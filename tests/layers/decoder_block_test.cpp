@@ -2,6 +2,7 @@
 
 #include "headgate/experts/glu_experts.hpp"
 #include "support/catch.hpp"
+#include "support/status.hpp"
 #include "support/test_router.hpp"
 
 using namespace headgate;
@@ -139,4 +140,62 @@ TEST_CASE("parts of different widths make no block") {
   CHECK(!DecoderBlock::create(norm(0.5f), RunningSum(), RmsNorm<>({1.0f}, 1e-6f), dense()));
   CHECK(!DecoderBlock::create(norm(0.5f), RunningSum(), norm(0.7f),
                               DecoderBlock::Dense::create(experts(1, width + 1)).value()));
+}
+
+TEST_CASE("a hook sees what router and experts read, before every routed layer and no dense one") {
+  const DecoderBlock moe = DecoderBlock::create(norm(0.5f), RunningSum(), norm(0.7f), routed()).value();
+  const DecoderBlock plain = DecoderBlock::create(norm(0.5f), RunningSum(), norm(0.7f), dense()).value();
+  std::vector<float> seen;
+  index_t of_layer = -1;
+  index_t position = -1;
+  int calls = 0;
+  const HiddenHook hook = [&](index_t layer, index_t first_position, ConstRows hidden) {
+    ++calls;
+    of_layer = layer;
+    position = first_position;
+    seen.assign(hidden.data, hidden.data + hidden.rows * hidden.cols);
+  };
+  const HiddenHook empty;
+  const auto forward = [&](const DecoderBlock& block, const HiddenHook* use) {
+    reference::Matrix x = input(3);
+    DecoderBlock::Cache cache = block.attention().make_cache(9);
+    DecoderBlock::State state;
+    state.reset(3);
+    Context ctx;
+    const std::vector<std::int32_t> ids(3);
+    throw_if_error(block.forward({x.view(), ids, 4, {}, {}, use}, 7, cache, state, ctx));
+    return x;
+  };
+  const reference::Matrix without = forward(moe, nullptr);
+  CHECK(forward(moe, &empty) == without);
+  CHECK(calls == 0);
+  CHECK(forward(moe, &hook) == without);
+  CHECK(calls == 1);
+  CHECK(of_layer == 7);
+  CHECK(position == 4);
+  REQUIRE(seen.size() == as_size(3 * width));
+  // They are normed: the mean square over the weights is 1.
+  for (std::size_t t = 0; t < 3; ++t) {
+    double squares = 0.0;
+    for (std::size_t i = 0; i < as_size(width); ++i) {
+      const double value = static_cast<double>(seen[t * as_size(width) + i]) / (0.7 + 0.1 * static_cast<double>(i));
+      squares += value * value;
+    }
+    CHECK(squares / width == Catch::Approx(1.0).epsilon(1e-4));
+  }
+  forward(plain, &hook);
+  CHECK(calls == 1);
+}
+
+TEST_CASE("a block says which width does not fit the attention's") {
+  const auto made = [](RmsNorm<> first, RmsNorm<> second, DecoderBlock::Dense ffn) {
+    return refused(DecoderBlock::create(std::move(first), RunningSum(), std::move(second), std::move(ffn)));
+  };
+  CHECK(made(norm(0.5f), norm(0.7f), dense()) == "made");
+  CHECK(made(RmsNorm<>({1.0f, 1.0f}, 1e-6f), norm(0.7f), dense()) ==
+        "width of norm or FFN against that of the attention (got 2, allowed 10)");
+  CHECK(made(norm(0.5f), RmsNorm<>({1.0f}, 1e-6f), dense()) ==
+        "width of norm or FFN against that of the attention (got 1, allowed 10)");
+  CHECK(made(norm(0.5f), norm(0.7f), DecoderBlock::Dense::create(experts(1, width + 1)).value()) ==
+        "width of norm or FFN against that of the attention (got 11, allowed 10)");
 }

@@ -5,6 +5,7 @@
 #include "headgate/layers/any_linear.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
+#include "support/status.hpp"
 #include "support/thread_executor.hpp"
 
 using namespace headgate;
@@ -103,4 +104,42 @@ TEST_CASE("a linear layer refuses shapes that do not fit") {
   CHECK(layer.forward({x.values.data(), 2, 4}, y.view(), ctx).found == 4);
   CHECK(layer.forward(x.view(), {y.values.data(), 2, 2}, ctx).allowed == 3);
   CHECK(layer.forward(x.view(), {y.values.data(), 1, 3}, ctx).found == 1);
+}
+
+TEST_CASE("a linear layer is made at the bounds of its shape, and beyond them says which") {
+  using Layer = Linear<F32, Scalar>;
+  CHECK(refused(Layer::create(1, 1)) == "made");
+  CHECK(refused(Layer::create(0, 1)) == "rows of a linear layer, at least (got 0, allowed 1)");
+  CHECK(refused(Layer::create(1, 0)) == "columns of a linear layer, at least (got 0, allowed 1)");
+  constexpr auto largest = static_cast<index_t>(max_index);
+  CHECK(refused(Layer::create(largest - 1, 1)) ==
+        "rows of a linear layer, at most (got 2147483646, allowed 2147483631)");
+  CHECK(refused(Layer::create(largest - 15, 1)) ==
+        "rows of a linear layer, at most (got 2147483632, allowed 2147483631)");
+}
+
+TEST_CASE("a linear layer says which shape of x and y does not fit, and adds its bias on any number of threads") {
+  std::vector<float> bias(5);
+  for (std::size_t i = 0; i < bias.size(); ++i) bias[i] = static_cast<float>(i) + 1.0f;
+  const Matrix weights(5, 3);
+  const Linear<F32, Scalar> layer(weights.view(), bias);
+  Matrix x(7, 3, 1.0f);
+  Matrix y(7, 5);
+  Context serial;
+  const auto outcome = [&](ConstRows in, Rows out) { return said(layer.forward(in, out, serial)); };
+  CHECK(outcome({x.values.data(), 7, 2}, y.view()) ==
+        "usage: width of x against columns of a linear layer (got 2, allowed 3)");
+  CHECK(outcome(x.view(), {y.values.data(), 7, 4}) ==
+        "usage: width of y against rows of a linear layer (got 4, allowed 5)");
+  CHECK(outcome(x.view(), {y.values.data(), 6, 5}) == "usage: rows of y against rows of x (got 6, allowed 7)");
+  for (const index_t threads : {1, 2, 3, 9}) {
+    ThreadExecutor executor(threads);
+    Context ctx(executor);
+    Matrix out(9, 5, -1.0f);
+    REQUIRE(layer.forward(x.view(), out.view().middle_rows(1, 7), ctx).ok());
+    for (index_t t = 0; t < 9; ++t) {
+      for (std::size_t i = 0; i < 5; ++i) CHECK(out.view().row(t)[i] == (t == 0 || t == 8 ? -1.0f : bias[i]));
+    }
+  }
+  CHECK(layer.bytes() == 16 * 3 * 4 + 5 * 4);
 }

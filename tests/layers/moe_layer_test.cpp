@@ -9,6 +9,7 @@
 #include "headgate/kernels/native.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
+#include "support/status.hpp"
 #include "support/test_router.hpp"
 #include "support/thread_executor.hpp"
 
@@ -235,4 +236,32 @@ TEST_CASE("the caller's rounding and denormal modes change no bit and are left a
   CHECK(status.ok());
   CHECK(after == FE_UPWARD);
   CHECK(y == expected);
+}
+
+TEST_CASE("a layer says which rows or width of y do not fit, and keeps the layer that an error names") {
+  const MoELayer layer(TestRouter(num_experts, hidden, 3, 35), bank(36));
+  const Matrix x = random_rows(3, 37);
+  Matrix y(3, hidden);
+  decltype(layer)::State state;
+  Context ctx;
+  const auto outcome = [&](index_t rows, index_t cols) {
+    return said(layer.forward({.hidden = x.view(), .layer = 9}, state, {y.values.data(), rows, cols}, ctx));
+  };
+  CHECK(outcome(3, hidden) == "ok");
+  CHECK(outcome(2, hidden) == "usage: rows of y against tokens (got 2, allowed 3), layer 9");
+  CHECK(outcome(4, hidden) == "usage: rows of y against tokens (got 4, allowed 3), layer 9");
+  CHECK(outcome(3, hidden - 1) == "usage: width of y against hidden_size (got 25, allowed 26), layer 9");
+}
+
+TEST_CASE("an error of the shared expert reaches the caller") {
+  const MoELayer layer(TestRouter(num_experts, hidden, 3, 39), bank(40),
+                       SharedExpert(bank_of_one(38), std::vector<float>(as_size(hidden), 3e38f)));
+  Matrix x = random_rows(2, 41);
+  for (float& value : x.view().row(1)) value = 2.0f;
+  Matrix y(2, hidden);
+  decltype(layer)::State state;
+  Context ctx;
+  const Status status = layer.forward({.hidden = x.view(), .layer = 2}, state, y.view(), ctx);
+  CHECK(status.code == ErrorCode::numeric);
+  CHECK(status.layer == 2);
 }

@@ -4,6 +4,7 @@
 #include "headgate/kernels/scalar.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
+#include "support/status.hpp"
 #include "support/thread_executor.hpp"
 
 using namespace headgate;
@@ -51,4 +52,21 @@ TEST_CASE("a norm refuses what does not fit") {
   CHECK(norm.forward({x.values.data(), 3, 1}, y.view(), ctx).found == 1);
   CHECK(norm.forward(x.view(), {y.values.data(), 3, 1}, ctx).found == 1);
   CHECK(norm.forward(x.view(), {y.values.data(), 2, 2}, ctx).found == 2);
+}
+
+TEST_CASE("a norm adds its epsilon, and says which shape does not fit") {
+  using Norm = RmsNorm<Scalar>;
+  const Norm norm({1.0f, 2.0f}, 1.0f);
+  const Matrix x(3, 2, 1.0f);
+  Matrix y(3, 2);
+  Context ctx;
+  REQUIRE(norm.forward(x.view(), y.view(), ctx).ok());
+  CHECK(y.values[4] == Catch::Approx(std::sqrt(0.5)));
+  CHECK(y.values[5] == Catch::Approx(2.0 * std::sqrt(0.5)));
+  CHECK(refused(Norm::create({1.0f}, 0.0f)) == "made");
+  CHECK(refused(Norm::create({}, 0.0f)) == "width of a norm, at least (got 0, allowed 1)");
+  const auto outcome = [&](ConstRows in, Rows out) { return said(norm.forward(in, out, ctx)); };
+  CHECK(outcome({x.values.data(), 3, 1}, y.view()) == "usage: width of x against width of a norm (got 1, allowed 2)");
+  CHECK(outcome(x.view(), {y.values.data(), 3, 1}) == "usage: width of y against width of a norm (got 1, allowed 2)");
+  CHECK(outcome(x.view(), {y.values.data(), 2, 2}) == "usage: rows of y against rows of x (got 2, allowed 3)");
 }

@@ -5,6 +5,7 @@
 #include "headgate/kernels/scalar.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
+#include "support/status.hpp"
 
 using namespace headgate;
 using reference::Matrix;
@@ -77,4 +78,22 @@ TEST_CASE("a shared expert that cannot exist is refused") {
   REQUIRE(!gate);
   CHECK(std::string(gate.error().what()) == "size of shared_expert_gate against hidden_size (got 41, allowed 42)");
   CHECK_THROWS_AS(SharedExpert<Glu>(bank(6), std::vector<float>(41)), Error);
+}
+
+TEST_CASE("a shared expert says what does not fit, and of which token a gate is not finite") {
+  CHECK(refused(SharedExpert<Glu>::create(bank(6))) == "made");
+  const SharedExpert<Glu> shared(bank(7), std::vector<float>(42, 1.0f));
+  Matrix x(3, 42, 1.0f);
+  Matrix y(3, 42);
+  RoutingPlan plan;
+  Context ctx;
+  const auto outcome = [&](ConstRows in, Rows out) { return said(shared.add(in, out, plan, ctx)); };
+  CHECK(outcome(x.view(), y.view()) == "ok");
+  CHECK(outcome({x.values.data(), 3, 41}, y.view()) == "usage: width of x against hidden_size (got 41, allowed 42)");
+  CHECK(outcome(x.view(), {y.values.data(), 2, 42}) ==
+        "usage: rows of y against tokens of the plan (got 2, allowed 3)");
+  CHECK(outcome(x.view(), {y.values.data(), 3, 41}) == "usage: width of y against hidden_size (got 41, allowed 42)");
+  x.values.back() = INFINITY;
+  CHECK(outcome(x.view(), y.view()).starts_with("numeric: "));
+  CHECK(outcome(x.view(), y.view()).find("token 2") != std::string::npos);
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "headgate/core/aligned_buffer.hpp"
+#include "headgate/core/available_threads.hpp"
 #include "headgate/core/config.hpp"
 #include "headgate/core/context.hpp"
 #include "headgate/core/dtype.hpp"

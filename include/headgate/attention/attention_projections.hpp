@@ -9,6 +9,7 @@
 
 #include "headgate/attention/attention.hpp"
 #include "headgate/attention/kv_cache.hpp"
+#include "headgate/kernels/native.hpp"
 #include "headgate/kernels/product.hpp"
 
 namespace headgate::inline HEADGATE_ABI {

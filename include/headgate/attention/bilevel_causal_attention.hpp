@@ -12,6 +12,7 @@
 
 #include "headgate/attention/attention_projections.hpp"
 #include "headgate/attention/region_cache.hpp"
+#include "headgate/kernels/native.hpp"
 #include "headgate/routing/region_router.hpp"
 
 namespace headgate::inline HEADGATE_ABI {

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "headgate/attention/attention_projections.hpp"
+#include "headgate/kernels/native.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 

@@ -16,7 +16,7 @@
 #include "headgate/experts/expert_batch.hpp"
 #include "headgate/experts/experts.hpp"
 #include "headgate/experts/glu_layout.hpp"
-#include "headgate/kernels/kernel_backend.hpp"
+#include "headgate/kernels/native.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 

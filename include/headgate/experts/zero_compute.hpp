@@ -11,7 +11,7 @@
 
 #include "headgate/core/expected.hpp"
 #include "headgate/experts/experts.hpp"
-#include "headgate/kernels/kernel_backend.hpp"
+#include "headgate/kernels/native.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 

@@ -16,8 +16,8 @@ namespace headgate::inline HEADGATE_ABI {
 // Rows of activations that one multiply takes at most.
 inline constexpr index_t max_tile_rows = 12;
 
-// The backend of the instruction set this translation unit is compiled for: include headgate/kernels/native.hpp
-// (headgate.hpp does). Routers, experts and layers use it unless told otherwise.
+// The backend of the instruction set this translation unit is compiled for (kernels/native.hpp). Routers, experts and
+// layers use it unless told otherwise.
 struct NativeBackend;
 
 template <class B>

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "headgate/core/context.hpp"
-#include "headgate/kernels/kernel_backend.hpp"
+#include "headgate/kernels/native.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 

@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "headgate/experts/experts.hpp"
-#include "headgate/kernels/kernel_backend.hpp"
+#include "headgate/kernels/native.hpp"
 #include "headgate/layers/moe_layer.hpp"
 #include "headgate/layers/shared_expert.hpp"
 #include "headgate/routing/router.hpp"

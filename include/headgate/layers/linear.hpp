@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "headgate/core/expected.hpp"
+#include "headgate/kernels/native.hpp"
 #include "headgate/kernels/product.hpp"
 
 namespace headgate::inline HEADGATE_ABI {

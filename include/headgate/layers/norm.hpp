@@ -6,7 +6,7 @@
 #include "headgate/core/context.hpp"
 #include "headgate/core/expected.hpp"
 #include "headgate/core/matrix_view.hpp"
-#include "headgate/kernels/kernel_backend.hpp"
+#include "headgate/kernels/native.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 

@@ -6,6 +6,7 @@
 // granite_router.
 #pragma once
 
+#include "headgate/kernels/native.hpp"
 #include "headgate/routing/staged_router.hpp"
 #include "headgate/routing/stages/grouped_top_k.hpp"
 

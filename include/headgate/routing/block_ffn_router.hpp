@@ -8,6 +8,7 @@
 
 #include <cmath>
 
+#include "headgate/kernels/native.hpp"
 #include "headgate/routing/relu_router.hpp"
 
 namespace headgate::inline HEADGATE_ABI {

@@ -14,6 +14,7 @@
 // DeepSeek's remote code does what is written here. The inference code reads b only where the model is 7168 wide.
 #pragma once
 
+#include "headgate/kernels/native.hpp"
 #include "headgate/routing/staged_router.hpp"
 #include "headgate/routing/stages/grouped_top_k.hpp"
 #include "headgate/routing/stages/top_k.hpp"

@@ -8,6 +8,7 @@
 
 #include <limits>
 
+#include "headgate/kernels/native.hpp"
 #include "headgate/kernels/product.hpp"
 #include "headgate/routing/carried_rows.hpp"
 #include "headgate/routing/gru_cell.hpp"

@@ -12,6 +12,7 @@
 
 #include <cmath>
 
+#include "headgate/kernels/native.hpp"
 #include "headgate/kernels/product.hpp"
 #include "headgate/routing/carried_rows.hpp"
 #include "headgate/routing/staged_selection.hpp"

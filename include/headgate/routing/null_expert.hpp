@@ -7,6 +7,7 @@
 // nulls.
 #pragma once
 
+#include "headgate/kernels/native.hpp"
 #include "headgate/routing/staged_router.hpp"
 #include "headgate/routing/stages/top_k.hpp"
 

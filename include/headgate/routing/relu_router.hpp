@@ -4,6 +4,7 @@
 // regularisation that steers sparsity is training's.
 #pragma once
 
+#include "headgate/kernels/native.hpp"
 #include "headgate/routing/staged_router.hpp"
 #include "headgate/routing/stages/positive.hpp"
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "headgate/kernels/native.hpp"
 #include "headgate/kernels/product.hpp"
 #include "headgate/routing/staged_selection.hpp"
 

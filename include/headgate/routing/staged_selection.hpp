@@ -12,6 +12,7 @@
 #include "headgate/core/context.hpp"
 #include "headgate/core/expected.hpp"
 #include "headgate/core/matrix_view.hpp"
+#include "headgate/kernels/native.hpp"
 #include "headgate/routing/plan_writer.hpp"
 #include "headgate/routing/router.hpp"
 #include "headgate/routing/stages/score.hpp"

@@ -20,6 +20,7 @@
 // routing/plan_transform.hpp does that to a plan.
 #pragma once
 
+#include "headgate/kernels/native.hpp"
 #include "headgate/routing/staged_router.hpp"
 #include "headgate/routing/stages/top_k.hpp"
 

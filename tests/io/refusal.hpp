@@ -5,7 +5,9 @@
 #include "support/catch.hpp"
 #include "support/scratch_folder.hpp"
 
+#if defined(__linux__)
 #include <unistd.h>
+#endif
 
 #include <fstream>
 #include <stdexcept>
@@ -31,6 +33,7 @@ headgate::Error error_of(Call&& call) {
   throw std::runtime_error("nothing was refused");
 }
 
+#if defined(__linux__)
 // Memory that this process holds.
 inline std::size_t resident_bytes() {
   std::ifstream statm("/proc/self/statm");
@@ -39,6 +42,7 @@ inline std::size_t resident_bytes() {
   statm >> total >> resident;
   return resident * static_cast<std::size_t>(::sysconf(_SC_PAGESIZE));
 }
+#endif
 
 inline bool contains(std::string_view text, std::string_view part) { return text.find(part) != text.npos; }
 

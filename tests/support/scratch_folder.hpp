@@ -1,11 +1,9 @@
 // ScratchFolder: a folder that goes with its owner, and files to put there.
 #pragma once
 
-#include <unistd.h>
-
-#include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -19,9 +17,10 @@ inline void write_all(const std::filesystem::path& path, std::string_view bytes)
 class ScratchFolder {
  public:
   ScratchFolder() {
-    std::string name = (std::filesystem::temp_directory_path() / "headgate-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("mkdtemp failed");
-    path_ = name;
+    std::random_device random;
+    do {
+      path_ = std::filesystem::temp_directory_path() / ("headgate-" + std::to_string(random()));
+    } while (!std::filesystem::create_directory(path_));  // false where there is one
   }
   ~ScratchFolder() {
     std::error_code ignored;
@@ -35,7 +34,7 @@ class ScratchFolder {
   // The path of a new file with these bytes.
   std::string write(std::string_view name, std::string_view bytes) const {
     write_all(path_ / name, bytes);
-    return path_ / name;
+    return (path_ / name).string();
   }
 
  private:

@@ -8,7 +8,7 @@ int main() {
   const auto router = headgate::mixtral_router({.gate = {gate, 4, 2}}, /*k=*/2).value();
   headgate::NoState state;  // what a router remembers is yours; this one remembers nothing
   headgate::RoutingPlan plan;
-  headgate::Context context;  // threads, scratch memory and edits are yours, too
+  headgate::Context context;  // threads and scratch memory are yours, too
   headgate::throw_if_error(router.route({.hidden = {tokens, 3, 2}}, state, plan, context));
   for (auto i = 0u; i < 6; ++i) std::printf("token %u: expert %d, %.3f\n", i / 2, plan.experts()[i], plan.weights()[i]);
 }

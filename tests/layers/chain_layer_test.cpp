@@ -195,8 +195,7 @@ TEST_CASE("a chain refuses what does not fit, and names the layer") {
   Chain::State state;
   Context ctx;
   RoutingPlan forced;
-  ctx.edits.forced_plan = &forced;
-  const RouterInput in{.hidden = {x.data(), 2, 26}, .layer = 5};
+  const RouterInput in{.hidden = {x.data(), 2, 26}, .layer = 5, .edits = {.forced_plan = &forced}};
   const Status status = chain_of(2, true, false).forward(in, state, {y.data(), 2, 26}, ctx);
   CHECK(status.code == ErrorCode::usage);
   CHECK(status.layer == 5);
@@ -205,8 +204,7 @@ TEST_CASE("a chain refuses what does not fit, and names the layer") {
   throw_if_error(forced.append_row({}, {}));
   throw_if_error(chain_of(1, true, false).forward(in, state, {y.data(), 2, 26}, ctx));
   CHECK(y == x);
-  ctx.edits = {};
-  CHECK(chain_of(1, true, false).forward(in, state, {y.data(), 1, 26}, ctx).allowed == 2);
+  CHECK(chain_of(1, true, false).forward({.hidden = in.hidden}, state, {y.data(), 1, 26}, ctx).allowed == 2);
 }
 
 TEST_CASE(
@@ -215,9 +213,8 @@ TEST_CASE(
   std::vector<float> y(2 * 26);
   const RoutingPlan plan = reference::random_plan(2, 5, [](index_t) { return 2; }, 10);
   Context ctx;
-  ctx.edits.forced_plan = &plan;
   Chain::State state;
-  const RouterInput in{.hidden = {x.data(), 2, 26}, .layer = 5};
+  const RouterInput in{.hidden = {x.data(), 2, 26}, .layer = 5, .edits = {.forced_plan = &plan}};
   const Status status = chain_of(2, true, false).forward(in, state, {y.data(), 2, 26}, ctx);
   CHECK(status.code == ErrorCode::usage);
   CHECK(status.layer == 5);

@@ -35,9 +35,10 @@ Matrix random_rows(index_t rows, unsigned seed) {
   return Matrix::random(rows, hidden, 1.5f, rng);
 }
 template <class Layer>
-Matrix forward(const Layer& layer, const Matrix& x, Context& ctx, typename Layer::State& state) {
+Matrix forward(const Layer& layer, const Matrix& x, Context& ctx, typename Layer::State& state,
+               const RouteEdits& edits = {}) {
   Matrix y(x.rows, hidden, 5.0f);  // forward overwrites it
-  throw_if_error(layer.forward({.hidden = x.view()}, state, y.view(), ctx));
+  throw_if_error(layer.forward({.hidden = x.view(), .edits = edits}, state, y.view(), ctx));
   return y;
 }
 
@@ -102,23 +103,22 @@ TEST_CASE("a forced plan takes the place of routing, and empty rows give exactly
   const RoutingPlan plan = reference::random_plan(6, num_experts, [](index_t t) { return t % 3; }, 11);
   Context ctx;
   decltype(layer)::State state;
-  ctx.edits.forced_plan = &plan;
-  const Matrix y = forward(layer, x, ctx, state);
+  const Matrix y = forward(layer, x, ctx, state, {.forced_plan = &plan});
   CHECK(state.plan == plan);
   CHECK(reference::worst(reference::Bank(shape, 9).layer(plan, x.view()), y.view()) <= 1.0);
   for (const index_t t : {0, 3}) {
     for (const float value : ConstRows(y.view()).row(t)) CHECK(std::bit_cast<std::uint32_t>(value) == 0u);
   }
   // The plan of the last forward may be forced again.
-  ctx.edits.forced_plan = &state.plan;
-  CHECK(forward(layer, x, ctx, state) == y);
+  CHECK(forward(layer, x, ctx, state, {.forced_plan = &state.plan}) == y);
   // What does not fit is refused.
   const RoutingPlan other = reference::random_plan(6, num_experts + 1, [](index_t) { return 1; }, 12);
   const RoutingPlan longer = reference::random_plan(7, num_experts, [](index_t) { return 1; }, 13);
   for (const RoutingPlan* wrong : {&other, &longer}) {
-    ctx.edits.forced_plan = wrong;
     Matrix out(6, hidden);
-    CHECK(layer.forward({.hidden = x.view(), .layer = 4}, state, out.view(), ctx).code == ErrorCode::usage);
+    CHECK(
+        layer.forward({.hidden = x.view(), .layer = 4, .edits = {.forced_plan = wrong}}, state, out.view(), ctx).code ==
+        ErrorCode::usage);
   }
 }
 
@@ -143,13 +143,12 @@ TEST_CASE("errors of forward name layer, token and expert") {
     CHECK(logit.layer == 12);
     CHECK(logit.token == 1);
     const RoutingPlan plan = reference::random_plan(3, num_experts, [](index_t) { return 1; }, 17);
-    ctx.edits.forced_plan = &plan;
-    const Status input = layer.forward({.hidden = broken.view(), .layer = 13}, state, y.view(), ctx);
+    const RouterInput forced{.hidden = broken.view(), .layer = 13, .edits = {.forced_plan = &plan}};
+    const Status input = layer.forward(forced, state, y.view(), ctx);
     CHECK(input.code == ErrorCode::numeric);
     CHECK(input.layer == 13);
     CHECK(input.token == 1);
     CHECK(input.expert == plan.experts(1)[0]);
-    ctx.edits.forced_plan = nullptr;
   }
   CHECK(layer.forward({.hidden = x.view()}, state, {y.values.data(), 2, hidden}, ctx).found == 2);
   CHECK(layer.forward({.hidden = x.view()}, state, {y.values.data(), 3, hidden - 1}, ctx).allowed == hidden);

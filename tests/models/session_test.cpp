@@ -210,17 +210,168 @@ TEST_CASE("the hook sees the plan of every sparse layer and every row once") {
   CHECK(positions[3] == all);
 }
 
-TEST_CASE("edits of the context reach the routers") {
+namespace {
+
+// The plans of a text by layer, in the order of positions, and the logits of its last token.
+struct Run {
+  Status status;
+  std::vector<RoutingPlan> plans = std::vector<RoutingPlan>(4);
+  std::vector<float> logits;
+};
+Run run(std::span<const std::int32_t> tokens, std::span<const RoutingRule> rules, index_t rows_per_pass = 512,
+        std::vector<std::size_t> calls = {}) {
   Context ctx;
-  const std::uint8_t mask[] = {1, 1, 0, 1, 0};
-  ctx.edits.expert_mask = mask;
-  ctx.edits.k = 1;
-  Session session(model());
-  session.on_route = [&](index_t, index_t, const RoutingPlan& plan) {
-    CHECK(plan.entries() == plan.tokens());
-    for (const ExpertId e : plan.experts()) CHECK(mask[e] == 1);
+  Session session(model(), {.rows_per_pass = rows_per_pass});
+  Run made;
+  for (RoutingPlan& plan : made.plans) plan.clear(5);
+  session.on_route = [&](index_t layer, index_t first_position, const RoutingPlan& plan) {
+    CHECK(first_position == made.plans[as_size(layer)].tokens());
+    for (index_t t = 0; t < plan.tokens(); ++t)
+      throw_if_error(made.plans[as_size(layer)].append_row(plan.experts(t), plan.weights(t)));
   };
+  calls.push_back(tokens.size());
+  for (std::size_t from = 0; const std::size_t to : calls) {
+    made.status = session.forward(tokens.subspan(from, to - from), ctx, rules);
+    if (!made.status.ok()) return made;
+    from = to;
+  }
+  made.logits = copy(session.logits());
+  return made;
+}
+std::vector<std::int32_t> long_text() {
+  std::vector<std::int32_t> tokens;
+  for (int i = 0; i < 84; ++i) tokens.push_back((i * i * 31 + 7 * i) % 149);
+  return tokens;
+}
+
+}  // namespace
+
+TEST_CASE("rules of a forward edit all layers or one, and the rule of one layer stands above that of all") {
+  const std::uint8_t mask[] = {1, 1, 0, 1, 0};
+  const std::uint8_t other[] = {0, 1, 1, 1, 1};
+  const RoutingRule rules[] = {{.edits = {.expert_mask = mask, .k = 1}}, {.layer = 3, .edits = {.expert_mask = other}}};
+  const Run edited = run(text, rules);
+  REQUIRE(edited.status.ok());
+  for (const index_t layer : {1, 3}) {
+    const RoutingPlan& plan = edited.plans[as_size(layer)];
+    CHECK(plan.entries() == plan.tokens());
+    for (const ExpertId e : plan.experts()) CHECK((layer == 3 ? other : mask)[e] == 1);
+  }
+  // Layer 1 is as it was where only layer 3 is edited.
+  const Run plain = run(text, {});
+  const Run last = run(text, std::span(rules).last(1));
+  CHECK(last.plans[1] == plain.plans[1]);
+  CHECK_FALSE(last.plans[3] == plain.plans[3]);
+  CHECK_FALSE(last.logits == plain.logits);
+}
+
+TEST_CASE("rules are for positions of the text, however it is cut into calls and passes") {
+  const std::uint8_t mask[] = {1, 0, 1, 0, 1};
+  const RoutingRule rules[] = {{.layer = 1, .first_position = 4, .end_position = 9, .edits = {.expert_mask = mask}},
+                               {.first_position = 7, .edits = {.k = 1}}};
+  const Run whole = run(text, rules);
+  REQUIRE(whole.status.ok());
+  const Run plain = run(text, {});
+  for (index_t t = 0; t < 12; ++t) {
+    CHECK(whole.plans[1].experts(t).size() == (t < 7 ? 2 : 1));
+    CHECK(whole.plans[3].experts(t).size() == (t < 7 ? 2 : 1));
+    for (const ExpertId e : whole.plans[1].experts(t)) CHECK((t < 4 || t >= 9 || mask[e] == 1));
+    if (t < 4) CHECK(std::ranges::equal(whole.plans[1].experts(t), plain.plans[1].experts(t)));
+  }
+  for (const index_t rows_per_pass : {1, 3, 5}) {
+    const Run cut = run(text, rules, rows_per_pass);
+    CHECK(cut.plans == whole.plans);
+    CHECK(cut.logits == whole.logits);
+  }
+  const Run calls = run(text, rules, 512, {1, 5, 8});
+  CHECK(calls.plans == whole.plans);
+  CHECK(calls.logits == whole.logits);
+}
+
+TEST_CASE("a text replayed with the plans it had gives the same bits, with any rows_per_pass") {
+  const std::vector<std::int32_t> tokens = long_text();
+  const Run plain = run(tokens, {}, 84);
+  const RoutingRule replay[] = {{.layer = 1, .edits = {.forced_plan = &plain.plans[1]}},
+                                {.layer = 3, .edits = {.forced_plan = &plain.plans[3]}}};
+  // Another plan in the same place, so that a plan not forced would be noticed.
+  RoutingPlan other;
+  other.clear(5);
+  for (index_t t = 0; t < 84; ++t) {
+    const ExpertId row[] = {t % 5, (t + 2) % 5};
+    throw_if_error(other.append_row(row, std::vector<float>{0.75f, 0.25f}));
+  }
+  const RoutingRule forced[] = {{.layer = 1, .edits = {.forced_plan = &other}}};
+  const Run changed = run(tokens, forced, 84);
+  REQUIRE(changed.status.ok());
+  CHECK(changed.plans[1] == other);
+  CHECK_FALSE(changed.logits == plain.logits);
+  for (const index_t rows_per_pass : {16, 31, 84}) {
+    const Run again = run(tokens, replay, rows_per_pass);
+    REQUIRE(again.status.ok());
+    CHECK(again.plans == plain.plans);
+    CHECK(again.logits == plain.logits);
+    CHECK(run(tokens, forced, rows_per_pass).logits == changed.logits);
+  }
+  CHECK(run(tokens, forced, 512, {1, 30, 31, 83}).logits == changed.logits);
+  // A plan that begins later and ends earlier: the positions around it are routed.
+  RoutingPlan part;
+  throw_if_error(part.copy_rows(other, 10, 5));
+  const RoutingRule within[] = {{.layer = 1, .first_position = 10, .edits = {.forced_plan = &part}}};
+  const Run partly = run(tokens, within, 16);
+  REQUIRE(partly.status.ok());
+  for (index_t t = 0; t < 84; ++t) {
+    const RoutingPlan& expected = t >= 10 && t < 15 ? other : plain.plans[1];
+    CHECK(std::ranges::equal(partly.plans[1].experts(t), expected.experts(t)));
+    CHECK(std::ranges::equal(partly.plans[1].weights(t), expected.weights(t)));
+  }
+}
+
+TEST_CASE("rules that cannot be obeyed are errors that name the layer, and the session is as it was") {
+  const std::uint8_t mask[] = {1, 1, 0, 1, 0};
+  const std::uint8_t short_mask[] = {1, 1};
+  RoutingPlan plan;
+  plan.clear(4);
+  for (int t = 0; t < 12; ++t) throw_if_error(plan.append_row({}, {}));
+  Context ctx;
+  Session session(model());
+  REQUIRE(session.forward(first(2), ctx).ok());
+  const std::vector<float> before = copy(session.logits());
+  const auto refused = [&](std::vector<RoutingRule> rules) {
+    const Status status = session.forward(std::span(text).subspan(2), ctx, rules);
+    CHECK(status.code == ErrorCode::usage);
+    CHECK(session.position() == 2);
+    CHECK(copy(session.logits()) == before);
+    return Error::describe(status);
+  };
+  CHECK(refused({{.layer = 2, .edits = {.k = 1}}}) == "layer of a routing rule has no router, layer 2");
+  CHECK(refused({{.layer = 4, .edits = {.k = 1}}}) == "layer of a routing rule (got 4, allowed 3)");
+  CHECK(refused({{.layer = -2, .edits = {.k = 1}}}) == "layer of a routing rule (got -2, allowed 3)");
+  CHECK(refused({{.first_position = -1, .edits = {.k = 1}}}) ==
+        "first position of a routing rule, at least (got -1, allowed 0)");
+  CHECK(refused({{.first_position = 5, .end_position = 4, .edits = {.k = 1}}}) ==
+        "end of a routing rule, at least its first position (got 4, allowed 5)");
+  CHECK(refused({{.layer = 3, .edits = {.k = 1}}, {.layer = 3, .first_position = 6, .edits = {.k = 2}}}) ==
+        "two rules of one rank edit the same thing of a layer, layer 3");
+  CHECK(refused({{.edits = {.expert_mask = mask}}, {.edits = {.expert_mask = mask}}}) ==
+        "two rules of one rank edit the same thing of a layer, layer 1");
+  CHECK(refused({{.layer = 3, .edits = {.expert_mask = short_mask}}}) ==
+        "size of expert_mask against experts (got 2, allowed 5), layer 3");
+  CHECK(refused({{.edits = {.forced_plan = &plan}}}) ==
+        "experts of a forced plan against experts of the layer (got 4, allowed 5), layer 1");
+  // Two rules of one layer that say different things add up.
+  const RoutingRule both[] = {{.layer = 3, .edits = {.k = 1}}, {.layer = 3, .edits = {.expert_mask = mask}}};
+  CHECK(session.forward(std::span(text).subspan(2), ctx, both).ok());
+}
+
+TEST_CASE("rules end with the forward that they were given to") {
+  const RoutingRule rules[] = {{.edits = {.k = 1}}};
+  Context ctx;
+  Session session(model());
+  REQUIRE(session.forward(text, ctx, rules).ok());
+  CHECK_FALSE(copy(session.logits()) == logits_after(text));
+  throw_if_error(session.truncate(0));
   REQUIRE(session.forward(text, ctx).ok());
+  CHECK(copy(session.logits()) == logits_after(text));
 }
 
 TEST_CASE("options of a session out of range are refused by name") {

@@ -71,10 +71,8 @@ TEST_CASE(
   CHECK(experts_of(routed(router, {x.data(), 1, 6}), 0) == std::vector<ExpertId>{3, 2});
   const std::vector<float> swapped = {3.5f, 3, 1, 5, 4, 0};
   CHECK(experts_of(routed(router, {swapped.data(), 1, 6}), 0) == std::vector<ExpertId>{0, 1});
-  Context ctx;
   const std::vector<std::uint8_t> mask = {1, 1, 1, 1, 0, 1};
-  ctx.edits.expert_mask = mask;
-  CHECK(experts_of(routed(router, {x.data(), 1, 6}, ctx), 0) == std::vector<ExpertId>{5});
+  CHECK(experts_of(routed(router, {x.data(), 1, 6}, RouteEdits{.expert_mask = mask}), 0) == std::vector<ExpertId>{5});
 }
 
 TEST_CASE("P9: a layer of experts in regions with all of them chosen is the dense softmax mixture") {

@@ -83,10 +83,9 @@ TEST_CASE("a call's mask leaves the weights of the other experts as they are") {
   const auto router = block_ffn_router({.gate = {gate.data(), 3, 3}}, gain, 0.0f).value();
   const std::vector<float> all = dense_weights(routed(router, {x.data(), 1, 3}), 0);
   CHECK(all[2] < 0.0f);
-  Context ctx;
   const std::vector<std::uint8_t> mask = {1, 1, 0};
-  ctx.edits.expert_mask = mask;
-  CHECK(dense_weights(routed(router, {x.data(), 1, 3}, ctx), 0) == std::vector<float>{all[0], all[1], 0.0f});
+  CHECK(dense_weights(routed(router, {x.data(), 1, 3}, RouteEdits{.expert_mask = mask}), 0) ==
+        std::vector<float>{all[0], all[1], 0.0f});
 }
 
 TEST_CASE("eps 0 and nobody active is an empty row, not NaN") {

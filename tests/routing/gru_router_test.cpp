@@ -82,13 +82,14 @@ TEST_CASE("RMoE's router over three layers: states and weights to 1e-6, ids equa
     state.reset(6);
     Context ctx;
     RoutingPlan plan;
+    index_t layer_id = 0;
     for (const auto& layer : c["layers"]) {
       const std::vector<float> projection = values(layer["weight1"]);
       const std::vector<float> gate = values(layer["weight2"]);
       const std::vector<float> x = values(layer["hidden"]);
       const auto router =
           GruRouter<>::create(cell, {projection.data(), 7, 10}, {gate.data(), 5, 7}, TopK{2}, Renormalize{});
-      throw_if_error(router.value().route({.hidden = {x.data(), 6, 10}}, state, plan, ctx));
+      throw_if_error(router.value().route({.hidden = {x.data(), 6, 10}, .layer = layer_id++}, state, plan, ctx));
       const Rows h = state.rows(7);
       for (std::size_t i = 0; i < 42; ++i) {
         CHECK(static_cast<double>(h.data[i]) == Catch::Approx(layer["h"][i].get<double>()).margin(1e-6));

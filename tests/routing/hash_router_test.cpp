@@ -37,18 +37,21 @@ TEST_CASE("a hash router takes a call's mask and k") {
   const std::vector<std::int32_t> ids = {0, 1};
   const std::vector<std::uint8_t> mask = {0, 1, 1, 1, 1};
   Context ctx;
-  ctx.edits.expert_mask = mask;
-  const RoutingPlan plan = routed(router, {x.data(), 2, 3}, ctx, ids);
+  const RoutingPlan plan = routed(router, {x.data(), 2, 3}, ctx, ids, {.expert_mask = mask});
   CHECK(experts_of(plan, 0) == std::vector<ExpertId>{2});
   CHECK(weights_of(plan, 0) == std::vector<float>{0.5f});
   CHECK(experts_of(plan, 1) == std::vector<ExpertId>{1, 4});
-  ctx.edits = {};
-  ctx.edits.k = 1;
-  CHECK(experts_of(routed(router, {x.data(), 2, 3}, ctx, ids), 1) == std::vector<ExpertId>{1});
-  ctx.edits.k = 3;
+  CHECK(experts_of(routed(router, {x.data(), 2, 3}, ctx, ids, {.k = 1}), 1) == std::vector<ExpertId>{1});
   NoState state;
   RoutingPlan none;
-  CHECK(router.route({.hidden = {x.data(), 2, 3}, .token_ids = ids}, state, none, ctx).allowed == 2);
+  const auto refused = [&](const RouteEdits& edits) {
+    return router.route({.hidden = {x.data(), 2, 3}, .token_ids = ids, .edits = edits}, state, none, ctx);
+  };
+  CHECK(refused({.k = 3}).allowed == 2);
+  // It has no scores that pruning could change, and no keys.
+  CHECK(refused({.expert_mask = mask, .mask_meaning = MaskMeaning::prune}).code == ErrorCode::usage);
+  CHECK(refused({.expert_mask = mask, .mask_meaning = MaskMeaning::zero_key}).code == ErrorCode::usage);
+  CHECK(router.traits().takes == (takes_k | takes_mask));
 }
 
 TEST_CASE("a hash router refuses missing and unknown token ids and names the token") {
@@ -94,11 +97,9 @@ TEST_CASE("a hash router says of a call's width, ids, mask and k what is allowed
   NoState none;
   Context ctx;
   const auto outcome = [&](index_t cols, std::span<const std::int32_t> of, const RouteEdits& edits = {}) {
-    ctx.edits = {};
     REQUIRE(router.route({.hidden = {x.data(), 2, 3}, .token_ids = ids}, none, plan, ctx).ok());
-    ctx.edits = edits;
-    const std::string text =
-        said(router.route({.hidden = {x.data(), 2, cols}, .token_ids = of, .layer = 1}, none, plan, ctx));
+    const RouterInput in{.hidden = {x.data(), 2, cols}, .token_ids = of, .layer = 1, .edits = edits};
+    const std::string text = said(router.route(in, none, plan, ctx));
     CHECK((text == "ok" || plan.tokens() == 0));
     return text;
   };

@@ -43,6 +43,7 @@ TEST_CASE("MoE++'s layers, two with a gate residual: ids equal, weights and outp
     const float factor = mixtral || o.value("moe_feature_no_mul_topk", false) ? 1.0f : 2.0f;
     CarriedRows carried;
     carried.reset(5);
+    index_t layer_id = 0;
     for (const auto& l : c["layers"]) {
       const std::vector<float> first = values(l["first"]);
       const std::vector<float> last = values(l["last"]);
@@ -63,7 +64,8 @@ TEST_CASE("MoE++'s layers, two with a gate residual: ids equal, weights and outp
       Layer::State state;
       state.router = carried;
       Context ctx;
-      throw_if_error(layer.forward({.hidden = {x.data(), 5, 6}}, state, {y.data(), 5, 6}, ctx));
+      const RouterInput in{.hidden = {x.data(), 5, 6}, .layer = layer_id++};
+      throw_if_error(layer.forward(in, state, {y.data(), 5, 6}, ctx));
       carried = state.router;
       const Rows logits = carried.rows(7);
       for (index_t t = 0; t < 5; ++t) {
@@ -105,10 +107,8 @@ TEST_CASE("the zero expert keeps its share in the paper, and gives it to the oth
   CHECK(experts_of(code, 0) == std::vector<ExpertId>{1, 3});
   CHECK(weights_of(code, 0) == std::vector<float>{1.0f, 0.0f});
   CHECK(of_code.traits().row_sum == RowSum::zero_or_one);
-  Context ctx;
-  ctx.edits.k = 1;
   const std::vector<float> zero_first = {0.0f, 1.0f, -1.0f, 2.0f};  // alone, its weight is 0 and not 0 / 0
-  const RoutingPlan alone = routed(of_code, {zero_first.data(), 1, 4}, ctx);
+  const RoutingPlan alone = routed(of_code, {zero_first.data(), 1, 4}, RouteEdits{.k = 1});
   CHECK(experts_of(alone, 0) == std::vector<ExpertId>{3});
   CHECK(weights_of(alone, 0) == std::vector<float>{0.0f});
 }
@@ -156,7 +156,7 @@ TEST_CASE("the gate residual adds G times the logits of the layer before, and no
   Context ctx;
   throw_if_error(router.route({.hidden = {x.data(), 1, 3}}, state, plan, ctx));
   CHECK(plan.experts(0)[0] == 1);
-  throw_if_error(router.route({.hidden = {x.data(), 1, 3}}, state, plan, ctx));
+  throw_if_error(router.route({.hidden = {x.data(), 1, 3}, .layer = 1}, state, plan, ctx));
   CHECK(plan.experts(0)[0] == 0);
   CHECK(state.rows(3).row_data(0)[0] == 8.0f);
   state.reset(1);
@@ -212,12 +212,11 @@ TEST_CASE("MoE++'s router asks hidden, state and edits in turn, and leaves no ro
   RoutingPlan plan;
   Context ctx;
   const auto outcome = [&](index_t rows, index_t cols, index_t k = 0) {
-    ctx.edits.k = 0;
     state.reset(3);
     REQUIRE(router.route({.hidden = {x.data(), 3, 4}}, state, plan, ctx).ok());
-    ctx.edits.k = k;
     state.reset(3);
-    const std::string text = said(router.route({.hidden = {x.data(), rows, cols}}, state, plan, ctx));
+    const RouterInput in{.hidden = {x.data(), rows, cols}, .edits = {.k = k}};
+    const std::string text = said(router.route(in, state, plan, ctx));
     CHECK(plan.tokens() == 0);
     CHECK(plan.num_experts() == 4);
     return text;

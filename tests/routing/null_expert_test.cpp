@@ -190,23 +190,17 @@ TEST_CASE("a call's mask is over true experts and its k counts null ones") {
   const std::vector<float> x = hidden(40, 24);
   const ConstRows rows(x.data(), 40, 9);
   const auto router = adamoe_router(g.weights(), 3, 4).value();
-  Context ctx;
   const std::vector<std::uint8_t> mask = {1, 0, 1, 1, 0};
-  ctx.edits.expert_mask = mask;
-  const RoutingPlan plan = routed(router, rows, ctx);
+  const RoutingPlan plan = routed(router, rows, RouteEdits{.expert_mask = mask});
   for (const ExpertId e : plan.experts()) CHECK(mask[as_size(e)] != 0);
-  ctx.edits = {};
-  ctx.edits.k = 8;
-  const RoutingPlan all = routed(router, rows, ctx);
+  const RoutingPlan all = routed(router, rows, RouteEdits{.k = 8});
   for (index_t t = 0; t < 40; ++t) CHECK(all.experts(t).size() == 5);
   RoutingPlan none;
   NoState state;
-  ctx.edits.k = 9;
-  CHECK(router.route({.hidden = rows}, state, none, ctx).allowed == 8);
+  Context ctx;
+  CHECK(router.route({.hidden = rows, .edits = {.k = 9}}, state, none, ctx).allowed == 8);
   const std::vector<std::uint8_t> wide(8, 1);
-  ctx.edits.k = 0;
-  ctx.edits.expert_mask = wide;
-  CHECK(router.route({.hidden = rows}, state, none, ctx).allowed == 5);
+  CHECK(router.route({.hidden = rows, .edits = {.expert_mask = wide}}, state, none, ctx).allowed == 5);
 }
 
 TEST_CASE("null experts keep what all rows of the gate share, and refuse to be all") {

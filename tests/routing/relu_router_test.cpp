@@ -99,10 +99,9 @@ TEST_CASE("a call's mask takes an expert out of a ReLU row, and its k limits the
   const std::vector<float> gate = identity_gate(4);
   const std::vector<float> x = {4.0f, 3.0f, 2.0f, 1.0f};
   const auto router = relu_router({.gate = {gate.data(), 4, 4}}).value();
-  Context ctx;
   const std::vector<std::uint8_t> mask = {0, 1, 1, 1};
-  ctx.edits.expert_mask = mask;
-  CHECK(experts_of(routed(router, {x.data(), 1, 4}, ctx), 0) == std::vector<ExpertId>{1, 2, 3});
-  ctx.edits.k = 2;
-  CHECK(weights_of(routed(router, {x.data(), 1, 4}, ctx), 0) == std::vector<float>{3.0f, 2.0f});
+  RouteEdits edits{.expert_mask = mask};
+  CHECK(experts_of(routed(router, {x.data(), 1, 4}, edits), 0) == std::vector<ExpertId>{1, 2, 3});
+  edits.k = 2;
+  CHECK(weights_of(routed(router, {x.data(), 1, 4}, edits), 0) == std::vector<float>{3.0f, 2.0f});
 }

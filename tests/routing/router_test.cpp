@@ -48,13 +48,22 @@ RoutingPlan routed(const AnyRouter& router, ConstRows x, ExecutorRef threads = {
   state.reset(x.rows);
   RoutingPlan plan;
   const std::vector<std::int32_t> ids = token_ids(x);
-  const int layers = router.traits().state == StateScope::across_layers ? 3 : 1;
-  for (int layer = 0; layer < layers; ++layer) {
-    const Status status = router.route({.hidden = x, .token_ids = ids}, state, plan, ctx);
+  const index_t layers = router.traits().state == StateScope::across_layers ? 3 : 1;
+  for (index_t layer = 0; layer < layers; ++layer) {
+    const Status status = router.route({.hidden = x, .token_ids = ids, .layer = layer}, state, plan, ctx);
     INFO(Error::describe(status));
     REQUIRE(status.ok());
   }
   REQUIRE(plan.tokens() == x.rows);
+  return plan;
+}
+
+RoutingPlan routed_once(const AnyRouter& router, ConstRows x) {
+  Context ctx;
+  AnyRouter::State state;
+  state.reset(x.rows);
+  RoutingPlan plan;
+  REQUIRE(router.route({.hidden = x, .token_ids = token_ids(x)}, state, plan, ctx).ok());
   return plan;
 }
 
@@ -252,6 +261,46 @@ TEST_CASE("every router gives no row for no token and takes plan and workspace a
     CHECK(plan.weights().data() == weights);
     CHECK(plan.offsets().data() == offsets);
     CHECK(ctx.workspace.capacity() == capacity);
+  });
+}
+
+TEST_CASE("every router obeys the edits of a call that it says it takes, and refuses all others") {
+  for_all_instances([](const Instance& instance, auto make, unsigned, const std::vector<float>& x) {
+    const auto router = make(instance);
+    const index_t experts = router.num_experts();
+    const unsigned takes = router.traits().takes;
+    const std::vector<std::int32_t> ids = token_ids(rows(x));
+    Context ctx;
+    RoutingPlan plan;
+    const auto route = [&](const RouteEdits& edits) {
+      AnyRouter::State state;
+      state.reset(tokens);
+      return router.route({.hidden = rows(x), .token_ids = ids, .edits = edits}, state, plan, ctx);
+    };
+    std::vector<std::uint8_t> mask(as_size(experts), 1);
+    for (std::size_t e = 0; e < mask.size(); e += 2) mask[e] = 0;
+    const std::pair<MaskMeaning, unsigned> meanings[] = {{MaskMeaning::select, takes_mask},
+                                                         {MaskMeaning::prune, takes_prune},
+                                                         {MaskMeaning::zero_key, takes_zero_key},
+                                                         {MaskMeaning::zero_output, 0u}};
+    for (const auto& [meaning, taken] : meanings) {
+      const Status status = route({.expert_mask = mask, .mask_meaning = meaning});
+      CHECK(status.code == ((takes & taken) != 0 ? ErrorCode::ok : ErrorCode::usage));
+      if (!status.ok() || meaning == MaskMeaning::zero_key) continue;
+      CHECK(plan.tokens() == tokens);
+      for (const ExpertId e : plan.experts()) CHECK(mask[as_size(e)] == 1);
+    }
+    const Status one = route({.k = 1});
+    CHECK(one.code == ((takes & takes_k) != 0 ? ErrorCode::ok : ErrorCode::usage));
+    for (index_t t = 0; t < plan.tokens(); ++t) CHECK(plan.experts(t).size() <= 1);
+    CHECK(route({.k = -1}).code == ErrorCode::usage);
+    const RoutingPlan forced = plan;
+    CHECK(route({.forced_plan = &forced}).code == ErrorCode::usage);
+    mask.push_back(1);
+    CHECK(route({.expert_mask = mask}).found == experts + 1);
+    // What was asked of one call is not asked of the next.
+    CHECK(route({}).ok());
+    CHECK(plan == routed_once(router, rows(x)));
   });
 }
 

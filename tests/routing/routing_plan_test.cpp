@@ -210,3 +210,30 @@ TEST_CASE("by expert: first and last expert, empty ones between, and tokens, wei
   CHECK(vector(major.tokens_of(0)) == std::vector<index_t>{0, 2});
   CHECK(vector(major.weights_of(2)) == std::vector<float>{0.5f});
 }
+
+TEST_CASE("rows of a plan are copied to another, which they replace") {
+  RoutingPlan plan;
+  plan.clear(4);
+  throw_if_error(plan.append_row(std::vector<ExpertId>{3, 0}, std::vector<float>{0.5f, 0.25f}));
+  throw_if_error(plan.append_row({}, {}));
+  throw_if_error(plan.append_row(std::vector<ExpertId>{2}, std::vector<float>{-1.0f}));
+  RoutingPlan copy;
+  copy.clear(9);
+  throw_if_error(copy.append_row(std::vector<ExpertId>{8}, std::vector<float>{1.0f}));
+  REQUIRE(copy.copy_rows(plan, 1, 2).ok());
+  CHECK(copy.num_experts() == 4);
+  CHECK(copy.tokens() == 2);
+  CHECK(copy.experts(0).empty());
+  CHECK(copy.experts(1)[0] == 2);
+  CHECK(copy.weights(1)[0] == -1.0f);
+  REQUIRE(copy.copy_rows(plan, 0, 3).ok());
+  CHECK(copy == plan);
+  REQUIRE(copy.copy_rows(plan, 3, 0).ok());
+  CHECK(copy.tokens() == 0);
+  CHECK(copy.copy_rows(plan, 2, 2).allowed == 3);
+  CHECK(copy.copy_rows(plan, -1, 2).found == -1);
+  CHECK(copy.copy_rows(plan, 0, -1).found == -1);
+  CHECK(plan.copy_rows(plan, 0, 1).code == ErrorCode::usage);
+  CHECK(copy.copy_rows(RoutingPlan(), 0, 0).ok());
+  CHECK(copy.copy_rows(RoutingPlan(), 0, 1).code == ErrorCode::usage);
+}

@@ -23,11 +23,13 @@ constexpr float not_a_number = std::numeric_limits<float>::quiet_NaN();
 
 // A gate of one column turns x = 1 into the logits themselves.
 template <class R>
-RoutingPlan routed(const R& router, const std::vector<float>& x, Context ctx = Context()) {
+RoutingPlan routed(const R& router, const std::vector<float>& x, const RouteEdits& edits = {},
+                   Context ctx = Context()) {
   NoState state;
   RoutingPlan plan;
   const index_t width = router.hidden_size();
-  throw_if_error(router.route({.hidden = {x.data(), static_cast<index_t>(x.size()) / width, width}}, state, plan, ctx));
+  const ConstRows rows(x.data(), static_cast<index_t>(x.size()) / width, width);
+  throw_if_error(router.route({.hidden = rows, .edits = edits}, state, plan, ctx));
   return plan;
 }
 GateWeights logits(const std::vector<float>& values) {
@@ -43,10 +45,11 @@ void check_row(const RoutingPlan& plan, const std::vector<ExpertId>& experts, co
     CHECK(plan.weights(0)[i] == Catch::Approx(weights[i]).margin(margin));
   }
 }
-Status status_of(const AnyRouter& router, ConstRows x, Context ctx = Context()) {
+Status status_of(const AnyRouter& router, ConstRows x, const RouteEdits& edits = {}) {
+  Context ctx;
   AnyRouter::State state;
   RoutingPlan plan;
-  const Status status = router.route({.hidden = x, .layer = 2}, state, plan, ctx);
+  const Status status = router.route({.hidden = x, .layer = 2, .edits = edits}, state, plan, ctx);
   if (!status.ok()) CHECK(plan.tokens() == 0);
   return status;
 }
@@ -238,12 +241,7 @@ TEST_CASE("a call may mask experts and change k") {
   const std::vector<float> z = {1.0f, 2.0f, -1.0f, 0.5f, 1.9f};
   std::vector<std::uint8_t> own = {1, 0, 1, 1, 1};
   GateWeights weights = logits(z);
-  const auto with = [](std::vector<std::uint8_t>& mask, index_t k) {
-    Context ctx;
-    ctx.edits.expert_mask = mask;
-    ctx.edits.k = k;
-    return ctx;
-  };
+  const auto with = [](std::vector<std::uint8_t>& mask, index_t k) { return RouteEdits{.expert_mask = mask, .k = k}; };
   std::vector<std::uint8_t> none;
   std::vector<std::uint8_t> call = {1, 1, 1, 1, 0};
   const auto mixtral = mixtral_router(weights, 2).value();
@@ -314,9 +312,10 @@ TEST_CASE("H4, H18: ties go to the lowest ids, with zeros of either sign and any
   for (std::size_t i = 50; i < x.size(); ++i) x[i] = 1.0f;
   for (const index_t threads : {1, 2, 8, 64}) {
     ThreadExecutor executor(threads);
-    const RoutingPlan same = routed(mixtral_router({.gate = {equal.data(), 7, 2}}, 3).value(), x, Context(executor));
+    const RoutingPlan same =
+        routed(mixtral_router({.gate = {equal.data(), 7, 2}}, 3).value(), x, {}, Context(executor));
     for (index_t t = 0; t < 50; ++t) CHECK(ids(same, t) == std::vector<ExpertId>{0, 1, 2});
-    const RoutingPlan some = routed(granite_router(logits(gate), 4).value(), x, Context(executor));
+    const RoutingPlan some = routed(granite_router(logits(gate), 4).value(), x, {}, Context(executor));
     for (index_t t = 0; t < 50; ++t) CHECK(ids(some, t) == std::vector<ExpertId>{0, 1, 2, 3});
     for (index_t t = 50; t < 100; ++t) CHECK(ids(some, t) == std::vector<ExpertId>{5, 6, 0, 1});
   }

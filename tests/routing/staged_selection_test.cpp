@@ -22,7 +22,7 @@ TEST_CASE("a selection routes any logits and turns them into scores") {
   std::vector<float> logits = {0.0f, 1.0f, 2.0f, 5.0f, 5.0f, -5.0f};
   RoutingPlan plan;
   Context ctx;
-  REQUIRE(selection.route({logits.data(), 2, 3}, 0, plan, ctx).ok());
+  REQUIRE(selection.route({logits.data(), 2, 3}, {.layer = 0}, plan, ctx).ok());
   CHECK(plan.experts(0)[0] == 2);
   CHECK(plan.experts(0)[1] == 1);
   CHECK(plan.weights(1)[0] == 0.5f);
@@ -63,7 +63,7 @@ TEST_CASE("a selection tells how many experts a mask leaves") {
   std::vector<float> logits(5, 1.0f);
   RoutingPlan plan;
   Context ctx;
-  REQUIRE(none.route({logits.data(), 1, 5}, 0, plan, ctx).ok());
+  REQUIRE(none.route({logits.data(), 1, 5}, {.layer = 0}, plan, ctx).ok());
   CHECK(plan.tokens() == 1);
   CHECK(plan.entries() == 0);
 }
@@ -75,11 +75,11 @@ TEST_CASE("rows of 10,000 experts are chosen, and a plan that could not be count
   const Selection all = Selection::create(experts, {}, {experts}, {}).value();
   RoutingPlan plan;
   Context ctx;
-  REQUIRE(all.route({logits.data(), 1, experts}, 0, plan, ctx).ok());
+  REQUIRE(all.route({logits.data(), 1, experts}, {.layer = 0}, plan, ctx).ok());
   REQUIRE(plan.entries() == experts);
   CHECK(plan.experts(0)[1] == 100);
   // 300,000 rows of 10,000 entries: refused before a logit is read.
-  CHECK(all.route({logits.data(), 300'000, experts}, 0, plan, ctx).allowed == max_index);
+  CHECK(all.route({logits.data(), 300'000, experts}, {.layer = 0}, plan, ctx).allowed == max_index);
 }
 
 namespace {
@@ -108,7 +108,7 @@ TEST_CASE("the first bad logit is named wherever its slice is, by token and expe
       logits.rows().row_data(first)[4] = std::numeric_limits<float>::quiet_NaN();
       const index_t expert = first == second ? 1 : 4;
       RoutingPlan plan;
-      CHECK(said(selection.route(logits.rows(), 3, plan, ctx)) ==
+      CHECK(said(selection.route(logits.rows(), {.layer = 3}, plan, ctx)) ==
             "numeric: router logit is not finite, layer 3, token " + std::to_string(first) + ", expert " +
                 std::to_string(expert));
       CHECK(plan.tokens() == 0);
@@ -121,14 +121,14 @@ TEST_CASE("rows of more than 32 experts are written by every thread with scratch
   Context serial;
   Tokens logits(100, 70);
   RoutingPlan expected;
-  REQUIRE(selection.route(logits.rows(), 0, expected, serial).ok());
+  REQUIRE(selection.route(logits.rows(), {.layer = 0}, expected, serial).ok());
   REQUIRE(expected.experts(99).size() == 40);
   for (const index_t threads : {2, 5}) {
     ThreadExecutor executor(threads);
     Context ctx(executor);
     Tokens again(100, 70);
     RoutingPlan plan;
-    REQUIRE(selection.route(again.rows(), 0, plan, ctx).ok());
+    REQUIRE(selection.route(again.rows(), {.layer = 0}, plan, ctx).ok());
     CHECK(plan == expected);
   }
 }
@@ -139,7 +139,7 @@ TEST_CASE("other keys are taken up to their bounds, refused beyond, and never un
   const auto chosen = [&](std::vector<float> z) {
     RoutingPlan plan;
     Context ctx;
-    throw_if_error(selection.route({z.data(), 1, 3}, 0, plan, ctx));
+    throw_if_error(selection.route({z.data(), 1, 3}, {.layer = 0}, plan, ctx));
     return plan.experts(0)[0];
   };
   const auto bias = [&](std::vector<float> b) { return said(selection.set_selection_bias(b)); };

@@ -9,11 +9,11 @@
 // The plan of one call of a router that remembers nothing, or of the first layer of one that does.
 template <headgate::Router R>
 headgate::RoutingPlan routed(const R& router, headgate::ConstRows x, headgate::Context& ctx,
-                             std::span<const std::int32_t> token_ids = {}) {
+                             std::span<const std::int32_t> token_ids = {}, const headgate::RouteEdits& edits = {}) {
   typename R::State state;
   state.reset(x.rows);
   headgate::RoutingPlan plan;
-  const headgate::Status status = router.route({.hidden = x, .token_ids = token_ids}, state, plan, ctx);
+  const headgate::Status status = router.route({.hidden = x, .token_ids = token_ids, .edits = edits}, state, plan, ctx);
   INFO(headgate::Error::describe(status));
   REQUIRE(status.ok());
   REQUIRE(plan.tokens() == x.rows);
@@ -23,6 +23,13 @@ template <headgate::Router R>
 headgate::RoutingPlan routed(const R& router, headgate::ConstRows x, std::span<const std::int32_t> token_ids = {}) {
   headgate::Context ctx;
   return routed(router, x, ctx, token_ids);
+}
+
+// As the call's edits ask.
+template <headgate::Router R>
+headgate::RoutingPlan routed(const R& router, headgate::ConstRows x, const headgate::RouteEdits& edits) {
+  headgate::Context ctx;
+  return routed(router, x, ctx, {}, edits);
 }
 
 inline std::vector<headgate::ExpertId> experts_of(const headgate::RoutingPlan& plan, headgate::index_t token) {

@@ -1,4 +1,4 @@
-// Context: what a caller lends to one call at a time: threads, scratch memory, and edits of this call's routing.
+// Context: what a caller lends to one call at a time: threads and scratch memory.
 #pragma once
 
 #include "headgate/core/executor.hpp"
@@ -7,15 +7,6 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
-class RoutingPlan;
-
-// Edits of the routing of one call. All off by default.
-struct RouteEdits {
-  std::span<const std::uint8_t> expert_mask;  // (num_experts) 0: never selected (its key is -inf). Empty: all allowed
-  index_t k = 0;                              // experts per token in place of the router's own; 0: unchanged
-  const RoutingPlan* forced_plan = nullptr;   // used in place of routing
-};
-
 class Context {
  public:
   Context() = default;  // serial
@@ -23,7 +14,6 @@ class Context {
 
   ExecutorRef executor;
   Workspace workspace;
-  RouteEdits edits;
 
   // Calls task(0) ... task(n - 1) on the executor's threads, each in our floating-point modes.
   template <class F>

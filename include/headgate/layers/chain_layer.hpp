@@ -27,7 +27,7 @@ class ChainLayer {
   };
   struct State {
     std::vector<RoutingPlan> plans;  // of the last forward, one per iteration
-    RoutingPlan shared_plan;         // scratch of the shared expert
+    RoutingPlan shared_plan;         // scratch
     typename R::State router;        // of routers that remember nothing
 
     void reset(index_t tokens) { router.reset(tokens); }
@@ -54,7 +54,8 @@ class ChainLayer {
 
   index_t iterations() const noexcept { return options_.iterations; }
 
-  // y (tokens, hidden_size) = x_C. A forced plan takes the place of a single iteration only.
+  // y (tokens, hidden_size) = x_C, every iteration routed as in.edits ask. A forced plan takes the place of a single
+  // iteration only.
   Status forward(const RouterInput& in, State& state, Rows y, Context& ctx) const {
     Status status = compute(in, state, y, ctx);
     if (!status.ok() && status.layer < 0) status.layer = in.layer;
@@ -71,7 +72,7 @@ class ChainLayer {
     if (y.cols != experts_.hidden_size()) {
       return Status::mismatch("width of y against hidden_size", y.cols, experts_.hidden_size());
     }
-    if (ctx.edits.forced_plan != nullptr && iterations() > 1) {
+    if (in.edits.forced_plan != nullptr && iterations() > 1) {
       return {ErrorCode::usage, "a forced plan does not say which iteration of a chain of experts it is for"};
     }
     const FloatModes modes;
@@ -92,15 +93,12 @@ class ChainLayer {
   Status iterate(index_t i, const RouterInput& in, State& state, Rows y, Context& ctx) const {
     RoutingPlan& plan = state.plans[as_size(i)];
     const R& router = routers_[routers_.size() == 1 ? 0 : as_size(i)];
-    if (ctx.edits.forced_plan == nullptr) {
-      if (Status status = router.route(in, state.router, plan, ctx); !status.ok()) return status;
-    } else if (ctx.edits.forced_plan != &plan) {
-      plan = *ctx.edits.forced_plan;
-    }
+    Status status = edited_routing(router, in, state.router, plan, state.shared_plan, ctx);
+    if (!status.ok()) return status;
     for (index_t t = 0; t < y.rows; ++t) {
       for (float& value : y.row(t)) value = 0.0f;
     }
-    Status status = experts_.apply(plan, in.hidden, y, ctx);
+    status = experts_.apply(plan, in.hidden, y, ctx);
     if (status.ok() && shared_) status = shared_->add(in.hidden, y, state.shared_plan, ctx);
     if (!status.ok() || !options_.inner_residual) return status;
     for (index_t t = 0; t < y.rows; ++t) Backend::axpy(1.0f, in.hidden.row_data(t), y.cols, y.row_data(t));

@@ -27,6 +27,7 @@ struct DecoderRows {
   ConstRows cosines;                        // (tokens, half) of the rotary angles
   ConstRows sines;                          // (tokens, half)
   const HiddenHook* on_hidden = nullptr;    // may be null or empty
+  RouteEdits edits = {};                    // of a routed layer
 };
 
 class DecoderBlock {
@@ -62,7 +63,7 @@ class DecoderBlock {
     if (status.ok() && routed() != nullptr && rows.on_hidden != nullptr && *rows.on_hidden) {
       (*rows.on_hidden)(layer, rows.first_position, normed);
     }
-    if (status.ok()) status = forward_ffn({normed, rows.token_ids, layer}, state, out, ctx);
+    if (status.ok()) status = forward_ffn({normed, rows.token_ids, layer, rows.edits}, state, out, ctx);
     if (status.ok()) add(out, rows.x, ctx);
     if (!status.ok() && status.layer < 0) status.layer = layer;
     return status;

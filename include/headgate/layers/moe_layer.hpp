@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "headgate/experts/experts.hpp"
+#include "headgate/layers/edited_routing.hpp"
 #include "headgate/layers/shared_expert.hpp"
 #include "headgate/routing/router.hpp"
 
@@ -38,8 +39,8 @@ class MoELayer {
  public:
   struct State {
     typename R::State router;
-    RoutingPlan plan;         // of the last forward
-    RoutingPlan shared_plan;  // scratch of the shared expert
+    RoutingPlan plan;         // of the last forward, edits included
+    RoutingPlan shared_plan;  // scratch
 
     void reset(index_t tokens) { router.reset(tokens); }
   };
@@ -55,7 +56,7 @@ class MoELayer {
     requires has_exceptions
       : MoELayer(create(std::move(router), std::move(experts), std::move(shared)).value()) {}
 
-  // y (tokens, hidden_size) = the layer's output for in.hidden; the residual is the caller's.
+  // y (tokens, hidden_size) = the layer's output for in.hidden, routed as in.edits ask; the residual is the caller's.
   Status forward(const RouterInput& in, State& state, Rows y, Context& ctx) const {
     Status status = compute(in, state, y, ctx);
     if (!status.ok() && status.layer < 0) status.layer = in.layer;
@@ -77,15 +78,12 @@ class MoELayer {
       return Status::mismatch("width of y against hidden_size", y.cols, experts_.hidden_size());
     }
     const FloatModes modes;
-    if (ctx.edits.forced_plan == nullptr) {
-      if (Status status = router_.route(in, state.router, state.plan, ctx); !status.ok()) return status;
-    } else if (ctx.edits.forced_plan != &state.plan) {
-      state.plan = *ctx.edits.forced_plan;
-    }
+    Status status = edited_routing(router_, in, state.router, state.plan, state.shared_plan, ctx);
+    if (!status.ok()) return status;
     for (index_t t = 0; t < y.rows; ++t) {
       for (float& value : y.row(t)) value = 0.0f;
     }
-    Status status = experts_.apply(state.plan, in.hidden, y, ctx);
+    status = experts_.apply(state.plan, in.hidden, y, ctx);
     if (status.ok() && shared_) status = shared_->add(in.hidden, y, state.shared_plan, ctx);
     return status;
   }

@@ -16,6 +16,7 @@
 #include "headgate/layers/decoder_block.hpp"
 #include "headgate/models/embedding.hpp"
 #include "headgate/models/model_config.hpp"
+#include "headgate/models/routing_rule.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -39,14 +40,16 @@ class Model {
   struct State {
     std::vector<DecoderBlock::Cache> caches;  // one a layer
     DecoderBlock::State routing;
+    RoutingPlan forced_plan;  // of a pass that is a part of what a rule forces
   };
   // Rows that pass through all layers together: the tokens from first_position on.
   struct Pass {
     std::span<const std::int32_t> tokens;
     index_t first_position;
-    const RouteHook& on_route;              // may be empty
-    const std::atomic<bool>& interrupted;   // looked at before every layer
-    const HiddenHook* on_hidden = nullptr;  // may be null or empty
+    const RouteHook& on_route;                // may be empty
+    const std::atomic<bool>& interrupted;     // looked at before every layer
+    const HiddenHook* on_hidden = nullptr;    // may be null or empty
+    std::span<const RoutingRule> rules = {};  // none changes between these positions (RoutingRule::next_change)
   };
 
   // Parts of different widths, or a router whose rows depend on each other, are refused.
@@ -102,7 +105,11 @@ class Model {
     state.routing.reset(x.rows);
     for (index_t l = 0; l < num_layers(); ++l) {
       if (pass.interrupted.load(std::memory_order_relaxed)) return {ErrorCode::interrupted, "interrupted"};
-      const DecoderRows rows{x, pass.tokens, pass.first_position, cosines, sines, pass.on_hidden};
+      DecoderRows rows{x, pass.tokens, pass.first_position, cosines, sines, pass.on_hidden};
+      if (!pass.rules.empty() && block(l).routed() != nullptr) {
+        Status status = edits_of(pass, l, state.forced_plan, rows.edits);
+        if (!status.ok()) return status;
+      }
       if (Status status = block(l).forward(rows, l, state.caches[as_size(l)], state.routing, ctx); !status.ok())
         return status;
       if (pass.on_route && block(l).routed() != nullptr) pass.on_route(l, pass.first_position, state.routing.plan);
@@ -128,6 +135,16 @@ class Model {
   }
 
  private:
+  // What the rules of a pass ask of a layer.
+  static Status edits_of(const Pass& pass, index_t layer, RoutingPlan& forced_plan, RouteEdits& edits) {
+    index_t row = 0;
+    Status status = RoutingRule::resolve(pass.rules, layer, pass.first_position, edits, row);
+    if (!status.ok() || edits.forced_plan == nullptr) return status;
+    status = forced_plan.copy_rows(*edits.forced_plan, row, static_cast<index_t>(pass.tokens.size()));
+    edits.forced_plan = &forced_plan;
+    return status;
+  }
+
   explicit Model(Parts parts) : parts_(std::move(parts)) {}
   Parts parts_;
 };

@@ -42,22 +42,26 @@ class Session {
   //   limit        the tokens do not fit the context       usage          a token id outside of the vocabulary
   //   numeric      NaN or infinity, with layer and token   interrupted    cancel() was called
   // Status.token is the position in the text. The layer of a bad logit is the number of layers.
-  Status forward(std::span<const std::int32_t> tokens, Context& ctx) {
+  // rules: edits of this call's routing (models/routing_rule.hpp); what cannot be obeyed is an error, with the layer.
+  Status forward(std::span<const std::int32_t> tokens, Context& ctx, std::span<const RoutingRule> rules = {}) {
     if (Status status = check(tokens); !status.ok() || tokens.empty()) return status;
+    if (Status status = check(rules); !status.ok()) return status;
     const auto count = static_cast<index_t>(tokens.size());
     const index_t vocab_size = model_->vocab_size();
     next_logits_.resize(as_size(options_.all_logits ? std::int64_t{count} * vocab_size : vocab_size));
-    for (index_t first = 0; first < count; first += options_.rows_per_pass) {
-      const index_t rows = std::min(options_.rows_per_pass, count - first);
+    index_t rows = 0;
+    for (index_t first = 0; first < count; first += rows) {
+      // The rows of a pass are edited alike.
+      rows = std::min({options_.rows_per_pass, count - first,
+                       RoutingRule::next_change(rules, position_ + first) - (position_ + first)});
       Rows out;
       if (options_.all_logits) {
         out = {next_logits_.data() + std::int64_t{first} * vocab_size, rows, vocab_size};
       } else if (first + rows == count) {
         out = {next_logits_.data(), 1, vocab_size};
       }
-      if (Status status = pass(tokens.subspan(as_size(first), as_size(rows)), position_ + first, out, ctx);
-          !status.ok())
-        return status;
+      Status status = pass(tokens.subspan(as_size(first), as_size(rows)), position_ + first, out, rules, ctx);
+      if (!status.ok()) return status;
     }
     position_ += count;
     logits_.swap(next_logits_);
@@ -148,15 +152,38 @@ class Session {
     return Status::success();
   }
 
+  Status check(std::span<const RoutingRule> rules) const noexcept {
+    for (const RoutingRule& rule : rules) {
+      if (rule.layer != RoutingRule::every_layer) {
+        if (rule.layer < 0 || rule.layer >= model_->num_layers()) {
+          return Status::mismatch("layer of a routing rule", rule.layer, model_->num_layers() - 1);
+        }
+        if (model_->block(rule.layer).routed() == nullptr) {
+          return {ErrorCode::usage, "layer of a routing rule has no router", 0, 0, rule.layer};
+        }
+      }
+      if (rule.first_position < 0) {
+        return Status::mismatch("first position of a routing rule, at least", rule.first_position, 0);
+      }
+      if (rule.end_position < rule.first_position) {
+        return Status::mismatch("end of a routing rule, at least its first position", rule.end_position,
+                                rule.first_position);
+      }
+    }
+    return Status::success();
+  }
+
   // The tokens of one pass, and the logits of the last logits.rows of them.
-  Status pass(std::span<const std::int32_t> tokens, index_t first_position, Rows logits, Context& ctx) {
+  Status pass(std::span<const std::int32_t> tokens, index_t first_position, Rows logits,
+              std::span<const RoutingRule> rules, Context& ctx) {
     const auto rows = static_cast<index_t>(tokens.size());
     const ScratchCount scratch{model_->config(), rows, std::int64_t{first_position} + rows, ctx.executor.size()};
     ctx.workspace.reserve(scratch.bytes(logits.rows));
     const Workspace::Mark mark(ctx.workspace);
     const index_t width = model_->hidden_size();
     const Rows x{ctx.workspace.take<float>(std::int64_t{rows} * width).data(), rows, width};
-    Status status = model_->forward({tokens, first_position, on_route, interrupted_.flag, &on_hidden}, state_, x, ctx);
+    Status status =
+        model_->forward({tokens, first_position, on_route, interrupted_.flag, &on_hidden, rules}, state_, x, ctx);
     index_t first_row = 0;
     if (status.ok() && logits.rows > 0) {
       first_row = rows - logits.rows;

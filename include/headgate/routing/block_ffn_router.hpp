@@ -19,6 +19,7 @@ struct ReluRmsScore {
 
   static constexpr RowSum sum = RowSum::free;
   static constexpr bool never_negative = true;
+  static constexpr bool takes_minus_inf = false;  // the mean is over all experts
   template <class Backend>
   void apply(std::span<float> row) const noexcept {
     ReluScore{}.template apply<Backend>(row);

@@ -126,8 +126,8 @@ class GruRouter {
     plan.clear(num_experts());
     const ConstRows x = in.hidden;
     if (Status status = check_hidden(x, hidden_size()); !status.ok()) return status;
-    if (Status status = state.check(x, cell_->size()); !status.ok()) return status;
-    if (Status status = selection_.check(ctx.edits); !status.ok()) return status;
+    if (Status status = selection_.check(in.edits); !status.ok()) return status;
+    if (Status status = state.enter(x, in.layer, cell_->size()); !status.ok()) return status;
 
     const Workspace::Mark mark(ctx.workspace);
     const auto take = [&](index_t cols) {
@@ -139,7 +139,7 @@ class GruRouter {
     product<Backend>(projection_.view(), x, u, ctx);
     cell_->step<Backend>(u, h, ctx);
     product<Backend>(gate_.view(), ConstRows(h), logits, ctx);
-    return selection_.route(logits, in.layer, plan, ctx);
+    return selection_.route(logits, in, plan, ctx);
   }
 
  private:

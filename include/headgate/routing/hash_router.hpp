@@ -45,7 +45,7 @@ class HashRouter {
   index_t hidden_size() const noexcept { return hidden_size_; }
   index_t vocabulary() const noexcept { return static_cast<index_t>(table_.size() / as_size(k_)); }
   RouterTraits traits() const noexcept {
-    return {.needs = needs_token_ids, .k_min = k_, .k_max = k_, .row_sum = RowSum::one};
+    return {.needs = needs_token_ids, .takes = takes_k | takes_mask, .k_min = k_, .k_max = k_, .row_sum = RowSum::one};
   }
 
   // A masked expert leaves the row, whose other weights stay; k of the call takes the first of a row.
@@ -57,14 +57,15 @@ class HashRouter {
     }
     const auto ids = static_cast<std::int64_t>(in.token_ids.size());
     if (ids != tokens) return Status::mismatch("token ids of a router that needs them against tokens", ids, tokens);
-    const std::span<const std::uint8_t> mask = ctx.edits.expert_mask;
-    const auto mask_size = static_cast<std::int64_t>(mask.size());
-    if (mask_size != 0 && mask_size != num_experts_) {
-      return Status::mismatch("size of expert_mask against experts", mask_size, num_experts_);
+    const RouteEdits& edits = in.edits;
+    if (Status status = check_layer_edits(edits); !status.ok()) return status;
+    if (Status status = edits.check(num_experts_, tokens); !status.ok()) return status;
+    if (edits.k > k_) return Status::mismatch("k of the call against hashes", edits.k, k_);
+    const std::span<const std::uint8_t> mask = edits.expert_mask;
+    if (!mask.empty() && edits.mask_meaning != MaskMeaning::select) {
+      return {ErrorCode::usage, "expert_mask of a hash router has no meaning but select"};
     }
-    if (ctx.edits.k < 0) return Status::mismatch("k of the call, at least", ctx.edits.k, 0);
-    if (ctx.edits.k > k_) return Status::mismatch("k of the call against hashes", ctx.edits.k, k_);
-    const index_t k = ctx.edits.k == 0 ? k_ : ctx.edits.k;
+    const index_t k = edits.k == 0 ? k_ : edits.k;
 
     PlanWriter writer(plan);
     if (Status status = writer.open(num_experts_, tokens, k); !status.ok()) return status;
@@ -81,7 +82,7 @@ class HashRouter {
       }
       index_t count = 0;
       for (const ExpertId e : std::span(table_).subspan(as_size(id) * as_size(k_), as_size(k))) {
-        if (mask_size != 0 && mask[as_size(e)] == 0) continue;
+        if (!mask.empty() && mask[as_size(e)] == 0) continue;
         writer.experts(t)[as_size(count)] = e;
         writer.weights(t)[as_size(count++)] = 1.0f / static_cast<float>(k);
       }

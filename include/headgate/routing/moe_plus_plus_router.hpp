@@ -34,6 +34,7 @@ struct NormalizedSoftmaxScore {
 
   static constexpr RowSum sum = RowSum::at_most_one;
   static constexpr bool never_negative = true;
+  static constexpr bool takes_minus_inf = false;  // mean and deviation are over all experts
   template <class Backend>
   void apply(std::span<float> row) const noexcept {
     const auto n = static_cast<index_t>(row.size());
@@ -126,8 +127,8 @@ class MoePlusPlusRouter {
     plan.clear(num_experts());
     const ConstRows x = in.hidden;
     if (Status status = check_hidden(x, hidden_size()); !status.ok()) return status;
-    if (Status status = state.check(x, num_experts()); !status.ok()) return status;
-    if (Status status = selection_.check(ctx.edits); !status.ok()) return status;
+    if (Status status = selection_.check(in.edits); !status.ok()) return status;
+    if (Status status = state.enter(x, in.layer, num_experts()); !status.ok()) return status;
 
     const Workspace::Mark mark(ctx.workspace);
     const auto take = [&](index_t cols) {
@@ -153,7 +154,7 @@ class MoePlusPlusRouter {
     for (index_t t = 0; t < x.rows; ++t) {
       for (index_t e = 0; e < num_experts(); ++e) carried.row_data(t)[e] = logits.row_data(t)[e];
     }
-    return selection_.route(logits, in.layer, plan, ctx);
+    return selection_.route(logits, in, plan, ctx);
   }
 
  private:

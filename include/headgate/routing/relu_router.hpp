@@ -13,6 +13,7 @@ namespace headgate::inline HEADGATE_ABI {
 struct ReluScore {
   static constexpr RowSum sum = RowSum::free;
   static constexpr bool never_negative = true;
+  static constexpr bool takes_minus_inf = true;
   template <class Backend>
   void apply(std::span<float> row) const noexcept {
     for (float& s : row) s = s > 0.0f ? s : 0.0f;

@@ -10,12 +10,17 @@
 
 #include "headgate/core/context.hpp"
 #include "headgate/core/matrix_view.hpp"
+#include "headgate/routing/route_edits.hpp"
 #include "headgate/routing/routing_plan.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
 // What a router reads beside the hidden states.
 enum RouterNeeds : unsigned { needs_hidden = 1, needs_token_ids = 2 };
+
+// Which edits of a call (routing/route_edits.hpp) it obeys by itself. A layer refuses the others by name; forced plans
+// and masks that zero the output are the layer's own work.
+enum RouterTakes : unsigned { takes_k = 1, takes_mask = 2, takes_prune = 4, takes_zero_key = 8 };
 
 // How long its State lives.
 enum class StateScope : std::uint8_t {
@@ -28,6 +33,7 @@ enum class RowSum : std::uint8_t { one, at_most_one, zero_or_one, constant, free
 
 struct RouterTraits {
   unsigned needs = needs_hidden;
+  unsigned takes = 0;
   StateScope state = StateScope::none;
   index_t k_min = 0;  // entries of a row, at least and at most
   index_t k_max = 0;
@@ -38,10 +44,20 @@ struct RouterTraits {
 };
 
 struct RouterInput {
-  ConstRows hidden;                              // (tokens, hidden_size), what the experts will see
+  ConstRows hidden = {};                         // (tokens, hidden_size), what the experts will see
   std::span<const std::int32_t> token_ids = {};  // (tokens), for routers that need them; else may be empty
-  index_t layer = 0;                             // named in errors
+  index_t layer = 0;                             // named in errors; ascends within a pass
+  RouteEdits edits = {};                         // of this call of this layer
 };
+
+// What every router says to edits that are a layer's work, who keeps them to itself.
+inline Status check_layer_edits(const RouteEdits& edits) noexcept {
+  if (edits.forced_plan != nullptr) return {ErrorCode::usage, "forced plan given to a router alone; a layer takes it"};
+  if (!edits.expert_mask.empty() && edits.mask_meaning == MaskMeaning::zero_output) {
+    return {ErrorCode::usage, "expert_mask that zeroes outputs given to a router alone; a layer takes it"};
+  }
+  return Status::success();
+}
 
 // What every router that reads hidden states checks first.
 inline Status check_hidden(ConstRows x, index_t hidden_size) noexcept {

@@ -6,6 +6,7 @@
 // appended.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 
 #include "headgate/core/expected.hpp"
@@ -50,6 +51,24 @@ class RoutingPlan {
     for (const ExpertId e : experts) experts_.push_back(e);
     for (const float w : weights) weights_.push_back(w);
     offsets_.push_back(entries());
+    return Status::success();
+  }
+  // Replaces the plan by `count` rows of another, from row `first` on.
+  Status copy_rows(const RoutingPlan& from, index_t first, index_t count) {
+    if (&from == this) return {ErrorCode::usage, "rows copied from a plan to itself"};
+    if (first < 0 || count < 0)
+      return Status::mismatch("rows to copy from a plan, at least", std::min(first, count), 0);
+    if (count > from.tokens() - first) {
+      return Status::mismatch("rows to copy from a plan", std::int64_t{first} + count, from.tokens());
+    }
+    clear(from.num_experts_);
+    if (count == 0) return Status::success();
+    const index_t begin = from.offsets_[as_size(first)];
+    const index_t end = from.offsets_[as_size(first) + as_size(count)];
+    if (Status status = reserve(count, end - begin); !status.ok()) return status;
+    experts_.assign(from.experts_.begin() + begin, from.experts_.begin() + end);
+    weights_.assign(from.weights_.begin() + begin, from.weights_.begin() + end);
+    for (std::size_t t = 1; t <= as_size(count); ++t) offsets_.push_back(from.offsets_[as_size(first) + t] - begin);
     return Status::success();
   }
 

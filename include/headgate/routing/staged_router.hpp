@@ -69,7 +69,7 @@ class StagedRouter {
     plan.clear(num_experts());
     const ConstRows x = in.hidden;
     if (Status status = check_hidden(x, hidden_size()); !status.ok()) return status;
-    if (Status status = selection_.check(ctx.edits); !status.ok()) return status;
+    if (Status status = selection_.check(in.edits); !status.ok()) return status;
 
     const Workspace::Mark mark(ctx.workspace);
     const Rows logits(ctx.workspace.take<float>(std::int64_t{x.rows} * gate_->rows()).data(), x.rows, gate_->rows());
@@ -83,7 +83,7 @@ class StagedRouter {
         }
       });
     }
-    return selection_.route(logits, in.layer, plan, ctx);
+    return selection_.route(logits, in, plan, ctx);
   }
 
  private:

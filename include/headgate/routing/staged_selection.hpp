@@ -2,8 +2,9 @@
 //   s = Score(z)
 //   experts = Select(keys)    keys_e = s_e + bias_e, -inf where masked; without bias and mask the scores themselves
 //   w = Weigh(s of the experts)
-// Keys select, scores weigh: a bias can never reach a weight. A mask takes effect after scoring, so the weights are
-// those of the unmasked distribution. Every router that makes logits ends in it.
+// Keys select, scores weigh: a bias can never reach a weight. The router's own mask takes effect after scoring, so the
+// weights are those of the unmasked distribution; a call's mask means what MaskMeaning says. Every router that makes
+// logits ends in it.
 #pragma once
 
 #include <cmath>
@@ -61,7 +62,8 @@ class StagedSelection {
     const WeightSum sum = weigh_.sum({Score::sum});
     const index_t least = select_.min_k(num_allowed_) - (num_logits_ - num_experts());  // null experts may take these
     const index_t most = select_.max_k(num_allowed_);
-    return {.k_min = least > 0 ? least : 0,
+    return {.takes = takes_k | takes_mask | takes_zero_key | (Score::takes_minus_inf ? takes_prune : 0u),
+            .k_min = least > 0 ? least : 0,
             .k_max = most < num_experts() ? most : num_experts(),
             .row_sum = sum.kind,
             .row_sum_value = sum.value};
@@ -95,26 +97,35 @@ class StagedSelection {
 
   // What a call may edit; to be asked before the logits are computed.
   Status check(const RouteEdits& edits) const noexcept {
-    const auto mask_size = static_cast<std::int64_t>(edits.expert_mask.size());
-    if (mask_size != 0 && mask_size != num_experts()) {
-      return Status::mismatch("size of expert_mask against experts", mask_size, num_experts());
+    if (Status status = check_layer_edits(edits); !status.ok()) return status;
+    if (Status status = edits.check(num_experts(), 0); !status.ok()) return status;
+    if (!edits.expert_mask.empty() && edits.mask_meaning == MaskMeaning::prune && !Score::takes_minus_inf) {
+      return {ErrorCode::usage, "scores of this router depend on all experts, so that none can be pruned"};
     }
-    if (edits.k < 0) return Status::mismatch("k of the call, at least", edits.k, 0);
     if (edits.k > num_logits_) return Status::mismatch("k of the call against experts", edits.k, num_logits_);
     return Status::success();
   }
 
   // Replaces the plan by one row per row of logits (tokens, num_logits), which become scores. On an error the plan has
-  // no rows and the status names the first token at fault. Precondition: check(ctx.edits) is a success.
-  Status route(Rows logits, index_t layer, RoutingPlan& plan, Context& ctx) const {
-    const Select select = ctx.edits.k == 0 ? select_ : select_.with_k(ctx.edits.k);
+  // no rows and the status names the first token at fault. in: layer and edits. Precondition: check(in.edits) is a
+  // success.
+  Status route(Rows logits, const RouterInput& in, RoutingPlan& plan, Context& ctx) const {
+    const RouteEdits& edits = in.edits;
+    const Select select = edits.k == 0 ? select_ : select_.with_k(edits.k);
     PlanWriter writer(plan);
     if (Status status = writer.open(num_experts(), logits.rows, select.max_k(num_logits_)); !status.ok()) return status;
 
     const Workspace::Mark mark(ctx.workspace);
-    const std::span<const float> key_offset = masked_key_offset(ctx);
+    const auto mask_of = [&](MaskMeaning meaning) {
+      return edits.mask_meaning == meaning ? edits.expert_mask : std::span<const std::uint8_t>();
+    };
+    const Edited edited{select, masked_key_offset(edits, ctx), mask_of(MaskMeaning::prune),
+                        mask_of(MaskMeaning::zero_key)};
     const index_t n = ctx.slices(divide_up(logits.rows, min_slice));
-    const std::int64_t keys_size = key_offset.empty() ? 0 : num_logits_;
+    // Keys where they are not the scores; and once more where groups have keys of their own.
+    const std::int64_t keys_size = !edited.zeroed.empty()      ? std::int64_t{2} * num_logits_
+                                   : edited.key_offset.empty() ? 0
+                                                               : num_logits_;
     const std::span<float> keys = ctx.workspace.take<float>(n * keys_size);
     const std::span<index_t> scratch = ctx.workspace.take<index_t>(n * writer.scratch_size());
     for (index_t& seen : scratch) seen = 0;
@@ -125,14 +136,14 @@ class StagedSelection {
       const auto part = [i](auto span, std::int64_t size) { return span.subspan(as_size(i * size), as_size(size)); };
       Status status;
       for (index_t t = slice.first; t < slice.last && status.ok(); ++t) {
-        status = route_row(logits.row(t), t, select, key_offset, part(keys, keys_size),
-                           part(scratch, writer.scratch_size()), writer);
+        status =
+            route_row(logits.row(t), t, edited, part(keys, keys_size), part(scratch, writer.scratch_size()), writer);
       }
       failures[as_size(i)] = status;
     });
     for (Status& failure : failures) {
       if (failure.ok()) continue;
-      failure.layer = layer;
+      failure.layer = in.layer;
       return failure;
     }
     writer.finish();
@@ -144,6 +155,14 @@ class StagedSelection {
   static constexpr float max_bias = 1e30f;  // added to any finite float it gives no infinity
   static constexpr float max_factor = 1e8f;
   static constexpr float masked = -std::numeric_limits<float>::infinity();
+
+  // What the edits of a call come to.
+  struct Edited {
+    Select select;
+    std::span<const float> key_offset;     // (num_logits) or empty
+    std::span<const std::uint8_t> pruned;  // (num_experts) 0: no logit; or empty
+    std::span<const std::uint8_t> zeroed;  // (num_experts) 0: key 0; or empty
+  };
 
   static Status check_bias(std::span<const float> bias, index_t num_logits) noexcept {
     const auto size = static_cast<std::int64_t>(bias.size());
@@ -176,9 +195,10 @@ class StagedSelection {
   }
 
   // What is added to scores to make keys, the call's mask included; empty: nothing.
-  std::span<const float> masked_key_offset(Context& ctx) const {
-    const std::span<const std::uint8_t> mask = ctx.edits.expert_mask;
-    if (mask.empty()) return key_offset_;
+  std::span<const float> masked_key_offset(const RouteEdits& edits, Context& ctx) const {
+    const std::span<const std::uint8_t> mask = edits.expert_mask;
+    const bool is_out = edits.mask_meaning == MaskMeaning::select || edits.mask_meaning == MaskMeaning::prune;
+    if (mask.empty() || !is_out) return key_offset_;
     const std::span<float> offset = ctx.workspace.take<float>(num_logits_);
     for (std::size_t e = 0; e < offset.size(); ++e) {
       const float own = key_offset_.empty() ? 0.0f : key_offset_[e];
@@ -187,14 +207,18 @@ class StagedSelection {
     return offset;
   }
 
-  Status route_row(std::span<float> row, index_t token, const Select& select, std::span<const float> key_offset,
-                   std::span<float> keys, std::span<index_t> scratch, PlanWriter& writer) const noexcept {
+  Status route_row(std::span<float> row, index_t token, const Edited& edited, std::span<float> keys,
+                   std::span<index_t> scratch, PlanWriter& writer) const noexcept {
     if (!Backend::all_finite(row.data(), num_logits_)) {
       ExpertId e = 0;
       while (std::isfinite(row[as_size(e)])) ++e;
       return Status::not_finite("router logit is not finite", -1, token, e);
     }
+    for (std::size_t e = 0; e < edited.pruned.size(); ++e) {
+      if (edited.pruned[e] == 0) row[e] = masked;
+    }
     score_.template apply<Backend>(row);
+    const std::span<const float> key_offset = edited.key_offset;
     if (key_factor_.empty()) {
       for (std::size_t e = 0; e < key_offset.size(); ++e) keys[e] = row[e] + key_offset[e];
     } else {
@@ -202,12 +226,28 @@ class StagedSelection {
     }
 
     const std::span<ExpertId> experts = writer.experts(token);
-    const std::span<const float> chosen_by = key_offset.empty() ? row : keys;
-    const std::size_t chosen = as_size(select.template choose<Backend>(chosen_by, row, experts));
+    const std::span<const float> chosen_by = key_offset.empty() ? row : keys.first(row.size());
+    const std::size_t chosen =
+        as_size(edited.zeroed.empty() ? edited.select.template choose<Backend>(chosen_by, row, experts)
+                                      : choose_zeroed(edited, chosen_by, keys.last(row.size()), row, experts));
     const std::span<float> weights = writer.weights(token).first(chosen);
     for (std::size_t i = 0; i < chosen; ++i) weights[i] = row[as_size(experts[i])];
     const index_t kept = weigh_.template apply<Backend>(experts.first(chosen), weights);
     return writer.close_row(token, kept, scratch);
+  }
+
+  // MaskMeaning::zero_key; zeroed_keys: (num_logits) scratch. What the router itself masks stays out.
+  static index_t choose_zeroed(const Edited& edited, std::span<const float> keys, std::span<float> zeroed_keys,
+                               std::span<const float> scores, std::span<ExpertId> experts) noexcept {
+    for (std::size_t e = 0; e < keys.size(); ++e) {
+      const bool is_zeroed = e < edited.zeroed.size() && edited.zeroed[e] == 0 && keys[e] > masked;
+      zeroed_keys[e] = is_zeroed ? 0.0f : keys[e];
+    }
+    if constexpr (requires { edited.select.choose_in_groups(keys, keys, experts); }) {
+      return edited.select.choose_in_groups(keys, zeroed_keys, experts);
+    } else {
+      return edited.select.template choose<Backend>(zeroed_keys, scores, experts);
+    }
   }
 
   index_t num_logits_;

@@ -92,7 +92,7 @@ class Market {
   const RoutingPlan& route(std::span<const float> bias) {
     throw_if_error(selection_.set_selection_bias(bias));
     scratch_ = affinity_;
-    throw_if_error(selection_.route({scratch_.data(), tokens_, selection_.num_experts()}, 0, plan_, ctx_));
+    throw_if_error(selection_.route({scratch_.data(), tokens_, selection_.num_experts()}, {}, plan_, ctx_));
     return plan_;
   }
   double affinity(index_t token, ExpertId e) const {

@@ -50,10 +50,16 @@ struct GroupedTopK {
   template <class Backend>
   index_t choose(std::span<const float> keys, std::span<const float> /*scores*/,
                  std::span<ExpertId> chosen) const noexcept {
+    return choose_in_groups(keys, keys, chosen);
+  }
+  // The same where groups are chosen by keys of their own (MaskMeaning::zero_key).
+  index_t choose_in_groups(std::span<const float> group_keys, std::span<const float> keys,
+                           std::span<ExpertId> chosen) const noexcept {
     const auto num_experts = static_cast<index_t>(keys.size());
     const index_t size = num_experts / num_groups;
     float strengths[max_groups];
-    for (index_t g = 0; g < num_groups; ++g) strengths[g] = strength(keys.subspan(as_size(g * size), as_size(size)));
+    for (index_t g = 0; g < num_groups; ++g)
+      strengths[g] = strength(group_keys.subspan(as_size(g * size), as_size(size)));
     index_t count = 0;
     for (index_t g = 0; g < num_groups; ++g) {
       if (groups_above(g, strengths) >= topk_group) continue;

@@ -13,18 +13,21 @@
 namespace headgate::inline HEADGATE_ABI {
 
 // apply<Backend>(row) turns finite logits (num_experts) into scores in place. sum says what any chosen scores add up
-// to; never_negative allows stages that add scores up.
+// to; never_negative allows stages that add scores up; takes_minus_inf says that a logit of -inf leaves the other
+// scores as they would be if its expert were not there (MaskMeaning::prune).
 template <class S>
 concept ScoreStage =
     std::is_copy_constructible_v<S> && std::is_copy_assignable_v<S> && requires(const S& score, std::span<float> row) {
       { S::sum } -> std::convertible_to<RowSum>;
       { S::never_negative } -> std::convertible_to<bool>;
+      { S::takes_minus_inf } -> std::convertible_to<bool>;
       { score.template apply<NativeBackend>(row) } noexcept;
     };
 
 struct SoftmaxScore {
   static constexpr RowSum sum = RowSum::at_most_one;
   static constexpr bool never_negative = true;
+  static constexpr bool takes_minus_inf = true;
   template <class Backend>
   void apply(std::span<float> row) const noexcept {
     Backend::softmax(row.data(), static_cast<index_t>(row.size()));
@@ -34,6 +37,7 @@ struct SoftmaxScore {
 struct SigmoidScore {
   static constexpr RowSum sum = RowSum::free;
   static constexpr bool never_negative = true;
+  static constexpr bool takes_minus_inf = true;
   template <class Backend>
   void apply(std::span<float> row) const noexcept {
     Backend::sigmoid(row.data(), static_cast<index_t>(row.size()));
@@ -43,6 +47,7 @@ struct SigmoidScore {
 struct IdentityScore {
   static constexpr RowSum sum = RowSum::free;
   static constexpr bool never_negative = false;
+  static constexpr bool takes_minus_inf = true;
   template <class Backend>
   void apply(std::span<float> /*row*/) const noexcept {}
 };

@@ -51,3 +51,52 @@ TEST_CASE("one block has no interval, and a statistic of nothing is not a number
   CHECK(std::isnan(none[0].value));
   CHECK(std::isnan(none[0].low));
 }
+
+TEST_CASE("the ends of an interval are the quantiles of what was drawn, and what is not a number is no draw") {
+  double calls = 0.0;
+  const auto counted = bootstrap(2, [&](std::span<const index_t>) { return std::vector<double>{calls++}; });
+  CHECK(counted[0].value == 0.0);
+  CHECK(counted[0].low == 11.0);  // 400 draws are 1 to 400; places 10 and 389
+  CHECK(counted[0].high == 390.0);
+  calls = 0.0;
+  const auto half = bootstrap(2, [&](std::span<const index_t>) { return std::vector<double>{calls++}; },
+                              {.resamples = 5, .level = 0.5});
+  CHECK(half[0].low == 2.0);
+  CHECK(half[0].high == 4.0);
+
+  const auto first = bootstrap(3, [](std::span<const index_t> times) {
+    return std::vector<double>{times[0] == 0 ? std::nan("") : static_cast<double>(times[0]), 7.0};
+  });
+  CHECK(first[0].value == 1.0);
+  CHECK(first[0].low == 1.0);
+  CHECK(first[0].high == 3.0);
+  CHECK(first[1].low == 7.0);
+  CHECK(first[1].high == 7.0);
+}
+
+TEST_CASE("blocks are drawn as many as there are, each as often as any other") {
+  std::vector<double> drawn(4, 0.0);
+  double calls = 0.0;
+  bootstrap(4,
+            [&](std::span<const index_t> times) {
+              index_t total = 0;
+              for (std::size_t b = 0; b < 4; ++b) {
+                total += times[b];
+                drawn[b] += static_cast<double>(times[b]);
+              }
+              CHECK(total == 4);
+              ++calls;
+              return std::vector<double>{0.0};
+            },
+            {.resamples = 1000});
+  CHECK(calls == 1001.0);
+  for (const double count : drawn) CHECK(std::abs(count - 1001.0) < 120.0);
+  const auto none = bootstrap(4, [](std::span<const index_t> times) { return std::vector<double>{1.0 * times[0]}; },
+                              {.resamples = 0});
+  CHECK(none[0].low == 1.0);
+  CHECK(none[0].high == 1.0);
+  CHECK(BootstrapOptions{}.seed == 1);
+  CHECK(BootstrapOptions{}.resamples == 400);
+  CHECK(BootstrapOptions{}.level == 0.95);
+  CHECK(std::isnan(Interval{}.value));
+}

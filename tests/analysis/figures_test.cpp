@@ -28,3 +28,62 @@ TEST_CASE("pictures are well-formed, whatever their labels") {
   CHECK(is_well_formed(scatter("one", {{"x", 0, 0}}, "x", "y")));
   CHECK(scatter("none", {}, "x", "y").empty());
 }
+
+TEST_CASE("a load at the bound of a class belongs to the upper one") {
+  CHECK(heat_class(1, 4) == 1);
+  CHECK(heat_class(2, 4) == 2);
+  CHECK(heat_class(4, 5) == 3);
+  CHECK(heat_class(5, 4) == 4);
+  CHECK(heat_class(8, 4) == 5);
+  CHECK(heat_class(16, 4) == 6);
+  CHECK(heat_class(15, 4) == 5);
+  CHECK(heat_class(7, 4) == 4);
+  CHECK(heat_class(99, 100) == 3);
+  CHECK(heat_class(79, 100) == 2);
+  CHECK(heat_class(49, 100) == 1);
+  CHECK(heat_class(24, 100) == 0);
+  CHECK(heat_class(5, -1.0) == 3);
+}
+
+TEST_CASE("a long label is cut between characters, a short one is not") {
+  const std::string as(26, 'a');
+  const std::string bs(9, 'b');
+  CHECK(detail::shortened(as + "\xc3\xa9" + bs, 30) == as + "...");
+  CHECK(detail::shortened(as + "b\xc3\xa9" + bs, 30) == as + "b...");
+  CHECK(detail::shortened(as + "bbbb", 30) == as + "bbbb");
+  CHECK(detail::shortened(as + "bbbbb", 30) == as + "b...");
+  CHECK(detail::shortened("<b>", 30) == "&lt;b&gt;");
+}
+
+TEST_CASE("ticks are short, and an axis has room at both ends") {
+  CHECK(detail::tick(0.0, 1.0) == "0");
+  CHECK(detail::tick(1e-17, 0.1) == "0");
+  CHECK(detail::tick(0.25, 0.05) == "0.25");
+  CHECK(detail::tick(9999, 1) == "9999");
+  CHECK(detail::tick(10'000, 1000) == "10k");
+  CHECK(detail::tick(-25'000, 1000) == "-25k");
+  CHECK(detail::tick(6'200'000, 1e5) == "6.2M");
+  CHECK(detail::tick(999'900, 100) == "999.9k");
+  CHECK(detail::tick(1e9, 1e8) == "1G");
+  CHECK(detail::tick(5e15, 1e15) == "5000T");
+  const detail::Axis axis = detail::axis_of(0.0, 100.0, 50, 450);
+  CHECK(axis.low == Catch::Approx(-6.0));
+  CHECK(axis.high == Catch::Approx(106.0));
+  CHECK(axis.place(axis.low) == 50);
+  CHECK(axis.place(axis.high) == 450);
+  CHECK(axis.place(50.0) == 250);
+  const detail::Axis one = detail::axis_of(20.0, 20.0, 0, 100);
+  CHECK(one.low == Catch::Approx(18.0));
+  CHECK(one.high == Catch::Approx(22.0));
+  const detail::Axis zero = detail::axis_of(0.0, 0.0, 0, 100);
+  CHECK(zero.high > zero.low);
+}
+
+TEST_CASE("the load curve averages layers of any size of load, most loaded experts first") {
+  const Curve curve = load_curve("two", {{1, 3}, {300, 100}});
+  CHECK(curve.label == "two");
+  CHECK(curve.x == std::vector<double>{0.0, 0.5, 1.0});
+  CHECK(curve.y == std::vector<double>{0.0, 0.75, 1.0});
+  CHECK(load_curve("none", {}).x == std::vector<double>{0.0});
+  CHECK(load_curve("zero", {{0, 0}}).y == std::vector<double>{0.0, 0.0, 0.0});
+}

@@ -5,6 +5,7 @@
 
 #include "headgate/experts/per_expert.hpp"
 #include "models/checkpoints.hpp"
+#include "support/status.hpp"
 #include "support/test_router.hpp"
 
 using namespace headgate;
@@ -69,7 +70,7 @@ Model::Parts parts() {
   return made;
 }
 
-std::string refused(Model::Parts made) {
+std::string error_of(Model::Parts made) {
   const auto model = Model::create(std::move(made));
   REQUIRE(!model.has_value());
   CHECK(model.error().code() == ErrorCode::usage);
@@ -113,20 +114,20 @@ TEST_CASE("a head of its own replaces the embedding as output") {
 TEST_CASE("parts that do not fit, and routers that couple a batch, make no model") {
   Model::Parts made = parts();
   made.norm = ones(width + 1);
-  CHECK(io_test::contains(refused(std::move(made)), "norm"));
+  CHECK(io_test::contains(error_of(std::move(made)), "norm"));
   made = parts();
   made.head = AnyLinear(Linear<F32>(vocab_size, width + 1));
-  CHECK(io_test::contains(refused(std::move(made)), "width of the head"));
+  CHECK(io_test::contains(error_of(std::move(made)), "width of the head"));
   made = parts();
   made.head = AnyLinear(Linear<F32>(vocab_size - 1, width));
-  CHECK(io_test::contains(refused(std::move(made)), "rows of the head"));
+  CHECK(io_test::contains(error_of(std::move(made)), "rows of the head"));
   made = parts();
   made.embedding = embedding(width + 2);
   made.norm = ones(width + 2);
-  CHECK(io_test::contains(refused(std::move(made)), "width of a layer"));
+  CHECK(io_test::contains(error_of(std::move(made)), "width of a layer"));
   made = parts();
   made.blocks.push_back(block(Coupled()));
-  CHECK(io_test::contains(refused(std::move(made)), "depend on each other"));
+  CHECK(io_test::contains(error_of(std::move(made)), "depend on each other"));
 }
 
 TEST_CASE("memory that is not there for keys and values is a limit") {
@@ -136,4 +137,49 @@ TEST_CASE("memory that is not there for keys and values is a limit") {
   REQUIRE(!session.has_value());
   CHECK(session.error().code() == ErrorCode::limit);
   CHECK(session.error().detail().field == "context_size");
+}
+
+TEST_CASE("of several rows of logits the first that is not finite is named, the last, too") {
+  const Model model = Model::create(parts()).value();
+  Context ctx;
+  for (const index_t bad : {0, 1, 2}) {
+    std::vector<float> x(3 * as_size(width), 0.5f);
+    for (index_t t = bad; t < 3; ++t) x[as_size(t * width) + 2] = std::numeric_limits<float>::quiet_NaN();
+    std::vector<float> logits(3 * as_size(vocab_size));
+    CHECK(said(model.logits({x.data(), 3, width}, {logits.data(), 3, vocab_size}, ctx)) ==
+          "numeric: a logit is not finite, layer 2, token " + std::to_string(bad));
+  }
+  const std::vector<float> x(3 * as_size(width), 0.5f);
+  std::vector<float> logits(3 * as_size(vocab_size));
+  CHECK(said(model.logits({x.data(), 3, width}, {logits.data(), 3, vocab_size}, ctx)) == "ok");
+}
+
+TEST_CASE("a model says which widths of its parts differ") {
+  Model::Parts made = parts();
+  made.norm = ones(width + 1);
+  CHECK(error_of(std::move(made)) == "width of the last norm against the embedding (got 7, allowed 6)");
+  made = parts();
+  made.head = AnyLinear(Linear<F32>(vocab_size, width + 1));
+  CHECK(error_of(std::move(made)) == "width of the head against the embedding (got 7, allowed 6)");
+  made = parts();
+  made.head = AnyLinear(Linear<F32>(vocab_size + 1, width));
+  CHECK(error_of(std::move(made)) == "rows of the head against the embedding (got 10, allowed 9)");
+  made = parts();
+  made.embedding = embedding(width + 2);
+  made.norm = ones(width + 2);
+  CHECK(error_of(std::move(made)) == "width of a layer against the embedding (got 6, allowed 8)");
+}
+
+TEST_CASE("embeddings, norms and head work with the epsilon of the last norm") {
+  Model::Parts made = parts();
+  made.norm = RmsNorm<>(std::vector<float>(as_size(width), 1.0f), 3.0f);
+  const Model model = Model::create(std::move(made)).value();
+  const std::vector<float> x(as_size(width), 1.0f);
+  std::vector<float> logits(as_size(vocab_size));
+  Context ctx;
+  throw_if_error(model.logits({x.data(), 1, width}, {logits.data(), 1, vocab_size}, ctx));
+  // Rows of the table add up to 1 + 0.06 t, and the normed row is 1 / sqrt(1 + 3).
+  for (index_t t = 0; t < vocab_size; ++t) {
+    CHECK(logits[as_size(t)] == Catch::Approx(0.5 * (1.0 + 0.06 * t)).epsilon(1e-5));
+  }
 }

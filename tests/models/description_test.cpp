@@ -61,3 +61,14 @@ TEST_CASE("prompts of any order of lengths hold no more scratch memory than was 
     }
   }
 }
+
+TEST_CASE("scratch memory of the tied golden checkpoint is that of its sizes") {
+  // 32 rows, 96 positions, one thread: rows and angles, two rows of a layer, and of its attention two rows of 6 x 26
+  // and the projection to 6 + 2 + 2 heads and back.
+  constexpr std::int64_t floats = 32 * 40 + 32 * 26 + 2 * 32 * 40 + 2 * 32 * 6 * 26 + 32 * ((6 + 2 * 2) * 26 + 40);
+  const ModelDescription model = describe_model(tiny("tied_bf16"));
+  const std::size_t taken = ScratchCount{model.config, 32, 96, 1}.bytes(1);
+  CHECK(taken == 4 * floats + 64 * 40);
+  CHECK(model.memory({.rows_per_pass = 32}).workspace ==
+        static_cast<std::int64_t>(Workspace::held_for(taken)) + 4 * 2 * 149);
+}

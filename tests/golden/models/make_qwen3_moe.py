@@ -3,7 +3,8 @@
 usage: make_qwen3_moe.py FOLDER        (needs torch, transformers 5, safetensors; writes FOLDER/qwen3_moe_*)
 
 Odd on purpose: head_dim 26, 7 or 5 experts, widths that are no multiples of 16, three query heads to a KV head, dense
-layers among sparse ones, a vocabulary of 149. Weights are large enough for routes and attention to be far from uniform.
+layers among sparse ones, a vocabulary of 149. Weights are large enough for routes and attention to be far from uniform,
+and epsilons of norms differ, two of them so large that another one gives other logits.
 Logits are computed in float32 from the stored weights, one whole pass without cache for every greedy token.
 """
 
@@ -28,13 +29,14 @@ NARROW = dict(hidden_size=24, num_attention_heads=3, num_key_value_heads=1, num_
 CHECKPOINTS = {
     "qwen3_moe_tied_bf16": dict(
         seed=1, dtype=torch.bfloat16, **WIDE, tie_word_embeddings=True, norm_topk_prob=True, eos_token_id=[2, 5],
-        rope_parameters={"rope_type": "default", "rope_theta": 10000.0}),
+        rms_norm_eps=1e-2, rope_parameters={"rope_type": "default", "rope_theta": 10000.0}),
     "qwen3_moe_head_f32": dict(
         seed=2, dtype=torch.float32, **NARROW, tie_word_embeddings=False, norm_topk_prob=False, attention_bias=True,
-        eos_token_id=2, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}),
+        eos_token_id=2, rms_norm_eps=2e-2, rope_parameters={"rope_type": "default", "rope_theta": 1000000.0}),
     "qwen3_moe_stacked_f16": dict(
         seed=3, dtype=torch.float16, **NARROW | dict(num_experts=7, num_experts_per_tok=3), tie_word_embeddings=False,
-        norm_topk_prob=True, eos_token_id=2, rope_parameters={"rope_type": "default", "rope_theta": 10000.0}),
+        norm_topk_prob=True, eos_token_id=2, rms_norm_eps=1e-5,
+        rope_parameters={"rope_type": "default", "rope_theta": 10000.0}),
     "qwen3_moe_sharded_bf16": dict(
         seed=4, dtype=torch.bfloat16, **WIDE, tie_word_embeddings=False, norm_topk_prob=False, eos_token_id=None,
         rope_parameters={"rope_type": "default", "rope_theta": 500.0}),

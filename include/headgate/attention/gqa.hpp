@@ -1,5 +1,5 @@
-// GroupedQueryAttention (Ainslie et al. 2023, "GQA"), causal: query head h of row t reads the KV head h / (heads /
-// kv_heads):
+// GroupedQueryAttention (Ainslie et al. 2023, "GQA"), causal. Query head h of a row reads the KV head
+// h / (heads / kv_heads):
 //   q, k, v = x W_q^T, x W_k^T, x W_v^T [+ biases];  q, k = rms_norm(q), rms_norm(k) head by head [Qwen3], then rotated
 //   o_t = sum over s <= t of softmax_s(q_t . k_s / sqrt(head_dim)) v_s;   y = o W_o^T [+ bias]
 //

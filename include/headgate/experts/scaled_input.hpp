@@ -1,5 +1,5 @@
-// ScaledInput: a bank whose experts see factor * x in place of x, as MoE++'s released code has it (factor 2, its top
-// k):
+// ScaledInput: a bank whose experts see factor * x in place of x, as MoE++'s released code has it (factor 2, its
+// top k):
 //   y_t += sum_i w_i E_i(factor * x_t)
 // Its copy experts then give 2 w x, and its constant experts weigh by 2 x.
 #pragma once

@@ -1,14 +1,16 @@
 // headgate_moe (model_type "headgate_moe"): qwen3_moe with a router and an attention named in config.json, so that
 // policies can be compared on the same weights. Two objects replace Qwen3's router:
-//   router     {"type":"top_k_softmax","k":K,"normalize":true}
-//              {"type":"null_expert","null_experts":M,"k":K,"normalize":true}             mlp.gate.weight (E + M,
-//              hidden)
-//              {"type":"gru","k":K,"state_size":P,"normalize":true}                       mlp.gate.proj.weight (P,
-//              hidden),
-//                  mlp.gate.weight (E, P), and one model.router_gru.{weight,bias}_{ih,hh} in torch.nn.GRUCell's order
-//              {"type":"bias_balanced","k":K,"score":"sigmoid","normalize":true} mlp.gate.e_score_correction_bias (E)
-//   attention  {"type":"dense"}
-//              {"type":"bilevel","region_size":S,"regions":R} attention/bilevel_causal_attention.hpp
+// clang-format off
+//   router                                                                     weights, where they differ from Qwen3's
+//     {"type":"top_k_softmax","k":K,"normalize":true}
+//     {"type":"null_expert","null_experts":M,"k":K,"normalize":true}           mlp.gate.weight (E + M, hidden)
+//     {"type":"gru","k":K,"state_size":P,"normalize":true}                     mlp.gate.proj.weight (P, hidden),
+//       mlp.gate.weight (E, P), and one model.router_gru.{weight,bias}_{ih,hh} in torch.nn.GRUCell's order
+//     {"type":"bias_balanced","k":K,"score":"sigmoid","normalize":true}        mlp.gate.e_score_correction_bias (E)
+//   attention
+//     {"type":"dense"}
+//     {"type":"bilevel","region_size":S,"regions":R}                           attention/bilevel_causal_attention.hpp
+// clang-format on
 // A key in them that is not written here is refused. The file that defines the format comes with the trained
 // checkpoints.
 #pragma once

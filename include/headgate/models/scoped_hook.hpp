@@ -1,8 +1,7 @@
 // ScopedHook: a hook of a session for the length of a block. What was there before rests meanwhile and is back when the
 // block is left, by an exception too, so that no hook outlives what it refers to.
 //
-//   const ScopedHook hook(session.on_route, [&](index_t layer, index_t first_position, const RoutingPlan& plan) { ...
-//   });
+//   const ScopedHook hook(session.on_route, [&](index_t layer, index_t position, const RoutingPlan& plan) { ... });
 #pragma once
 
 #include <functional>

@@ -1,9 +1,9 @@
 // GruRouter: the layer-wise recurrent router, RMoE (Qiu et al., ICLR 2025, arXiv 2408.06793, section 3.1, eq. 1-4). Of
 // one token, over the layers l of one pass, with h_0 = 0 and one cell shared by all layers:
-//   u_l = P_l x_l;  h_l = cell(u_l, h_{l-1});  z_l = G_l h_l;  then a staged selection (softmax, top k, / sum in the
-//   paper)
-// P is weight1 and G weight2 of the official module. h belongs to a token's pass through the layers. The gates are one
-// product of W_ih and one of W_hh. Follows the code, llama_moe_rnn: golden vectors come from its cells.
+//   u_l = P_l x_l;  h_l = cell(u_l, h_{l-1});  z_l = G_l h_l;  then a staged selection
+// In the paper that is softmax, top k, divided by their sum. P is weight1 and G weight2 of the official module. h
+// belongs to a token's pass through the layers. The gates are one product of W_ih and one of W_hh. Follows the code,
+// llama_moe_rnn: golden vectors come from its cells.
 #pragma once
 
 #include <limits>

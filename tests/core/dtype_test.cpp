@@ -64,3 +64,16 @@ TEST_CASE("data types have a name and a size, at their place in the list") {
   CHECK(info(DType::bf16).name == "BF16");
   CHECK(info(DType::f8_e4m3).size == 1);
 }
+
+TEST_CASE("data types are those of safetensors") {
+  const std::pair<std::string_view, index_t> expected[] = {
+      {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"U16", 2}, {"I16", 2}, {"F16", 2},     {"BF16", 2},   {"U32", 4},
+      {"I32", 4},  {"F32", 4}, {"U64", 8}, {"I64", 8}, {"F64", 8}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
+  REQUIRE(std::size(dtypes) == std::size(expected));
+  for (std::size_t i = 0; i < std::size(expected); ++i) {
+    CHECK(dtypes[i].name == expected[i].first);
+    CHECK(dtypes[i].size == expected[i].second);
+  }
+  CHECK(bf16().bits == 0);
+  CHECK(f16().bits == 0);
+}

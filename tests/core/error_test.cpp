@@ -41,3 +41,30 @@ TEST_CASE("a status becomes an error that names layer, token and expert") {
   CHECK_NOTHROW(throw_if_error(Status::success()));
   CHECK_THROWS_AS(throw_if_error(status), Error);
 }
+
+TEST_CASE("bytes at the ends of printable ASCII, and texts as long as allowed") {
+  CHECK(escaped(std::string_view("\x1f \x7e\x7f", 4)) == "\\x1f ~\\x7f");
+  CHECK(escaped(std::string_view("\x80\x09", 2)) == "\\x80\\x09");
+  const std::string exact(20, 'a');
+  CHECK(escaped(exact, 20) == exact);
+  CHECK(escaped(exact + "b", 20) == std::string(10, 'a') + "..." + std::string(9, 'a') + "b");
+  CHECK(escaped(std::string(200, 'a')) == std::string(200, 'a'));
+  CHECK(escaped(std::string(201, 'a')).size() == 203);
+  CHECK(ErrorDetail{}.offset == -1);
+  const std::string path(1024, 'p');
+  CHECK(Error(ErrorCode::io, {path, "", -1, "gone"}).what() == path + ": gone");
+  CHECK(std::string(Error(ErrorCode::io, {path + "p", "", -1, "gone"}).what()).size() == 1024 + 3 + 6);
+}
+
+TEST_CASE("a status is described with what differs and with places from 0 on") {
+  Status status = Status::mismatch("k", 2, 2);
+  CHECK(Error::describe(status) == "k");
+  status.layer = 0;
+  CHECK(Error::describe(status) == "k, layer 0");
+  status.layer = -1;
+  status.expert = 0;
+  CHECK(Error::describe(status) == "k, expert 0");
+  CHECK(Error(status).detail().offset == -1);
+  CHECK(Error(status).detail().file.empty());
+  CHECK(Error(status).detail().what == "k, expert 0");
+}

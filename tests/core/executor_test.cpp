@@ -64,3 +64,12 @@ TEST_CASE("tasks may be const or not, and what they throw arrives") {
                                              }),
                     "third");
 }
+
+TEST_CASE("an executor is asked for two tasks and more, and for none nobody is") {
+  Backwards backwards;
+  const ExecutorRef reference = backwards;
+  CHECK(order_of(reference, 0).empty());
+  CHECK(backwards.runs == 0);
+  CHECK(order_of(reference, 2) == std::vector<index_t>{1, 0});
+  CHECK(backwards.runs == 1);
+}

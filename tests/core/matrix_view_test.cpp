@@ -37,3 +37,17 @@ TEST_CASE("counts are signed and rounded up") {
   CHECK(divide_up(std::numeric_limits<index_t>::max(), 2) == 1 << 30);
   CHECK(as_size(7) == std::size_t{7});
 }
+
+TEST_CASE("a view of nothing has no stride, and a part of a view keeps the whole's") {
+  const Rows none;
+  CHECK(none.cols == 0);
+  CHECK(none.stride == 0);
+  float values[12] = {};
+  const Rows view(values, 3, 2, 4);
+  CHECK(view.middle_rows(1, 2).stride == 4);
+  CHECK(view.middle_rows(3, 0).row_data(0) == values + 12);
+  CHECK(ConstRows(view).stride == 4);
+  CHECK(ConstRows(view).rows == 3);
+  CHECK(divide_up(15, 16) == 1);
+  CHECK(divide_up(1, 1) == 1);
+}

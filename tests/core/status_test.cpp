@@ -1,5 +1,6 @@
 #include "headgate/core/status.hpp"
 
+#include <string_view>
 #include "support/catch.hpp"
 
 using namespace headgate;
@@ -29,4 +30,20 @@ TEST_CASE("error codes are the exit codes of the program") {
   CHECK(static_cast<int>(ErrorCode::limit) == 5);
   CHECK(static_cast<int>(ErrorCode::numeric) == 6);
   CHECK(static_cast<int>(ErrorCode::interrupted) == 130);
+}
+
+TEST_CASE("what a status does not know is -1, and what it does not compare is 0") {
+  for (const Status& status :
+       {Status(), Status::success(), Status::mismatch("k", 9, 7), Status::not_finite("z", -1, -1)}) {
+    CHECK(status.layer == -1);
+    CHECK(status.token == -1);
+    CHECK(status.expert == -1);
+  }
+  CHECK(Status().found == 0);
+  CHECK(Status().allowed == 0);
+  CHECK(std::string_view(Status().what).empty());
+  CHECK(Status::not_finite("z", 1, 2).found == 0);
+  CHECK(Status::not_finite("z", 1, 2).allowed == 0);
+  CHECK(Status::not_finite("z", 1, 2).expert == -1);
+  CHECK(std::string_view(Status::mismatch("k", 9, 7).what) == "k");
 }

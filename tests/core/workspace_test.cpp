@@ -172,3 +172,14 @@ TEST_CASE("memory reserved for a pass is all that its first run holds") {
   CHECK(workspace.capacity() == Workspace::held_for(300'000));
   taken[99] = 1;
 }
+
+TEST_CASE("what is held for a pass is its bytes in steps of a quarter of the power of two below") {
+  constexpr std::size_t kib = 1024;
+  CHECK(Workspace::held_for(0) == 64 * kib);
+  CHECK(Workspace::held_for(64 * kib) == 64 * kib);
+  CHECK(Workspace::held_for(64 * kib + 1) == 80 * kib);
+  CHECK(Workspace::held_for(80 * kib) == 80 * kib);
+  CHECK(Workspace::held_for(80 * kib + 64) == 96 * kib);
+  CHECK(Workspace::held_for(128 * kib) == 128 * kib);
+  CHECK(Workspace::held_for(129 * kib) == 160 * kib);
+}

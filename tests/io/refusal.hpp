@@ -28,6 +28,7 @@ headgate::Error error_of(Call&& call) {
     INFO(text);
     CHECK(text.size() <= 4096);
     CHECK(headgate::escaped(text, text.size()) == text);
+    CHECK(error.detail().offset >= -1);  // -1 where none is known
     return error;
   }
   throw std::runtime_error("nothing was refused");

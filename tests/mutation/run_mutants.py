@@ -48,7 +48,7 @@ class Compiler:
             flags = flags[1:]
         if "-include" in flags:
             flags = flags[: flags.index("-include")]
-        self.flags = [flag for flag in flags if not re.match(r"-O\d", flag)] + ["-O1", "-w", "-D_GLIBCXX_ASSERTIONS"]
+        self.flags = [flag for flag in flags if not re.match(r"-O\d", flag)] + ["-O0", "-w", "-D_GLIBCXX_ASSERTIONS"]
         ninja = (build / "build.ninja").read_text(encoding="utf-8")
         target = ninja[ninja.index(": CXX_EXECUTABLE_LINKER__headgate_tests") :]
         self.libraries = re.search(r"LINK_LIBRARIES = (.*)", target).group(1).split()

@@ -1,5 +1,6 @@
 #include "headgate/analysis/load_stats.hpp"
 
+#include <cmath>
 #include <fstream>
 #include <map>
 #include <string>
@@ -74,4 +75,28 @@ TEST_CASE("balance metrics of real routing counts are the published ones to four
     CHECK(std::abs(stats.gini - e.gini) < 0.5001e-4);
     CHECK(std::abs(stats.jain - e.jain) < 0.5001e-4);
   }
+}
+
+TEST_CASE("balance of loads 1, 2 and 3 by hand, and of nobody") {
+  const std::int64_t loads[] = {3, 1, 2};
+  const LoadStats stats = LoadStats::of(loads);
+  CHECK(stats.total == 6);
+  CHECK(stats.max_violation == 0.5);
+  CHECK(stats.variation == Catch::Approx(std::sqrt(2.0 / 3.0) / 2.0).epsilon(1e-15));
+  CHECK(stats.gini == Catch::Approx(2.0 * 4.0 / (2.0 * 9.0 * 2.0)).epsilon(1e-15));
+  CHECK(stats.jain == Catch::Approx(36.0 / (3.0 * 14.0)).epsilon(1e-15));
+  const double entropy = -(std::log(1.0 / 6) / 6 + std::log(2.0 / 6) / 3 + std::log(3.0 / 6) / 2);
+  CHECK(stats.entropy_ratio == Catch::Approx(entropy / std::log(3.0)).epsilon(1e-15));
+  CHECK(stats.dead == 0);
+  const std::int64_t nobody[] = {0, 0};
+  const LoadStats none = LoadStats::of(nobody);
+  CHECK(none.total == 0);
+  CHECK(none.max_violation == 0.0);
+  CHECK(none.variation == 0.0);
+  CHECK(none.entropy_ratio == 1.0);
+  CHECK(none.gini == 0.0);
+  CHECK(none.jain == 1.0);
+  const std::int64_t pair[] = {1, 3};
+  CHECK(LoadStats::of(pair).entropy_ratio ==
+        Catch::Approx(-(0.25 * std::log(0.25) + 0.75 * std::log(0.75)) / std::log(2.0)).epsilon(1e-15));
 }

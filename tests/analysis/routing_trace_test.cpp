@@ -1,5 +1,7 @@
 #include "headgate/analysis/routing_trace.hpp"
 
+#include <cmath>
+
 #include "support/catch.hpp"
 
 using namespace headgate;
@@ -64,4 +66,49 @@ TEST_CASE("plans of another bank are refused") {
   CHECK_THROWS_AS(trace.add(0, plan_of(5, {{0}})), Error);
   const RoutingPlan shorter = plan_of(4, {{0}});
   CHECK_THROWS_AS(trace.add(0, plan_of(4, {{0}, {1}}), &shorter), Error);
+}
+
+TEST_CASE("a text is cut into about 64 blocks, of one token at least") {
+  CHECK(RoutingTrace::block_size(0) == 1);
+  CHECK(RoutingTrace::block_size(1) == 1);
+  CHECK(RoutingTrace::block_size(64) == 1);
+  CHECK(RoutingTrace::block_size(65) == 2);
+  CHECK(RoutingTrace::block_size(128) == 2);
+  CHECK(RoutingTrace::block_size(129) == 3);
+  CHECK(RoutingTrace::block_size(std::int64_t{1} << 60) == max_index);
+}
+
+TEST_CASE("metrics of nothing are no numbers, dead experts are summed and the rest averaged over layers") {
+  RoutingTrace trace(2, 3, 3, 2);
+  CHECK(trace.num_layers() == 2);
+  CHECK(trace.num_experts() == 3);
+  CHECK(trace.num_blocks() == 0);
+  CHECK(std::isnan(trace.metrics().mean_k));
+  CHECK(std::isnan(trace.metrics().overlap));
+  CHECK(std::isnan(trace.metrics().agreement));
+  trace.add(0, plan_of(3, {{0}, {0}}));
+  trace.add(1, plan_of(3, {{0, 1, 2}, {1}}));
+  const RoutingMetrics m = trace.metrics();
+  CHECK(m.mean_k == 1.5);
+  CHECK(m.experts_per_token == 1.5);
+  CHECK(m.dead == 2);
+  CHECK(m.max_violation == Catch::Approx((2.0 + 0.5) / 2));
+  CHECK(m.overlap == 1.0);
+  CHECK(std::isnan(m.agreement));
+  CHECK(trace.layer_metrics(1).mean_k == 2.0);
+  CHECK(trace.layer_metrics(1).dead == 0);
+  const index_t none[] = {0};
+  CHECK(std::isnan(trace.metrics(none).mean_k));
+  const index_t thrice[] = {3};
+  CHECK(trace.loads(1, thrice) == std::vector<std::int64_t>{3, 6, 3});
+  CHECK(trace.metrics(thrice).mean_k == 1.5);
+}
+
+TEST_CASE("a plan of another bank, or a reference of other tokens, is no part of a trace") {
+  RoutingTrace trace(1, 3, 3, 2);
+  const RoutingPlan plan = plan_of(3, {{0}});
+  const RoutingPlan longer = plan_of(3, {{0}, {1}});
+  CHECK_THROWS_WITH(trace.add(0, plan_of(4, {{0}})),
+                    "experts of the plan against experts of the trace (got 4, allowed 3)");
+  CHECK_THROWS_WITH(trace.add(0, plan, &longer), "tokens of the reference (got 2, allowed 1)");
 }

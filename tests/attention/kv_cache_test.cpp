@@ -68,3 +68,13 @@ TEST_CASE("a KV cache takes the bytes that it says") {
   CHECK(KvCache::bytes(0, 2, 8) == 0);
   CHECK(KvCache::bytes(1 << 30, 8, 128) == std::int64_t{1} << 43);
 }
+
+TEST_CASE("a clone of a whole cache, or of whole panels, holds every position") {
+  for (const index_t positions : {1, 15, 16, 17, 32, 40}) {
+    KvCache cache(40, 3, 6);
+    fill(cache, 0, positions, 3, 6);
+    CHECK(holds(cache.clone(positions), positions, 3, 6));
+    CHECK(cache.clone(positions).num_kv_heads() == 3);
+    CHECK(cache.clone(positions).keys(0).cols == 6);
+  }
+}

@@ -1,6 +1,7 @@
 #include "headgate/attention/rope.hpp"
 
 #include "support/catch.hpp"
+#include "support/status.hpp"
 
 using namespace headgate;
 
@@ -40,4 +41,13 @@ TEST_CASE("rotary positions need an even head and a positive finite theta") {
   CHECK(!Rope::create(std::numeric_limits<double>::infinity(), 8));
   CHECK(!Rope::create(std::numeric_limits<double>::quiet_NaN(), 8));
   CHECK(Rope::create(1.0, 2));
+}
+
+TEST_CASE("rotary positions say what is allowed, and take the smallest head") {
+  CHECK(refused(Rope::create(10000.0, 2)) == "made");
+  CHECK(refused(Rope::create(1e-300, 2)) == "made");
+  CHECK(refused(Rope::create(10000.0, 1)) == "head_dim of rotary positions, even and at least (got 1, allowed 2)");
+  CHECK(refused(Rope::create(10000.0, 0)) == "head_dim of rotary positions, even and at least (got 0, allowed 2)");
+  CHECK(refused(Rope::create(10000.0, 5)) == "head_dim of rotary positions, even and at least (got 5, allowed 2)");
+  CHECK(refused(Rope::create(0.0, 2)) == "rope_theta: expected a positive number, found 0.000000");
 }

@@ -7,6 +7,7 @@
 #include "support/golden.hpp"
 #include "support/random.hpp"
 #include "support/routing.hpp"
+#include "support/status.hpp"
 
 using namespace headgate;
 
@@ -105,4 +106,21 @@ TEST_CASE("BlockFFN's router refuses a gain and an epsilon that do not fit") {
   CHECK_FALSE(block_ffn_router(weights, bad, -1.0f).has_value());
   bad[1] = std::nanf("");
   CHECK_FALSE(block_ffn_router(weights, bad, 0.0f).has_value());
+}
+
+TEST_CASE("BlockFFN's router says which gain and epsilon it refuses, and takes an epsilon of 0") {
+  const std::vector<float> gate(6, 0.5f);
+  const std::vector<float> gain = {1.0f, -1.0f, 2.0f};
+  const std::vector<float> bad = {1.0f, 1.0f, std::nanf("")};
+  const GateWeights weights{.gate = {gate.data(), 3, 2}};
+  CHECK(refused(block_ffn_router(weights, gain, 0.0f)) == "made");
+  CHECK(refused(block_ffn_router(weights, gain, -1e-6f)) == "eps of a router's norm is negative or not finite");
+  CHECK(refused(block_ffn_router(weights, std::span(gain).first(2), 0.0f)) ==
+        "size of router_norm against experts (got 2, allowed 3)");
+  CHECK(refused(block_ffn_router(weights, bad, 0.0f)) == "gain of an expert is not finite, expert 2");
+  // Of two experts with logits 3 and -1: 3 / sqrt(9 / 2 + eps).
+  std::vector<float> row = {3.0f, -1.0f};
+  ReluRmsScore{.eps = 4.5f}.apply<NativeBackend>(std::span<float>(row));
+  CHECK(row[0] == Catch::Approx(1.0));
+  CHECK(row[1] == 0.0f);
 }

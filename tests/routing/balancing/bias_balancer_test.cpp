@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <numeric>
 #include <thread>
 
@@ -12,6 +13,7 @@
 #include "support/catch.hpp"
 #include "support/random.hpp"
 #include "support/routing.hpp"
+#include "support/status.hpp"
 
 namespace {
 
@@ -431,4 +433,55 @@ TEST_CASE("a balancer refuses no experts and a rate that is none") {
   for (const float rate : {-1e-3f, std::nanf(""), std::numeric_limits<float>::infinity()}) {
     CHECK_FALSE(BiasBalancer::create(2, {.rate = rate}).has_value());
   }
+}
+
+TEST_CASE("a balancer says what it refuses, and takes the bounds") {
+  CHECK(BalanceRule{}.rate == 1e-3f);
+  CHECK(BalanceRule{}.error == BalanceError::sign);
+  CHECK(BalanceRule{}.schedule == BalanceRate::constant);
+  CHECK_FALSE(BalanceRule{}.centred);
+  CHECK_FALSE(BalanceRule{}.multiplicative);
+  CHECK(refused(BiasBalancer::create(1, {.rate = 0.0f})) == "made");
+  CHECK(refused(BiasBalancer::create(0, {})) == "experts to balance, at least (got 0, allowed 1)");
+  CHECK(refused(BiasBalancer::create(1, {.rate = -1e-9f})) == "rate of a balancer is negative or not finite");
+  BiasBalancer balancer = BiasBalancer::create(2, {.rate = 0.25f}).value();
+  CHECK(said(balancer.observe(plan_of({1, 2, 3}))) ==
+        "usage: experts of the plan against experts of the balancer (got 3, allowed 2)");
+  CHECK(balancer.steps() == 0);
+  throw_if_error(balancer.observe(plan_of({3, 1})));
+  balancer.step();
+  CHECK(balancer.steps() == 1);
+  CHECK(balancer.bias()[0] == -0.25f);
+  CHECK(balancer.bias()[1] == 0.25f);
+  CHECK(balancer.loads()[0] == 0);
+}
+
+TEST_CASE("a factor never falls below its smallest, and bytes of a balancer say what is wrong") {
+  BiasBalancer balancer = BiasBalancer::create(2, {.rate = 1.0f, .multiplicative = true}).value();
+  throw_if_error(balancer.observe(plan_of({3, 1})));
+  balancer.step();
+  CHECK(balancer.bias()[0] == 1e-6f);
+  CHECK(balancer.bias()[1] == 2.0f);
+  throw_if_error(balancer.observe(plan_of({5, 0})));
+  const std::string bytes = balancer.serialize();
+  REQUIRE(bytes.size() == 8 + 4 + 4 + 4 + 8 + 2 * (4 + 8));
+  const auto outcome = [&](std::size_t place, auto value) {
+    std::string changed = bytes;
+    std::memcpy(&changed[place], &value, sizeof(value));
+    return refused(BiasBalancer::deserialize(changed));
+  };
+  CHECK(refused(BiasBalancer::deserialize(bytes)) == "made");
+  CHECK(outcome(0, 'X') == "balancer: not a saved balancer");
+  CHECK(refused(BiasBalancer::deserialize(std::string_view(bytes).substr(0, 27))) == "balancer: not a saved balancer");
+  for (const std::size_t place : {8u, 9u, 10u, 11u}) CHECK(outcome(place, std::uint8_t{2}) == "balancer: unknown rule");
+  CHECK(outcome(8, std::uint8_t{1}) == "made");
+  CHECK(outcome(12, -1.0f) == "rate of a balancer is negative or not finite");
+  CHECK(outcome(16, index_t{0}) == "balancer: size 52 does not fit 0 experts");
+  CHECK(outcome(16, index_t{3}) == "balancer: size 52 does not fit 3 experts");
+  CHECK(outcome(20, std::int64_t{-1}) == "balancer: size 52 does not fit 2 experts");
+  CHECK(outcome(20, std::int64_t{0}) == "made");
+  CHECK(outcome(28, std::nanf("")) == "balancer: a bias is not finite");
+  CHECK(outcome(32, 0.0f) == "balancer: a factor is not positive");
+  CHECK(outcome(36, std::int64_t{-1}) == "balancer: a load is negative");
+  CHECK(outcome(44, std::int64_t{0}) == "made");
 }

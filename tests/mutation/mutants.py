@@ -145,6 +145,8 @@ def mutants(text):
             continue  # a pure virtual function
         if before.endswith(("]]", "case")) or re.search(r"alignas\($", before):
             continue
+        if code[match.end() :].startswith("]") and re.search(r"^ *(?:static |const(?:expr)? )*[\w:]+ \w+\[$", before[-60:], re.MULTILINE):
+            continue  # an array that is larger than it need be
         other = other_number(literal)
         switched = f"::mutation::constant<{{n}}>({literal}, {other})"
         add("constant", f"{literal} -> {other}", match.start(), match.end(), other, [(match.start(), match.end(), switched)])
@@ -161,7 +163,7 @@ def mutants(text):
             continue
         if all(PARAMETER.match(t) and " " in t for t in texts):
             continue  # a declaration
-        if re.search(r"\bf?(min|max|swap)$", code[:bracket]):
+        if re.search(r"\bf?(min|max|swap)(<[\w:]+>)?$", code[:bracket]):
             continue  # of which the order is no matter
         for (a, b), (c, d) in zip(arguments, arguments[1:]):
             x, y = text[a:b], text[c:d]

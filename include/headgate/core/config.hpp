@@ -21,6 +21,17 @@
 #error "headgate: -ffast-math removes the NaN checks this library promises; build without it"
 #endif
 
+// Macros that bear names of ours. Undefined behind the message, so that it is the only one.
+#if defined(Status)
+#error "headgate: Status is a macro here, as X11 defines it; include headgate before Xlib.h, or #undef Status"
+#undef Status
+#endif
+#if defined(min) || defined(max)
+#error "headgate: min or max is a macro here, as windows.h defines them; define NOMINMAX before it, or #undef both"
+#undef min
+#undef max
+#endif
+
 // HEADGATE_DISPATCH=1 makes NativeBackend choose its instruction set at run time (kernels/dispatched.hpp).
 #ifndef HEADGATE_DISPATCH
 #define HEADGATE_DISPATCH 0

@@ -14,7 +14,7 @@
 #include "headgate/tokenizer/pattern_syntax.hpp"
 #include "headgate/tokenizer/utf8.hpp"
 
-#ifndef PCRE2_CODE_UNIT_WIDTH
+#ifndef PCRE2_CODE_UNIT_WIDTH  // whichever it is: the names that end in _8 are always there
 #define PCRE2_CODE_UNIT_WIDTH 8
 #endif
 #include <pcre2.h>
@@ -47,12 +47,12 @@ class Pattern {
  private:
   friend class PatternSearch;
   struct FreeCode {
-    void operator()(pcre2_code* code) const noexcept { pcre2_code_free(code); }
+    void operator()(pcre2_code_8* code) const noexcept { pcre2_code_free_8(code); }
   };
   struct FreeCompileContext {
-    void operator()(pcre2_compile_context* context) const noexcept { pcre2_compile_context_free(context); }
+    void operator()(pcre2_compile_context_8* context) const noexcept { pcre2_compile_context_free_8(context); }
   };
-  using Code = std::unique_ptr<pcre2_code, FreeCode>;
+  using Code = std::unique_ptr<pcre2_code_8, FreeCode>;
 
   Pattern(const std::string& translated, std::string_view original, std::uint32_t options, const std::string& field)
       : field_(field) {
@@ -63,16 +63,16 @@ class Pattern {
     code_.reset(compile(translated, flags, &code, &offset));
     if (code_ == nullptr) {
       PCRE2_UCHAR8 message[256];
-      pcre2_get_error_message(code, message, sizeof message);
+      pcre2_get_error_message_8(code, message, sizeof message);
       throw Error(ErrorCode::bad_file, {"", field, -1,
                                         "pattern '" + escaped(original) + "' does not compile: " +
                                             std::string(message, std::find(message, message + sizeof message, 0))});
     }
     std::size_t compiled_size = 0;
-    pcre2_pattern_info(code_.get(), PCRE2_INFO_SIZE, &compiled_size);
+    pcre2_pattern_info_8(code_.get(), PCRE2_INFO_SIZE, &compiled_size);
     weight_ = 1 + static_cast<std::int64_t>(compiled_size / 256);
     // Without a JIT compiler for this machine the interpreter runs, with the same limits.
-    jit_ = pcre2_jit_compile(code_.get(), PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD) == 0;
+    jit_ = pcre2_jit_compile_8(code_.get(), PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD) == 0;
   }
 
   static void check_size(std::string_view pattern, const std::string& field) {
@@ -83,12 +83,12 @@ class Pattern {
     }
   }
 
-  static pcre2_code* compile(const std::string& pattern, std::uint32_t options, int* code, std::size_t* offset) {
-    const std::unique_ptr<pcre2_compile_context, FreeCompileContext> context(pcre2_compile_context_create(nullptr));
+  static pcre2_code_8* compile(const std::string& pattern, std::uint32_t options, int* code, std::size_t* offset) {
+    const std::unique_ptr<pcre2_compile_context_8, FreeCompileContext> context(pcre2_compile_context_create_8(nullptr));
     if (context == nullptr) throw Error(ErrorCode::limit, {"", "", -1, "out of memory while compiling a pattern"});
-    pcre2_set_newline(context.get(), PCRE2_NEWLINE_LF);
-    return pcre2_compile(reinterpret_cast<PCRE2_SPTR8>(pattern.data()), pattern.size(), options, code, offset,
-                         context.get());
+    pcre2_set_newline_8(context.get(), PCRE2_NEWLINE_LF);
+    return pcre2_compile_8(reinterpret_cast<PCRE2_SPTR8>(pattern.data()), pattern.size(), options, code, offset,
+                           context.get());
   }
 
   std::string field_;
@@ -118,13 +118,13 @@ class PatternSearch {
   PatternSearch(const Pattern& pattern, MatchBudget& budget)
       : pattern_(pattern),
         budget_(budget),
-        data_(pcre2_match_data_create(1, nullptr)),
-        context_(pcre2_match_context_create(nullptr)) {
+        data_(pcre2_match_data_create_8(1, nullptr)),
+        context_(pcre2_match_context_create_8(nullptr)) {
     if (data_ == nullptr || context_ == nullptr) {
       throw Error(ErrorCode::limit, {"", pattern.field_, -1, "out of memory while matching a pattern"});
     }
-    pcre2_set_depth_limit(context_.get(), 1'000'000);
-    pcre2_set_heap_limit(context_.get(), 64 * 1024);  // KiB
+    pcre2_set_depth_limit_8(context_.get(), 1'000'000);
+    pcre2_set_heap_limit_8(context_.get(), 64 * 1024);  // KiB
   }
 
   // text: well-formed UTF-8, alive until the last match is found.
@@ -166,7 +166,7 @@ class PatternSearch {
         pay(effort);
         outcome = attempt(effort);
       }
-      if (outcome == Outcome::match) return Match{position_, pcre2_get_ovector_pointer(data_.get())[1]};
+      if (outcome == Outcome::match) return Match{position_, pcre2_get_ovector_pointer_8(data_.get())[1]};
       step();
     }
     return std::nullopt;
@@ -184,16 +184,16 @@ class PatternSearch {
     std::size_t end = whole ? text_.size() : position_ + effort;
     while (!whole && (static_cast<unsigned char>(text_[end]) & 0xC0) == 0x80) ++end;
     const std::uint32_t partial = whole ? 0 : PCRE2_PARTIAL_HARD;
-    pcre2_set_match_limit(context_.get(), static_cast<std::uint32_t>(effort));
+    pcre2_set_match_limit_8(context_.get(), static_cast<std::uint32_t>(effort));
     const auto* const subject = reinterpret_cast<PCRE2_SPTR8>(text_.data());
     int result = PCRE2_ERROR_JIT_STACKLIMIT;
     if (pattern_.jit_) {
-      result = pcre2_jit_match(pattern_.code_.get(), subject, end, position_, partial, data_.get(), context_.get());
+      result = pcre2_jit_match_8(pattern_.code_.get(), subject, end, position_, partial, data_.get(), context_.get());
     }
     // The JIT's stack is 32 KiB of this thread's; the interpreter takes memory from the heap instead.
     if (result == PCRE2_ERROR_JIT_STACKLIMIT) {
-      result = pcre2_match(pattern_.code_.get(), subject, end, position_, partial | PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
-                           data_.get(), context_.get());
+      result = pcre2_match_8(pattern_.code_.get(), subject, end, position_, partial | PCRE2_NO_UTF_CHECK | PCRE2_NO_JIT,
+                             data_.get(), context_.get());
     }
     if (result >= 0) return Outcome::match;
     switch (result) {
@@ -217,17 +217,17 @@ class PatternSearch {
   }
 
   struct FreeData {
-    void operator()(pcre2_match_data* data) const noexcept { pcre2_match_data_free(data); }
+    void operator()(pcre2_match_data_8* data) const noexcept { pcre2_match_data_free_8(data); }
   };
   struct FreeContext {
-    void operator()(pcre2_match_context* context) const noexcept { pcre2_match_context_free(context); }
+    void operator()(pcre2_match_context_8* context) const noexcept { pcre2_match_context_free_8(context); }
   };
 
   const Pattern& pattern_;
   MatchBudget& budget_;
   std::string_view text_;
-  std::unique_ptr<pcre2_match_data, FreeData> data_;
-  std::unique_ptr<pcre2_match_context, FreeContext> context_;
+  std::unique_ptr<pcre2_match_data_8, FreeData> data_;
+  std::unique_ptr<pcre2_match_context_8, FreeContext> context_;
   std::size_t position_ = 0;
   std::size_t last_end_ = std::string_view::npos;
 };

@@ -131,8 +131,8 @@ HEADGATE_INLINE Register fused_in_double(Register a, Register b, Register c) noe
   const __m128i lower = lower_words(low_sum, high_sum);
   const __m128i upper = _mm_and_si128(upper_words(low_sum, high_sum), _mm_set1_epi32(0x7fffffff));
   const __m128i middle = _mm_cmpeq_epi32(_mm_and_si128(lower, _mm_set1_epi32(0x1fffffff)), _mm_set1_epi32(0x10000000));
-  const __m128i small = _mm_cmplt_epi32(upper, _mm_set1_epi32(0x38100000));  // below 2^-126
-  const __m128i doubtful = _mm_or_si128(middle, small);
+  const __m128i tiny = _mm_cmplt_epi32(upper, _mm_set1_epi32(0x38100000));  // below 2^-126
+  const __m128i doubtful = _mm_or_si128(middle, tiny);
   if (_mm_movemask_epi8(doubtful) != 0) [[unlikely]] {
     const __m128i rounded =
         lower_words(was_rounded(low_product, low_c, low_sum), was_rounded(high_product, high_c, high_sum));

@@ -44,22 +44,22 @@ HEADGATE_INLINE Floats<Arch> erf(Floats<Arch> x) noexcept {
   using F = Floats<Arch>;
   const F s = x * x;
   const F t = xsimd::select(xsimd::abs(x) > F(4.0f), F(4.0f), xsimd::abs(x));  // erf(4) is 1 in float
-  F large = multiply_add<Arch>(F(-1.72853470e-5f), t, F(3.83197126e-4f));
-  large = multiply_add<Arch>(large, t * t, multiply_add<Arch>(F(-3.88396438e-3f), t, F(2.42546219e-2f)));
-  large = multiply_add<Arch>(large, t, F(-1.06777877e-1f));
-  large = multiply_add<Arch>(large, t, F(-6.34846687e-1f));
-  large = multiply_add<Arch>(large, t, F(-1.28717512e-1f));
-  large = multiply_add<Arch>(large, t, -t);
-  large = F(1.0f) - exp<Arch>(large);
-  large = xsimd::select(x < F(0.0f), -large, large);
-  F small(-5.96761703e-4f);
-  small = multiply_add<Arch>(small, s, F(4.99119423e-3f));
-  small = multiply_add<Arch>(small, s, F(-2.67681349e-2f));
-  small = multiply_add<Arch>(small, s, F(1.12819925e-1f));
-  small = multiply_add<Arch>(small, s, F(-3.76125336e-1f));
-  small = multiply_add<Arch>(small, s, F(1.28379166e-1f));
-  small = multiply_add<Arch>(small, x, x);
-  return xsimd::select(t > F(0.927734375f), large, small);
+  F outer = multiply_add<Arch>(F(-1.72853470e-5f), t, F(3.83197126e-4f));
+  outer = multiply_add<Arch>(outer, t * t, multiply_add<Arch>(F(-3.88396438e-3f), t, F(2.42546219e-2f)));
+  outer = multiply_add<Arch>(outer, t, F(-1.06777877e-1f));
+  outer = multiply_add<Arch>(outer, t, F(-6.34846687e-1f));
+  outer = multiply_add<Arch>(outer, t, F(-1.28717512e-1f));
+  outer = multiply_add<Arch>(outer, t, -t);
+  outer = F(1.0f) - exp<Arch>(outer);
+  outer = xsimd::select(x < F(0.0f), -outer, outer);
+  F inner(-5.96761703e-4f);
+  inner = multiply_add<Arch>(inner, s, F(4.99119423e-3f));
+  inner = multiply_add<Arch>(inner, s, F(-2.67681349e-2f));
+  inner = multiply_add<Arch>(inner, s, F(1.12819925e-1f));
+  inner = multiply_add<Arch>(inner, s, F(-3.76125336e-1f));
+  inner = multiply_add<Arch>(inner, s, F(1.28379166e-1f));
+  inner = multiply_add<Arch>(inner, x, x);
+  return xsimd::select(t > F(0.927734375f), outer, inner);
 }
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -24,8 +24,8 @@ cases() {
     passed=$((passed + ${counts#* } - ${counts% *}))
   fi
 }
-# sanitized PRESET FILES: the tests of some files only.
-sanitized() {
+# some_files PRESET FILES: the tests of some files only.
+some_files() {
   local build=build/ci-$1
   cmake --preset "$1" -B "$build" -DHEADGATE_TEST_FILES="$2" -DHEADGATE_BUILD_EXAMPLES=OFF &&
     cmake --build "$build" && ctest --test-dir "$build" --output-on-failure --no-tests=error -j 2

@@ -6,12 +6,13 @@ mode=${1:-}
 packages=(g++ cmake ninja-build libxsimd-dev libfmt-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libcli11-dev)
 tests=(libeigen3-dev catch2 pkg-config python3)
 formatting=(git python3-venv)
-everything=(clang llvm clang-tidy libclang-rt-dev libbenchmark-dev)
+cross=(g++-aarch64-linux-gnu qemu-user g++-mingw-w64-x86-64-posix wine64)
+everything=(libc++-dev libc++abi-dev clang llvm clang-tidy libclang-rt-dev libbenchmark-dev)
 case $mode in
   program) ;;
   tests) packages+=("${tests[@]}") ;;
-  ci) packages+=("${tests[@]}" "${formatting[@]}") ;;
-  all) packages+=("${tests[@]}" "${formatting[@]}" "${everything[@]}") ;;
+  ci) packages+=("${tests[@]}" "${formatting[@]}" "${cross[@]}") ;;
+  all) packages+=("${tests[@]}" "${formatting[@]}" "${cross[@]}" "${everything[@]}") ;;
   *)
     echo "usage: bash cmake/install_debian_packages.sh program|tests|ci|all" >&2
     exit 2

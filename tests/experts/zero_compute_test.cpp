@@ -79,7 +79,7 @@ TEST_CASE("feed-forward experts come first and cost what they cost alone") {
   const Matrix alone = applied(bank.bank(), row(ffn_experts, {2, 0}, {0.5f, 0.25f}), x);
   const Matrix y = applied(bank, row(5, {4, 2, 3, 0}, {0.9f, 0.5f, 0.125f, 0.25f}), x);
   for (std::size_t c = 0; c < as_size(hidden); ++c)
-    CHECK(y.values[c] == std::fma(0.125f, x.values[c], alone.values[c]));
+    CHECK(y.values[c] == fused_multiply_add(0.125f, x.values[c], alone.values[c]));
 }
 
 TEST_CASE("the rows that cost a feed-forward network are the entries less the zero-computation ones (P20)") {
@@ -179,7 +179,7 @@ TEST_CASE("the ids of zero-computation experts begin where the bank's end") {
       }(),
       x);
   for (std::size_t i = as_size(hidden); i < y.values.size(); ++i) {
-    CHECK(y.values[i] == std::fma(0.5f, x.values[i], alone.values[i]));
+    CHECK(y.values[i] == fused_multiply_add(0.5f, x.values[i], alone.values[i]));
   }
 }
 

@@ -65,7 +65,7 @@ TEST_CASE("a product is a chain of fused multiply-adds in ascending order of k")
   const Panel16<F32> panels(ConstRows(weights, 1, 2));
   float y[panel_rows];
   Scalar::multiply(F32{}, panels.view().data, 2, 1, tile, 1, y, panel_rows);
-  CHECK(y[0] == std::fma(-1.0f, 1.0f, std::fma(a, 1.0f + 0x1p-11f, 0.0f)));
+  CHECK(y[0] == fused_multiply_add(-1.0f, 1.0f, fused_multiply_add(a, 1.0f + 0x1p-11f, 0.0f)));
 }
 
 TEST_CASE("softmax and RMSNorm by hand") {

@@ -95,6 +95,7 @@
 #define HEADGATE_ABI_TEXT(...) HEADGATE_ABI_QUOTE(__VA_ARGS__)
 #define HEADGATE_ABI_QUOTE(name) #name
 
+#define HEADGATE_INLINE __attribute__((always_inline)) inline
 #define HEADGATE_NOINLINE __attribute__((noinline))
 
 namespace headgate {

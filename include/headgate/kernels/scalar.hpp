@@ -4,6 +4,7 @@
 #include <cmath>
 #include <limits>
 
+#include "headgate/kernels/fused_multiply_add.hpp"
 #include "headgate/kernels/kernel_backend.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -20,7 +21,7 @@ struct Scalar {
         for (index_t lane = 0; lane < panel_rows; ++lane) {
           float sum = 0.0f;
           for (index_t i = 0; i < k; ++i) {
-            sum = std::fma(Format::unpack(panel, i, lane), tile[std::int64_t{i} * m + r], sum);
+            sum = fused_multiply_add(Format::unpack(panel, i, lane), tile[std::int64_t{i} * m + r], sum);
           }
           y[r * stride + panel_rows * p + lane] = sum;
         }
@@ -45,7 +46,7 @@ struct Scalar {
   }
   static float dot(const float* x, const float* y, index_t n) noexcept {
     float total = 0.0f;
-    for (index_t i = 0; i < n; ++i) total = std::fma(x[i], y[i], total);
+    for (index_t i = 0; i < n; ++i) total = fused_multiply_add(x[i], y[i], total);
     return total;
   }
   static bool all_finite(const float* x, index_t n) noexcept {
@@ -55,7 +56,7 @@ struct Scalar {
     return true;
   }
   static void axpy(float a, const float* x, index_t n, float* y) noexcept {
-    for (index_t i = 0; i < n; ++i) y[i] = std::fma(a, x[i], y[i]);
+    for (index_t i = 0; i < n; ++i) y[i] = fused_multiply_add(a, x[i], y[i]);
   }
   static void weighted_sum(const float* weights, index_t count, const float* rows, std::int64_t stride, index_t width,
                            float* out) noexcept {

@@ -58,7 +58,7 @@ TEMPLATE_TEST_CASE("fused multiplication and addition has the bits of std::fma f
     fused<Arch>(Floats<Arch>::load_unaligned(a), Floats<Arch>::load_unaligned(b), Floats<Arch>::load_unaligned(c))
         .store_unaligned(y);
     for (index_t i = 0; i < lanes<Arch>; ++i) {
-      const float expected = std::fma(a[i], b[i], c[i]);
+      const float expected = fused_multiply_add(a[i], b[i], c[i]);
       if (!same_bits(y[i], expected) && !(std::isnan(y[i]) && std::isnan(expected))) ++different;
     }
   }

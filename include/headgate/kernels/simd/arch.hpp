@@ -13,8 +13,7 @@
 #include <xsimd/xsimd.hpp>
 
 #include "headgate/core/types.hpp"
-
-#define HEADGATE_INLINE __attribute__((always_inline)) inline
+#include "headgate/kernels/fused_multiply_add.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -138,7 +137,7 @@ HEADGATE_INLINE Register fused_in_double(Register a, Register b, Register c) noe
         lower_words(was_rounded(low_product, low_c, low_sum), was_rounded(high_product, high_c, high_sum));
     if (_mm_movemask_epi8(_mm_and_si128(doubtful, rounded)) != 0) {
       Register y;
-      for (std::size_t i = 0; i < 4; ++i) y[i] = std::fma(a[i], b[i], c[i]);
+      for (std::size_t i = 0; i < 4; ++i) y[i] = fused_multiply_add(a[i], b[i], c[i]);
       return y;
     }
   }
@@ -162,7 +161,7 @@ HEADGATE_INLINE Register fused(Register a, Register b, Register c) noexcept {
   std::memcpy(&c, z, sizeof(Register));
   return c;
 #else
-  for (std::size_t i = 0; i < sizeof(Register) / sizeof(float); ++i) c[i] = std::fma(a[i], b[i], c[i]);
+  for (std::size_t i = 0; i < sizeof(Register) / sizeof(float); ++i) c[i] = fused_multiply_add(a[i], b[i], c[i]);
   return c;
 #endif
 }

@@ -15,8 +15,9 @@ void require(bool holds) {
 void use(const headgate::Tensor& tensor, std::span<const std::byte> file) {
   require(tensor.offset <= file.size() && tensor.bytes.size() <= file.size() - tensor.offset);
   require(tensor.bytes.empty() || tensor.bytes.data() == file.subspan(tensor.offset).data());
+  require(tensor.opaque.empty() || tensor.shape == headgate::Shape{static_cast<std::int64_t>(tensor.bytes.size())});
   const bool is_float = tensor.dtype == headgate::DType::f32 || tensor.dtype == headgate::DType::bf16 ||
-                        tensor.dtype == headgate::DType::f16;
+                        tensor.dtype == headgate::DType::f16 || tensor.dtype == headgate::DType::f64;
   if (!is_float || tensor.bytes.empty()) return;
   std::vector<float> row(static_cast<std::size_t>(tensor.row_size()));
   headgate::read_row(tensor, 0, row);

@@ -167,6 +167,50 @@ TEST_CASE("long strings and many keys are read") {
   CHECK(object.unread_keys().size() == 99'999);
 }
 
+TEST_CASE("with the rules of Python's json, numbers that are not finite are numbers where they stand") {
+  const auto events = [](std::string_view text) {
+    Recorder recorder;
+    parse_json(text, "f.json", recorder, 100, {.non_finite = true});
+    return recorder.events;
+  };
+  CHECK(events("[NaN, Infinity,-Infinity\n,1e400 , -1E+400,1e-400,0.5,7]") ==
+        "100 [\n101 number nan\n106 number inf\n115 number -inf\n126 number inf\n134 number -inf\n142 number 0\n"
+        "149 number 0.5\n153 integer 7\n154 ]\n");
+  CHECK(events("NaN") == "100 number nan\n");
+  CHECK(events("{\"NaN\":\"\\\"NaN, -Infinity\",\"a\":NaN}") ==
+        "100 {\n101 key NaN\n107 string \"NaN, -Infinity\n126 key a\n130 number nan\n133 }\n");
+  CHECK(events("[" + std::string(400, '9') + ".0]").starts_with("100 [\n101 number inf\n"));
+  CHECK(events("[0." + std::string(400, '0') + "1e2, 1" + std::string(400, '0') + "e-400]") ==
+        "100 [\n101 number 0\n508 number 1\n914 ]\n");
+  CHECK(events("[1e99999999999999999999,1e-99999999999999999999]") == "100 [\n101 number inf\n124 number 0\n147 ]\n");
+  // What Python refuses, too.
+  for (const std::string text : {"[nan]", "[NAN]", "[+Infinity]", "[- Infinity]", "[-NaN]", "[Infinity1]", "[1NaN]",
+                                 "[01e400]", "[1.e400]", "[.1e400]", "[1e400x]", "[Infinit]", "[\"a\"NaN]", "NaN NaN",
+                                 "[NaN", "[\"NaN", "{NaN:1}", "{1e400:1}", "[1e+]"}) {
+    INFO(text);
+    CHECK(error_of([&] { events(text); }).code() == ErrorCode::bad_file);
+  }
+  const Json tree = parse_json("{\"a\":NaN,\"b\":-Infinity,\"c\":1e999}", "f", 0, {.non_finite = true});
+  const JsonObject object(tree, "f");
+  CHECK(contains(error_of([&] { object.get_number("a", 0, 1); }).what(),
+                 "a at byte 5: expected a number from 0 to 1, found the number nan"));
+  CHECK(contains(error_of([&] { object.get_number("b", 0, 1); }).what(), "found the number -inf"));
+  CHECK(contains(error_of([&] { object.get_integer("c", 0, 1); }).what(), "found the number inf"));
+}
+
+TEST_CASE("with the rules of Python's json, a key that occurs twice is refused where it is read, else passed over") {
+  const std::string text = R"({"a":1,"b":2,"a":3,"c":{"x":1,"x":2,"y":3}})";
+  const Json tree = parse_json(text, "f", 0, {.repeated_keys = true});
+  const JsonObject object(tree, "f");
+  CHECK(object.get_integer("b", 0, 9) == 2);
+  CHECK(object.get_object("c").get_integer("y", 0, 9) == 3);
+  CHECK(std::string(error_of([&] { object.get_integer("a", 0, 9); }).what()) ==
+        "f: a at byte 13: the key occurs twice in one object");
+  CHECK(error_of([&] { object.has("a"); }).detail().offset == 13);
+  CHECK(error_of([&] { object.get_object("c").get_integer("x", 0, 9); }).detail().field == "c.x");
+  CHECK(contains(error_of([&] { parse_json(text, "f"); }).what(), "a at byte 13: the key occurs twice"));
+}
+
 TEST_CASE("a tree is limited in values") {
   const Error error = error_of([] { parse_json("[1,2,3]", "f", 0, {64, 3}); });
   CHECK(error.code() == ErrorCode::limit);

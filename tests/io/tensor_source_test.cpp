@@ -39,6 +39,21 @@ Error refusal(const std::string& path) {
   return error_of([&] { TensorSource::open(path); });
 }
 
+// What requiring a tensor ends in; all of them are one number.
+Error refusal_of(const std::string& name, const std::string& path) {
+  const TensorSource source = TensorSource::open(path);
+  return error_of([&] { source.require(name, {DType::u8, DType::f32, DType::bf16}, {1}); });
+}
+
+// Name and reason of what was passed over.
+std::string skipped(const TensorSource& source) {
+  std::string text;
+  for (const SkippedPart& part : source.skipped()) {
+    text += part.name + (part.is_damaged ? " (damaged): " : ": ") + part.why + "\n";
+  }
+  return text;
+}
+
 using Names = std::vector<std::string>;
 
 }  // namespace
@@ -159,26 +174,40 @@ TEST_CASE("a shard name that is not the plain name of a file in the folder is re
   }
 }
 
-TEST_CASE("a shard that is missing, no file, or written in other letters is an error of the system") {
+TEST_CASE("a shard that is missing, no file, or written in other letters is an error of the system for its tensors") {
   const ScratchFolder folder;
   write_shards(folder);
   std::filesystem::rename(folder / second_shard, folder / "MODEL-00002-of-00002.safetensors");
-#if !defined(_WIN32)                             // where letters of either case name one file
-  const Error missing = refusal(folder.path());  // B9, B17
+  const std::string reason = folder.path() + "/" + second_shard + ": cannot open: No such file or directory";
+#if !defined(_WIN32)                                     // where letters of either case name one file
+  const Error missing = refusal_of("d", folder.path());  // B9, B17
   CHECK(missing.code() == ErrorCode::io);
-  CHECK(std::string(missing.what()) == (folder / second_shard).string() + ": cannot open: No such file or directory");
+  CHECK(missing.what() == reason);
 #endif
   std::filesystem::remove(folder / "MODEL-00002-of-00002.safetensors");
-  CHECK(contains(refusal(folder.path()).what(), "cannot open: No such file or directory"));
+  CHECK(refusal_of("d", folder.path()).what() == reason);
   std::filesystem::create_directory(folder / second_shard);
-  CHECK(contains(refusal(folder.path()).what(), "found a folder"));
+  CHECK(contains(refusal_of("d", folder.path()).what(), "found a folder"));
+  std::filesystem::remove(folder / second_shard);
+
+  // The tensors of the other shard are as good as before.
+  const TensorSource source = TensorSource::open(folder.path());
+  CHECK(source.names() == Names{"a", "b"});
+  CHECK(source.require("b", {DType::bf16}, {1}).name == "b");
+  CHECK(source.files().size() == 1);
+  CHECK(skipped(source) == std::string(second_shard) + " (damaged): " + reason + "\n");
+  CHECK(source.find("d") == nullptr);
+  CHECK(source.promises("d"));
+  CHECK(source.promises("a"));
+  CHECK_FALSE(source.promises("e"));
 }
 
-TEST_CASE("index and shards must agree about every tensor") {
+TEST_CASE("index and shards must agree about a tensor that is required") {
   const ScratchFolder folder;
   write_shards(folder);
-  const auto check_refused = [&](const std::string& file, std::initializer_list<const char*> parts) {
-    const Error error = refusal(folder.path());
+  const auto check_refused = [&](const std::string& name, const std::string& file,
+                                 std::initializer_list<const char*> parts) {
+    const Error error = refusal_of(name, folder.path());
     INFO(error.what());
     CHECK(error.code() == ErrorCode::bad_file);
     CHECK(error.detail().file == folder / file);
@@ -187,33 +216,72 @@ TEST_CASE("index and shards must agree about every tensor") {
   };
   SECTION("B10 not in its shard") {
     folder.write(second_shard, safetensors({{"c", "U8", "[1]", "x"}}));
-    check_refused(index_name, {"weight_map.d at byte ", "no such tensor in model-00002-of-00002.safetensors"});
+    check_refused("d", index_name, {"weight_map.d at byte ", "no such tensor in model-00002-of-00002.safetensors"});
+    const TensorSource source = TensorSource::open(folder.path());
+    CHECK(skipped(source) == std::string(index_name) + ": d: no shard has this tensor\n");
+    CHECK_FALSE(source.promises("d"));
+    CHECK(source.require("c", {DType::u8}, {1}).name == "c");
   }
-  SECTION("B10 in two shards") {
+  SECTION("B10 in two shards, of which the index names the first or the second") {
     folder.write(second_shard,
-                 safetensors({{"c", "U8", "[1]", "x"}, {"d", "U8", "[1]", "x"}, {"a", "U8", "[1]", "x"}}));
-    check_refused(second_shard, {"a at byte ", "says that it is in model-00001-of-00002.safetensors"});
-  }
-  SECTION("B10 not in the index") {
-    folder.write(second_shard,
-                 safetensors({{"c", "U8", "[1]", "x"}, {"d", "U8", "[1]", "x"}, {"e", "U8", "[1]", "x"}}));
-    check_refused(second_shard, {"e at byte ", "does not list this tensor"});
+                 safetensors({{"b", "U8", "[1]", "x"}, {"c", "U8", "[1]", "x"}, {"d", "U8", "[1]", "x"}}));
+    check_refused("b", second_shard, {"b at byte ", "it is also in ", first_shard});
+    folder.write(second_shard, safetensors(two_tensors("c", "d")));
+    folder.write(first_shard, safetensors({{"a", "U8", "[1]", "x"}, {"d", "U8", "[1]", "x"}}));
+    check_refused("d", first_shard, {"d at byte ", "says that it is in model-00002-of-00002.safetensors"});
   }
   SECTION("B14 second shard cut") {
     const std::string whole = safetensors(two_tensors("c", "d"));
     folder.write(second_shard, whole.substr(0, whole.size() - 1));
-    check_refused(second_shard, {"d.data_offsets at byte "});
+    check_refused("d", second_shard, {"d.data_offsets at byte "});
+    check_refused("c", second_shard, {"d.data_offsets at byte "});
+    CHECK(TensorSource::open(folder.path()).require("b", {DType::bf16}, {1}).name == "b");
   }
   SECTION("B15 shards swapped") {
     folder.write(second_shard, safetensors(two_tensors("a", "b")));
     folder.write(first_shard, safetensors(two_tensors("c", "d")));
-    check_refused(first_shard, {"c at byte ", "says that it is in model-00002-of-00002.safetensors"});
+    check_refused("d", first_shard, {"d at byte ", "says that it is in model-00002-of-00002.safetensors"});
   }
-  SECTION("I9 the single file holds other tensors than the index lists") {
-    folder.write("model.safetensors", safetensors(two_tensors("a", "b")));
-    check_refused(index_name, {"weight_map.c at byte ", "no such tensor in model.safetensors"});
-    folder.write("model.safetensors", safetensors(two_tensors("a", "x")));
-    check_refused("model.safetensors", {"x at byte ", "does not list this tensor"});
+  SECTION("a tensor that the index does not list is that of the shards") {
+    folder.write(second_shard,
+                 safetensors({{"c", "U8", "[1]", "x"}, {"d", "U8", "[1]", "x"}, {"e", "U8", "[1]", "x"}}));
+    CHECK(TensorSource::open(folder.path()).require("e", {DType::u8}, {1}).name == "e");
+    folder.write(first_shard, safetensors({{"a", "U8", "[1]", "x"}, {"e", "U8", "[1]", "x"}}));
+    check_refused("e", second_shard, {"e at byte ", "it is also in ", first_shard});
+  }
+}
+
+TEST_CASE("a single file is the model, whatever an index beside it says, as in transformers") {
+  const ScratchFolder folder;
+  write_shards(folder);
+  folder.write("model.safetensors", safetensors(two_tensors("a", "x")));
+  for (const std::string& index : Names{read_small_file(folder / index_name, 10'000), "no JSON"}) {
+    folder.write(index_name, index);
+    const TensorSource source = TensorSource::open(folder.path());
+    CHECK(source.names() == Names{"a", "x"});
+    CHECK(source.files().size() == 1);
+    CHECK(skipped(source) == "model.safetensors.index.json: model.safetensors is read in its place\n");
+    CHECK(contains(error_of([&] { source.require("c", {DType::f32}, {2}); }).what(), "c: the tensor is missing"));
+  }
+  CHECK(skipped(TensorSource::open(folder / "model.safetensors")).empty());
+}
+
+TEST_CASE("a tensor that cannot be read as numbers is refused with the reason where it is required") {
+  // A26, A33, A50
+  const ScratchFolder folder;
+  folder.write("model.safetensors", safetensors({{"good", "F32", "[1]", "xxxx"},
+                                                 {"four", "F4", "[2]", "x"},
+                                                 {"deep", "U8", "[1,1,1,1,1,1,1,1,1]", "x"}}));
+  const TensorSource source = TensorSource::open(folder.path());
+  CHECK(source.require("good", {DType::f32}, {1}).name == "good");
+  for (const auto& [name, reason] :
+       {std::pair{"four", "unknown type \"F4\""}, std::pair{"deep", "at most 8 sizes, found 9"}}) {
+    const Error error = error_of([&] { source.require(name, {DType::u8}, {1}); });
+    INFO(error.what());
+    CHECK(error.code() == ErrorCode::bad_file);
+    CHECK(error.detail().file == folder / "model.safetensors");
+    CHECK(error.detail().field == name);
+    CHECK(contains(error.what(), reason));
   }
 }
 
@@ -267,6 +335,12 @@ TEST_CASE("unusual but correct folders are read") {
   SECTION("B20 shards of different types") {
     folder.write(second_shard, safetensors({{"c", "F16", "[1]", "xx"}, {"d", "I64", "[1]", "xxxxxxxx"}}));
     CHECK(TensorSource::open(folder.path()).find("c")->dtype == DType::f16);
+  }
+  SECTION("an index with numbers that only Python reads") {
+    std::string index = read_small_file(folder / index_name, 10'000);
+    index.replace(index.find("20}"), 2, "NaN");
+    folder.write(index_name, index);
+    CHECK(TensorSource::open(folder.path()).tensors().size() == 4);
   }
   SECTION("an index that lists the single file") {
     const ScratchFolder single;

@@ -45,6 +45,21 @@ TEST_CASE("rows of F32, BF16 and F16 at odd addresses are read as floats") {
         std::vector<float>{1.0f, -2.0f, 0x1p-24f, std::numeric_limits<float>::infinity()});
 }
 
+TEST_CASE("rows of F64 are rounded to floats, and a number that no float reaches is refused with its place") {
+  constexpr double largest = std::numeric_limits<float>::max();
+  const double infinity = std::numeric_limits<double>::infinity();
+  const std::string d =
+      packed({0.1, -largest, 1e-300, infinity, 1.0, 1.0, std::nextafter(largest, infinity), 0.0, 0.0});
+  const Tensor matrix = tensor(DType::f64, {3, 3}, d);
+  CHECK(row(matrix, 0) == std::vector<float>{0.1f, -std::numeric_limits<float>::max(), 0.0f});
+  CHECK(row(matrix, 1) == std::vector<float>{std::numeric_limits<float>::infinity(), 1.0f, 1.0f});
+  const Error error = error_of([&] { row(matrix, 2); });
+  CHECK(error.code() == ErrorCode::bad_file);
+  CHECK(contains(error.what(), "w: element 0 of row 2 is larger than any float"));
+  const std::string low = packed({0.0, -1e39});
+  CHECK(contains(error_of([&] { row(tensor(DType::f64, {2}, low), 0); }).what(), "element 1 of row 0"));
+}
+
 TEST_CASE("rows are counted over all sizes but the last, and slices are matrices of a stack") {
   const std::string bytes = packed({0.f, 1.f, 2.f, 3.f, 4.f, 5.f, 6.f, 7.f, 8.f, 9.f, 10.f, 11.f});
   const Tensor stack = tensor(DType::f32, {3, 2, 2}, bytes);
@@ -86,7 +101,7 @@ TEST_CASE("a row or slice that is not there, and a type that is no float, are re
   }
   CHECK(contains(error_of([&] { read_row(matrix, 0, three); }).what(), "does not fit 3 floats"));
   CHECK(contains(error_of([&] { read_row(tensor(DType::i32, {2, 2}, bytes), 0, two); }).what(),
-                 "only F32, BF16 and F16"));
+                 "only F32, BF16, F16 and F64"));
   const std::string one = packed({7.0f});
   CHECK_THROWS_AS(tensor(DType::f32, {}, one).slice(0), Error);
 }

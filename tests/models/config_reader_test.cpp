@@ -33,6 +33,53 @@ TEST_CASE("rope_theta is read where transformers 4 and where transformers 5 writ
   CHECK(refused("{\"rope_theta\": 0.5}", read_rope_theta) == "rope_theta");
 }
 
+TEST_CASE("rope_scaling that says nothing, or says default, is the plain rotation") {
+  const auto theta = [](const std::string& scaling) {
+    return read("{\"rope_theta\": 500, \"rope_scaling\": " + scaling + "}", read_rope_theta);
+  };
+  for (const char* const neutral :
+       {"null", "{}", "{\"type\": \"default\"}", "{\"rope_type\": \"default\"}",
+        "{\"rope_type\": null, \"type\": null}", "{\"rope_type\": \"default\", \"mrope_section\": [1]}",
+        "{\"factor\": 1}", "{\"rope_theta\": 500.0}", "{\"attention_factor\": null}"}) {
+    INFO(neutral);
+    CHECK(theta(neutral) == 500.0);
+  }
+  // transformers 5 reads all of it from there.
+  CHECK(read("{\"rope_scaling\": {\"rope_type\": \"default\", \"rope_theta\": 7}}", read_rope_theta) == 7.0);
+  CHECK(read("{\"rope_theta\": 7, \"rope_parameters\": {}}", read_rope_theta) == 7.0);
+  const auto field = [](const std::string& scaling) {
+    return refused("{\"rope_theta\": 500, \"rope_scaling\": " + scaling + "}", read_rope_theta);
+  };
+  CHECK(field("{\"factor\": 2}") == "rope_scaling.factor");
+  CHECK(field("{\"factor\": 0}") == "rope_scaling.factor");
+  CHECK(field("{\"beta_fast\": 32}") == "rope_scaling.beta_fast");
+  CHECK(field("{\"rope_theta\": 501}") == "rope_theta");
+  CHECK(field("{\"rope_type\": \"default\", \"partial_rotary_factor\": 0.5}") == "rope_scaling.partial_rotary_factor");
+  CHECK(field("\"default\"") == "rope_scaling");
+}
+
+TEST_CASE("a window of 0 is none, and any other counts only where use_sliding_window says so") {
+  const auto reader = [](const JsonObject& json) { require_no_sliding_window(json); };
+  for (const char* const neutral :
+       {"{}", "{\"sliding_window\": 0}", "{\"sliding_window\": null, \"use_sliding_window\": true}",
+        "{\"sliding_window\": 0, \"use_sliding_window\": true}",
+        "{\"use_sliding_window\": null, \"sliding_window\": 9}",
+        "{\"sliding_window\": 4096, \"use_sliding_window\": false}", "{\"layer_types\": [\"full_attention\"]}"}) {
+    INFO(neutral);
+    CHECK_NOTHROW(read(neutral, reader));
+  }
+  CHECK(refused("{\"sliding_window\": 1, \"use_sliding_window\": true}", reader) == "use_sliding_window");
+  CHECK(refused("{\"sliding_window\": -1}", reader) == "sliding_window");
+}
+
+TEST_CASE("layers that the model does not have are no dense ones, whatever their number") {
+  const auto reader = [](const JsonObject& json) { return read_layers(json, "layers"); };
+  CHECK(read("{\"layers\": [1, -1, 4095, 4096, 9223372036854775807, -9223372036854775807]}", reader) ==
+        std::vector<index_t>{1, 4095});
+  CHECK(refused("{\"layers\": [1, \"2\"]}", reader) == "layers");
+  CHECK(refused("{\"layers\": [0.5]}", reader) == "layers");
+}
+
 TEST_CASE("the number of experts has two names") {
   CHECK(read("{\"num_experts\": 8}", read_num_experts) == 8);
   CHECK(read("{\"num_local_experts\": 8}", read_num_experts) == 8);
@@ -70,7 +117,9 @@ TEST_CASE("a key with a neutral value may be there with that value") {
   CHECK(refused("{\"flag\": true}", flag) == "flag");
   CHECK(refused("{\"count\": 1}", count) == "count");
   CHECK(refused("{\"factor\": 0.5}", factor) == "factor");
-  CHECK(refused("{\"key\": {}}", none) == "key");
+  CHECK_NOTHROW(read("{\"key\": {}}", none));
+  CHECK(refused("{\"key\": {\"a\": null}}", none) == "key");
+  CHECK(refused("{\"key\": []}", none) == "key");
 }
 
 TEST_CASE("a dense width is required where there is a dense layer") {
@@ -79,8 +128,11 @@ TEST_CASE("a dense width is required where there is a dense layer") {
   config.num_experts = 4;
   const auto reader = [&](const JsonObject& json) { return read_dense_width(json, "intermediate_size", config); };
   CHECK(read("{}", reader) == 0);
-  CHECK(read("{\"intermediate_size\": 9}", reader) == 9);
+  CHECK(read("{\"intermediate_size\": 9}", reader) == 0);  // nothing reads it
+  CHECK(read("{\"intermediate_size\": 0}", reader) == 0);
+  CHECK(read("{\"intermediate_size\": \"none\"}", reader) == 0);
   config.mlp_only_layers = {1};
+  CHECK(refused("{\"intermediate_size\": 0}", reader) == "intermediate_size");
   CHECK(refused("{}", reader) == "intermediate_size");
   CHECK(read("{\"intermediate_size\": 9}", reader) == 9);
 }

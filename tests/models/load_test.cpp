@@ -1,5 +1,6 @@
 #include "headgate/models/load.hpp"
 
+#include "io/safetensors_writer.hpp"
 #include "models/checkpoints.hpp"
 #include "support/thread_executor.hpp"
 
@@ -122,6 +123,115 @@ TEST_CASE("extra tensors are no reason to refuse a checkpoint, and are listed") 
   const std::vector<std::string> unused = describe_model(copy.path()).unused_tensors;
   CHECK(unused.size() == 16);
   CHECK(unused.front() == "model.layers.0.self_attn.k_proj.bias");
+}
+
+TEST_CASE("a single file beside the index of an earlier save is the model, and the index is listed as skipped") {
+  Copy copy(tiny("tied_bf16"));
+  copy.write("model.safetensors.index.json", R"({"weight_map":{"lm_head.weight":"model-00001-of-00002.safetensors"}})");
+  CHECK(load_model(copy.path())->vocab_size() == 149);
+  const ModelDescription model = describe_model(copy.path());
+  REQUIRE(model.skipped.size() == 1);
+  CHECK(model.skipped[0].name == "model.safetensors.index.json");
+  CHECK(model.skipped[0].why == "model.safetensors is read in its place");
+  CHECK(model.files == std::vector<std::string>{"config.json", "generation_config.json", "model.safetensors"});
+}
+
+TEST_CASE("an index may name what the model does not use, in shards that are there or not") {
+  Copy copy(tiny("sharded_bf16"));
+  const std::string index = copy.read("model.safetensors.index.json");
+  const auto with = [&](const std::string& entries) {
+    std::string text = index;
+    text.insert(text.find('{', text.find("\"weight_map\"")) + 1, entries + ",");
+    copy.write("model.safetensors.index.json", text);
+    return describe_model(copy.path()).skipped;
+  };
+  std::vector<SkippedPart> skipped = with("\"mtp.weight\": \"model-00002-of-00004.safetensors\"");
+  REQUIRE(skipped.size() == 1);
+  CHECK(skipped[0].name == "model.safetensors.index.json: mtp.weight");
+  skipped = with("\"mtp.weight\": \"model-00005-of-00004.safetensors\"");
+  REQUIRE(skipped.size() == 1);
+  CHECK(skipped[0].name == "model-00005-of-00004.safetensors");
+  CHECK(skipped[0].is_damaged);
+  CHECK(load_model(copy.path())->vocab_size() > 0);
+  copy.write("model-00005-of-00004.safetensors", "cut");
+  CHECK(describe_model(copy.path()).skipped.at(0).name == "model-00005-of-00004.safetensors");
+  // Experts in a shard that is not there might be stacked ones, and a head the one that the model needs.
+  copy.remove("model-00005-of-00004.safetensors");
+  with("\"model.layers.0.mlp.experts.gate_up_proj\": \"model-00001-of-00004.safetensors\"");
+  CHECK(io_test::error_of([&] {
+          with("\"model.layers.0.mlp.experts.gate_up_proj\": \"model-00005-of-00004.safetensors\"");
+        }).code() == ErrorCode::io);
+  std::string elsewhere = index;
+  elsewhere.replace(elsewhere.find("model-00001", elsewhere.find("lm_head.weight")), 11, "model-00005");
+  copy.write("model.safetensors.index.json", elsewhere);
+  CHECK(io_test::error_of([&] { describe_model(copy.path()); }).detail().field == "lm_head.weight");
+}
+
+TEST_CASE("tensors that nothing reads may be of types and ranks nobody knows") {
+  Copy copy(tiny("tied_bf16"));
+  std::string file = copy.read("model.safetensors");
+  std::uint64_t size = 0;
+  std::memcpy(&size, file.data(), sizeof size);
+  std::string header = file.substr(8, size);
+  std::string data = file.substr(8 + size);
+  const std::string end = std::to_string(data.size());
+  const std::string after = std::to_string(data.size() + 3);
+  header.insert(1, "\"scales\":{\"dtype\":\"F4\",\"shape\":[6],\"data_offsets\":[" + end + "," + after + "]},");
+  copy.write("model.safetensors", io_test::safetensors(header, data + "xyz"));
+  CHECK(describe_model(copy.path()).unused_tensors == std::vector<std::string>{"scales"});
+  CHECK(load_model(copy.path())->vocab_size() == 149);
+}
+
+TEST_CASE("F64 weights are rounded to F32, and one beyond its range is refused with file and tensor") {
+  const auto widen = [](Copy& copy, double first) {
+    const std::string file = copy.read("model.safetensors");
+    std::vector<io_test::WrittenTensor> wide;
+    for (const Tensor& t : read_safetensors(std::as_bytes(std::span(file.data(), file.size())), "f")) {
+      std::vector<double> values;
+      std::vector<float> row(as_size(t.row_size()));
+      for (std::int64_t r = 0; r < t.num_rows(); ++r) {
+        read_row(t, r, row);
+        values.insert(values.end(), row.begin(), row.end());
+      }
+      if (first != 0 && t.name == "model.layers.1.mlp.experts.2.down_proj.weight") values[0] = first;
+      std::string shape = "[";
+      for (const std::int64_t length : t.shape.sizes()) shape += (shape.size() > 1 ? "," : "") + std::to_string(length);
+      wide.push_back({t.name, "F64", shape + "]",
+                      std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(double))});
+    }
+    copy.write("model.safetensors", io_test::safetensors(wide));
+  };
+  const auto logits = [](const std::string& folder) {
+    Session session(load_model(folder));
+    Context ctx;
+    const std::int32_t tokens[] = {7, 8, 9};
+    throw_if_error(session.forward(tokens, ctx));
+    return hash_of(session.all_logits());
+  };
+  Copy wide(tiny("head_f32"));
+  widen(wide, 0);
+  CHECK(logits(wide.path()) == logits(tiny("head_f32")));
+  CHECK(describe_model(wide.path()).dtypes == std::vector<DType>{DType::f64});
+  CHECK(describe_model(tiny("head_f32")).dtypes == std::vector<DType>{DType::f32});
+  CHECK(describe_model(wide.path()).weights.packed_bytes == describe_model(tiny("head_f32")).weights.packed_bytes);
+  Copy beyond(tiny("head_f32"));
+  widen(beyond, 1e39);
+  ThreadExecutor three(3);
+  for (const LoadOptions& options : {LoadOptions{}, LoadOptions{.executor = three}}) {
+    const Error error = io_test::error_of([&] { load_model(beyond.path(), options); });
+    CHECK(error.code() == ErrorCode::bad_file);
+    CHECK(error.detail().field == "model.layers.1.mlp.experts.2.down_proj.weight");
+    CHECK(io_test::contains(error.what(), "model.safetensors: "));
+    CHECK(io_test::contains(error.what(), "element 0 of row 0 is larger than any float"));
+  }
+}
+
+TEST_CASE("a folder of links, or named with a slash behind, is the same model") {
+  ScratchFolder links;
+  for (const auto& entry : std::filesystem::directory_iterator(tiny("sharded_bf16"))) {
+    std::filesystem::create_symlink(entry.path(), links / entry.path().filename().string());
+  }
+  CHECK(load_model(links.path() + "/")->vocab_size() == load_model(tiny("sharded_bf16"))->vocab_size());
 }
 
 TEST_CASE("loading keeps the packed weights and little else in memory") {

@@ -129,7 +129,7 @@ inline PolicyInput live_input(const std::string& folder, Session& session, std::
   const Model& model = session.model();
   const index_t width = model.hidden_size();
   PolicyInput input;
-  detail::read_checkpoint(folder, [&](auto family, const ModelConfig& config, const std::vector<std::string>&) {
+  detail::read_checkpoint(folder, [&](auto family, const ModelConfig& config, const detail::CheckpointNotes&) {
     const TensorSource source = TensorSource::open(folder);
     const DecoderTensors tensors = family.find_tensors(config, source);
     for (const index_t l : routed_layers(model)) {

@@ -3,18 +3,21 @@
 // parse_json(text, file) makes a tree of a small document; parse_json(text, file, handler) reports events, so that a
 // large document (a tokenizer.json) never becomes a tree. Both refuse, with file and byte offset: text that is not
 // strict JSON in UTF-8 (byte order marks, NUL bytes, comments, NaN, text behind the end), a key that occurs twice in an
-// object, and nesting deeper than a limit. Neither recurses while it reads.
+// object, and nesting deeper than a limit. JsonRules loosen this to what Python's json takes. Neither recurses while it
+// reads.
 #pragma once
 
 #include "headgate/core/error.hpp"
 #include "headgate/core/types.hpp"
 #include "headgate/io/json_object.hpp"
 #include "headgate/io/mapped_file.hpp"
+#include "headgate/io/non_finite.hpp"
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <functional>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -24,9 +27,11 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
-struct JsonLimits {
+struct JsonRules {
   index_t depth = 64;             // nested lists and objects
   index_t tree_values = 1 << 20;  // values in memory at a time; events have no such limit
+  bool non_finite = false;        // NaN, Infinity, -Infinity and numbers beyond a double are numbers, as in Python
+  bool repeated_keys = false;     // are events as others; a JsonObject refuses them where they are read
 };
 
 namespace detail {
@@ -69,7 +74,7 @@ namespace detail {
 class JsonGuard {
  public:
   static void run(std::string_view text, const std::string& file, JsonHandler& handler, std::int64_t first_byte,
-                  const JsonLimits& limits) {
+                  const JsonRules& rules) {
     handler.file_ = file;
     const auto refuse_at = [&](std::size_t position, const char* what) {
       handler.offset_ = first_byte + static_cast<std::int64_t>(position);
@@ -81,7 +86,9 @@ class JsonGuard {
     if (text.empty()) refuse_at(0, "not valid JSON: unexpected end of input in an empty text");
     // The parser takes a NUL for the end.
     if (const std::size_t nul = text.find('\0'); nul != text.npos) refuse_at(nul, "not valid JSON: a NUL byte");
-    JsonGuard guard(text, handler, first_byte, limits);
+    std::optional<NonFinite> non_finite;
+    if (rules.non_finite) text = non_finite.emplace(std::string(text)).text();
+    JsonGuard guard(text, handler, first_byte, rules, non_finite ? &*non_finite : nullptr);
     nlohmann::json::sax_parse(text.begin(), text.end(), &guard);
   }
 
@@ -92,7 +99,12 @@ class JsonGuard {
     if (std::in_range<std::int64_t>(value)) return number_integer(static_cast<std::int64_t>(value));
     return number_float(static_cast<double>(value), "");
   }
-  bool number_float(double value, const std::string&) { return next_token(), handler_.number(value), true; }
+  bool number_float(double value, const std::string&) {
+    next_token();
+    if (non_finite_ != nullptr) value = non_finite_->at(first_).value_or(value);
+    handler_.number(value);
+    return true;
+  }
   bool string(std::string& value) { return next_token(), handler_.string(value), true; }
   bool binary(nlohmann::json::binary_t&) { return false; }  // JSON text has none
   bool start_object(std::size_t) { return enter(), handler_.start_object(), true; }
@@ -101,7 +113,9 @@ class JsonGuard {
   bool end_array() { return leave(), handler_.end_array(), true; }
   bool key(std::string& name) {
     next_token();
-    if (!keys_.back().insert(name).second) handler_.fail(name, "the key occurs twice in one object");
+    if (!rules_.repeated_keys && !keys_.back().insert(name).second) {
+      handler_.fail(name, "the key occurs twice in one object");
+    }
     handler_.key(name);
     return true;
   }
@@ -114,15 +128,16 @@ class JsonGuard {
   }
 
  private:
-  JsonGuard(std::string_view text, JsonHandler& handler, std::int64_t first_byte, const JsonLimits& limits)
-      : text_(text), handler_(handler), first_byte_(first_byte), limits_(limits) {}
+  JsonGuard(std::string_view text, JsonHandler& handler, std::int64_t first_byte, const JsonRules& rules,
+            const NonFinite* non_finite)
+      : text_(text), handler_(handler), first_byte_(first_byte), rules_(rules), non_finite_(non_finite) {}
 
   // The parser has accepted everything up to the end of the present token, so these scans stay inside the text.
   void next_token() {
-    const std::size_t first = text_.find_first_not_of(" \t\r\n,:", end_);
-    handler_.offset_ = first_byte_ + static_cast<std::int64_t>(first);
-    const char c = text_[first];
-    end_ = first + 1;
+    first_ = text_.find_first_not_of(" \t\r\n,:", end_);
+    handler_.offset_ = first_byte_ + static_cast<std::int64_t>(first_);
+    const char c = text_[first_];
+    end_ = first_ + 1;
     if (c == '"') {
       while (text_[end_] != '"') end_ += text_[end_] == '\\' ? 2 : 1;
       ++end_;
@@ -132,8 +147,8 @@ class JsonGuard {
   }
   void enter() {
     next_token();
-    if (static_cast<index_t>(keys_.size()) == limits_.depth) {
-      handler_.fail("", "lists and objects are nested too deep (allowed " + std::to_string(limits_.depth) + ")");
+    if (static_cast<index_t>(keys_.size()) == rules_.depth) {
+      handler_.fail("", "lists and objects are nested too deep (allowed " + std::to_string(rules_.depth) + ")");
     }
     keys_.emplace_back();
   }
@@ -145,8 +160,10 @@ class JsonGuard {
   std::string_view text_;
   JsonHandler& handler_;
   std::int64_t first_byte_;
-  JsonLimits limits_;
-  std::size_t end_ = 0;                      // of the present token
+  JsonRules rules_;
+  const NonFinite* non_finite_;
+  std::size_t first_ = 0;                    // of the present token
+  std::size_t end_ = 0;                      // behind it
   std::vector<std::set<std::string>> keys_;  // of each open object: a tree, because no choice of keys makes it slow
 };
 
@@ -222,23 +239,23 @@ class JsonTreeBuilder final : public JsonHandler {
 
 // file: for messages. first_byte: where the text begins in it.
 inline void parse_json(std::string_view text, const std::string& file, JsonHandler& handler,
-                       std::int64_t first_byte = 0, const JsonLimits& limits = {}) {
-  detail::JsonGuard::run(text, file, handler, first_byte, limits);
+                       std::int64_t first_byte = 0, const JsonRules& rules = {}) {
+  detail::JsonGuard::run(text, file, handler, first_byte, rules);
 }
 
 inline Json parse_json(std::string_view text, const std::string& file, std::int64_t first_byte = 0,
-                       const JsonLimits& limits = {}) {
-  detail::JsonTreeBuilder builder(limits.tree_values);
-  parse_json(text, file, builder, first_byte, limits);
+                       const JsonRules& rules = {}) {
+  detail::JsonTreeBuilder builder(rules.tree_values);
+  parse_json(text, file, builder, first_byte, rules);
   return builder.take();
 }
 
 // The members of a document that is one object, one after the other: a large document of many small parts.
 inline void for_each_json_member(std::string_view text, const std::string& file,
                                  std::function<void(const JsonMember&)> use, std::int64_t first_byte = 0,
-                                 const JsonLimits& limits = {}) {
-  detail::JsonTreeBuilder builder(limits.tree_values, std::move(use));
-  parse_json(text, file, builder, first_byte, limits);
+                                 const JsonRules& rules = {}) {
+  detail::JsonTreeBuilder builder(rules.tree_values, std::move(use));
+  parse_json(text, file, builder, first_byte, rules);
 }
 
 // A document of at most max_bytes from a file.

@@ -20,7 +20,7 @@ struct JsonMember;
 
 struct Json {
   using Array = std::vector<Json>;
-  using Object = std::vector<JsonMember>;  // in the order of the file, keys distinct
+  using Object = std::vector<JsonMember>;  // in the order of the file; keys are distinct unless JsonRules say otherwise
 
   // A number without fraction and exponent that fits 64 signed bits is an integer; every other one is a double.
   std::variant<std::monostate, bool, std::int64_t, double, std::string, Array, Object> value;
@@ -119,14 +119,27 @@ class JsonObject {
     for (const Json& json : get_list(key)) values.push_back(as<std::string>(key, json, "a string"));
     return values;
   }
-  // The value as it is (null too), or null pointer.
+  // The value as it is (null too), or null pointer. A key with two values is refused.
   const Json* value(std::string_view key) const {
+    const Json* found = nullptr;
     for (std::size_t i = 0; i < members_.size(); ++i) {
       if (members_[i].key != key) continue;
       read_[i] = true;
-      return &members_[i].value;
+      if (found != nullptr) {
+        ignore(key);  // a third one, too
+        throw Error(ErrorCode::bad_file,
+                    {file_, path_of(key), members_[i].offset, "the key occurs twice in one object"});
+      }
+      found = &members_[i].value;
     }
-    return nullptr;
+    return found;
+  }
+
+  // Says that the key is known and its value of no consequence, so that it is no unread key.
+  void ignore(std::string_view key) const {
+    for (std::size_t i = 0; i < members_.size(); ++i) {
+      if (members_[i].key == key) read_[i] = true;
+    }
   }
 
   std::span<const JsonMember> members() const noexcept { return members_; }

@@ -3,8 +3,9 @@
 //
 // read_safetensors accepts exactly the files whose tensors tile the data: no gap, no overlap, nothing behind, every
 // size equal to shape times element size. All of it is checked before the first tensor is touched, and every number is
-// compared with the size of the file before it is used. Source: the format's README and reference implementation,
-// https://github.com/huggingface/safetensors
+// compared with the size of the file before it is used. A tensor of a type or rank unknown here lies beside the others
+// as bytes (Tensor::opaque): only who needs it must refuse it. Source: the format's README and reference
+// implementation, https://github.com/huggingface/safetensors
 #pragma once
 
 #include "headgate/core/dtype.hpp"
@@ -32,6 +33,13 @@ struct SafetensorsLimits {
 
 namespace detail {
 
+// "(64, 2048)"
+inline std::string describe(std::span<const std::int64_t> sizes) {
+  std::string text = "(";
+  for (std::size_t i = 0; i < sizes.size() && i < 16; ++i) text += (i == 0 ? "" : ", ") + std::to_string(sizes[i]);
+  return text + (sizes.size() > 16 ? ", ...)" : ")");
+}
+
 // What a file is that begins so and is not safetensors; empty: not known.
 inline std::string_view foreign_format(std::string_view text) {
   if (text.starts_with("version https://git-lfs")) return "a git-lfs pointer (run: git lfs pull)";
@@ -47,33 +55,27 @@ inline std::string_view foreign_format(std::string_view text) {
   return "";
 }
 
-inline DType parse_dtype(const JsonObject& entry) {
-  const std::string& name = entry.get_string("dtype");
-  std::string known;
+// Empty for a type that is not known here: newer versions of the format have more.
+inline std::optional<DType> parse_dtype(const std::string& name) {
   for (const DTypeInfo& type : dtypes) {
     if (type.name == name) return type.dtype;
-    known += (known.empty() ? "" : ", ") + std::string(type.name);
   }
-  entry.fail("dtype", "unknown type \"" + escaped(name, 40) + "\" (known: " + known + ")");
+  return std::nullopt;
+}
+inline std::string unknown_dtype(const std::string& name) {
+  std::string known;
+  for (const DTypeInfo& type : dtypes) known += (known.empty() ? "" : ", ") + std::string(type.name);
+  return "unknown type \"" + escaped(name, 40) + "\" (known: " + known + ")";
 }
 
-inline Shape parse_shape(const JsonObject& entry) {
-  const std::vector<std::int64_t> sizes = entry.get_integers("shape", 0, std::numeric_limits<std::int64_t>::max());
-  if (sizes.size() > as_size(Shape::max_rank)) {
-    entry.fail("shape", "a tensor has at most " + std::to_string(Shape::max_rank) + " sizes, found " +
-                            std::to_string(sizes.size()));
-  }
-  return Shape(sizes);
-}
-
-// Bytes that a tensor of this shape and type takes.
-inline std::uint64_t parse_size(const JsonObject& entry, const Shape& shape, DType dtype) {
+// Bytes that so many elements of this type take.
+inline std::uint64_t parse_size(const JsonObject& entry, std::span<const std::int64_t> sizes, DType dtype) {
   std::optional<std::uint64_t> size = 1;
-  for (const std::int64_t length : shape.sizes()) {
+  for (const std::int64_t length : sizes) {
     if (size) size = checked_multiply(*size, static_cast<std::uint64_t>(length));
   }
   if (size) size = checked_multiply(*size, static_cast<std::uint64_t>(info(dtype).size));
-  if (!size) entry.fail("shape", shape.describe() + " has more elements than 64 bits can count");
+  if (!size) entry.fail("shape", describe(sizes) + " has more elements than 64 bits can count");
   return *size;
 }
 
@@ -81,8 +83,9 @@ inline std::uint64_t parse_size(const JsonObject& entry, const Shape& shape, DTy
 inline Tensor parse_tensor(const JsonMember& member, const std::string& file, std::span<const std::byte> data,
                            std::uint64_t data_offset) {
   const JsonObject entry(member.value, file, member.key);
-  Tensor tensor{member.key, parse_dtype(entry), parse_shape(entry), {}, 0, 0};
-  const std::uint64_t size = parse_size(entry, tensor.shape, tensor.dtype);
+  const std::string& type = entry.get_string("dtype");
+  const std::optional<DType> dtype = parse_dtype(type);
+  const std::vector<std::int64_t> sizes = entry.get_integers("shape", 0, std::numeric_limits<std::int64_t>::max());
   const std::vector<std::int64_t> range = entry.get_integers("data_offsets", 0, static_cast<std::int64_t>(data.size()));
   if (range.size() != 2 || range[0] > range[1]) {
     entry.fail("data_offsets",
@@ -91,12 +94,25 @@ inline Tensor parse_tensor(const JsonMember& member, const std::string& file, st
                                       : std::to_string(range.size()) + " integers"));
   }
   const std::uint64_t found = static_cast<std::uint64_t>(range[1] - range[0]);
-  if (found != size) {
-    entry.fail("data_offsets", std::string(info(tensor.dtype).name) + " of shape " + tensor.shape.describe() +
-                                   " takes " + std::to_string(size) + " bytes, found " + std::to_string(found));
+  if (dtype) {
+    const std::uint64_t size = parse_size(entry, sizes, *dtype);
+    if (found != size) {
+      entry.fail("data_offsets", type + " of shape " + describe(sizes) + " takes " + std::to_string(size) +
+                                     " bytes, found " + std::to_string(found));
+    }
   }
-  tensor.bytes = data.subspan(as_size(range[0]), as_size(range[1] - range[0]));
+  Tensor tensor;
+  tensor.name = member.key;
+  tensor.bytes = data.subspan(as_size(range[0]), found);
   tensor.offset = data_offset + static_cast<std::uint64_t>(range[0]);
+  if (!dtype) {
+    tensor.opaque = unknown_dtype(type);
+  } else if (sizes.size() > as_size(Shape::max_rank)) {
+    tensor.opaque =
+        "a tensor has at most " + std::to_string(Shape::max_rank) + " sizes, found " + std::to_string(sizes.size());
+  }
+  tensor.dtype = tensor.opaque.empty() ? *dtype : DType::u8;
+  tensor.shape = tensor.opaque.empty() ? Shape(sizes) : Shape{range[1] - range[0]};
   return tensor;
 }
 

@@ -8,8 +8,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstring>
 #include <initializer_list>
+#include <limits>
 #include <span>
 #include <string>
 
@@ -51,6 +53,7 @@ struct Tensor {
   std::span<const std::byte> bytes;  // exactly the product of the shape times the size of an element
   std::uint64_t offset = 0;          // of bytes in its file
   index_t file = 0;                  // which file of its TensorSource
+  std::string opaque = {};           // why type or shape cannot be told here: it is U8 (bytes) then; empty: they can
 
   // A row is what the last size spans; a number alone (rank 0) is a row of one.
   std::int64_t row_size() const noexcept { return shape.rank() == 0 ? 1 : shape[shape.rank() - 1]; }
@@ -64,9 +67,13 @@ struct Tensor {
   Tensor slice(std::int64_t e) const {
     if (shape.rank() == 0 || e < 0 || e >= shape[0]) refuse("slice " + std::to_string(e) + " is outside of it");
     const std::size_t size = bytes.size() / as_size(shape[0]);
-    return {name + "[" + std::to_string(e) + "]", dtype,
-            Shape(shape.sizes().subspan(1)),      bytes.subspan(as_size(e) * size, size),
-            offset + as_size(e) * size,           file};
+    return {name + "[" + std::to_string(e) + "]",
+            dtype,
+            Shape(shape.sizes().subspan(1)),
+            bytes.subspan(as_size(e) * size, size),
+            offset + as_size(e) * size,
+            file,
+            opaque};
   }
 
   // The message of an error that is the caller's.
@@ -77,7 +84,8 @@ struct Tensor {
   }
 };
 
-// Row `row` of a tensor of type F32, BF16 or F16, counted over all sizes but the last, as floats. out: row_size().
+// Row `row` of a tensor of type F32, BF16, F16 or F64, counted over all sizes but the last, as floats. out: row_size().
+// F64 is rounded to the nearest float; bad_file: a number of it is larger than any float.
 inline void read_row(const Tensor& tensor, std::int64_t row, std::span<float> out) {
   if (row < 0 || row >= tensor.num_rows()) tensor.refuse("row " + std::to_string(row) + " is outside of it");
   if (std::int64_t(out.size()) != tensor.row_size()) {
@@ -102,8 +110,20 @@ inline void read_row(const Tensor& tensor, std::int64_t row, std::span<float> ou
     case DType::f16:
       convert(f16{});
       break;
+    case DType::f64:
+      for (std::size_t i = 0; i < out.size(); ++i) {
+        double element;
+        std::memcpy(&element, &source[i * sizeof element], sizeof element);
+        if (std::isfinite(element) && std::abs(element) > static_cast<double>(std::numeric_limits<float>::max())) {
+          throw Error(ErrorCode::bad_file, {"", tensor.name, -1,
+                                            "element " + std::to_string(i) + " of row " + std::to_string(row) +
+                                                " is larger than any float, and F64 is computed as F32"});
+        }
+        out[i] = static_cast<float>(element);
+      }
+      break;
     default:
-      tensor.refuse("only F32, BF16 and F16 are read as floats");
+      tensor.refuse("only F32, BF16, F16 and F64 are read as floats");
   }
 }
 

@@ -1,8 +1,9 @@
 // TensorSource: the tensors of a model by name, whatever container and however many files hold them.
 //
-// Opens a Hugging Face folder (model.safetensors, or the shards that model.safetensors.index.json lists) or one
-// .safetensors file. Shards are files of that folder, never of another one, and must hold exactly the tensors that the
-// index promises. Tensors are not copied: they live as long as the source.
+// Opens a Hugging Face folder (model.safetensors, or else the shards that model.safetensors.index.json lists) or one
+// .safetensors file. Shards are files of that folder, never of another one. What the model does not ask for may be
+// missing, damaged or contradictory: it is passed over and listed (skipped()). What it requires is refused then, with
+// the reason. Tensors are not copied: they live as long as the source.
 #pragma once
 
 #include "headgate/core/error.hpp"
@@ -14,13 +15,22 @@
 #include <algorithm>
 #include <initializer_list>
 #include <map>
+#include <optional>
 #include <set>
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <vector>
 
 namespace headgate::inline HEADGATE_ABI {
+
+// Something of a checkpoint that was not read, and why.
+struct SkippedPart {
+  std::string name;  // of a file, or of what an index or document says there is
+  std::string why;
+  bool is_damaged = false;  // it was to be read; else there is no need for it
+};
 
 class TensorSource {
  public:
@@ -33,28 +43,31 @@ class TensorSource {
     for (const Tensor& tensor : tensors_) names.push_back(tensor.name);
     return names;
   }
-  // Null when there is none.
+  // Null when there is none in the files that could be read.
   const Tensor* find(std::string_view name) const noexcept {
     const auto place = std::lower_bound(tensors_.begin(), tensors_.end(), name,
                                         [](const Tensor& tensor, std::string_view key) { return tensor.name < key; });
     return place != tensors_.end() && place->name == name ? &*place : nullptr;
   }
-  // The tensor, of one of these types and exactly this shape.
+  // Whether there is such a tensor, or would be in a shard that could not be read: require says why.
+  bool promises(std::string_view name) const noexcept {
+    if (find(name) != nullptr) return true;
+    const Place* const place = place_of(name);
+    return place != nullptr && shards_[place->shard].error.has_value();
+  }
+  // The tensor, of one of these types and exactly this shape. Throws bad_file, or why its shard could not be read.
   const Tensor& require(std::string_view name, std::initializer_list<DType> types, const Shape& shape) const {
-    const Tensor* const tensor = find(name);
-    if (tensor == nullptr) {
-      throw Error(ErrorCode::bad_file,
-                  {path_, std::string(name), -1, "the tensor is missing, expected shape " + shape.describe()});
+    const Tensor& tensor = require(name, shape);
+    if (!tensor.opaque.empty()) fail(tensor, tensor.opaque);
+    if (tensor.shape != shape) {
+      fail(tensor, "expected shape " + shape.describe() + ", found " + tensor.shape.describe());
     }
-    if (tensor->shape != shape) {
-      fail(*tensor, "expected shape " + shape.describe() + ", found " + tensor->shape.describe());
-    }
-    if (std::find(types.begin(), types.end(), tensor->dtype) == types.end()) {
+    if (std::find(types.begin(), types.end(), tensor.dtype) == types.end()) {
       std::string expected;
       for (const DType type : types) expected += (expected.empty() ? "" : " or ") + std::string(info(type).name);
-      fail(*tensor, "expected type " + expected + ", found " + std::string(info(tensor->dtype).name));
+      fail(tensor, "expected type " + expected + ", found " + std::string(info(tensor.dtype).name));
     }
-    return *tensor;
+    return tensor;
   }
   // The file is not as the model needs it: names file, tensor and where its data lies.
   [[noreturn]] void fail(const Tensor& tensor, std::string what) const {
@@ -68,19 +81,24 @@ class TensorSource {
   }
 
   std::span<const MappedFile> files() const noexcept { return files_; }
+  // Shards that could not be read, an index that is not needed, entries of it without a tensor.
+  std::span<const SkippedPart> skipped() const noexcept { return skipped_; }
 
  private:
   static constexpr const char* single_name = "model.safetensors";
   static constexpr const char* index_name = "model.safetensors.index.json";
   static constexpr std::uint64_t max_index_bytes = std::uint64_t{128} << 20;
 
+  struct Shard {
+    std::string name;
+    index_t file = -1;           // which of files_; -1: it could not be read
+    std::optional<Error> error;  // why
+  };
   // What the index says about one tensor.
   struct Place {
-    std::string shard;
+    std::size_t shard;
     std::int64_t offset;  // of the shard's name in the index
-    bool found = false;
   };
-  using WeightMap = std::map<std::string, Place, std::less<>>;
 
   explicit TensorSource(const Descriptor& file_or_folder) : path_(file_or_folder.path()) {
     if (file_or_folder.is_folder()) {
@@ -88,17 +106,21 @@ class TensorSource {
     } else {
       add_file(file_or_folder);
     }
-    std::sort(tensors_.begin(), tensors_.end(), [](const Tensor& a, const Tensor& b) { return a.name < b.name; });
+    std::sort(tensors_.begin(), tensors_.end(),
+              [](const Tensor& a, const Tensor& b) { return std::tie(a.name, a.file) < std::tie(b.name, b.file); });
   }
 
   void add_file(const Descriptor& file) {
-    const MappedFile& mapped = files_.emplace_back(file);
-    for (Tensor& tensor : read_safetensors(mapped.bytes(), mapped.path())) {
+    MappedFile mapped(file);
+    std::vector<Tensor> tensors = read_safetensors(mapped.bytes(), mapped.path());
+    files_.push_back(std::move(mapped));
+    for (Tensor& tensor : tensors) {
       tensor.file = static_cast<index_t>(files_.size() - 1);
       tensors_.push_back(std::move(tensor));
     }
   }
 
+  // As transformers does: a single file beside an index is the model, and the index of an earlier save.
   void add_folder(const Descriptor& folder) {
     const bool has_single = folder.contains(single_name);
     const bool has_index = folder.contains(index_name);
@@ -106,34 +128,53 @@ class TensorSource {
       throw Error(ErrorCode::io,
                   {path_, "", -1, "the folder has neither " + std::string(single_name) + " nor " + index_name});
     }
-    if (has_single) add_file(folder.open_inside(single_name));
-    if (!has_index) return;
-    const Descriptor index = folder.open_inside(index_name);
-    WeightMap weight_map = read_index(index);
-    if (!has_single) {
-      std::set<std::string> shards;
-      for (const auto& [name, place] : weight_map) shards.insert(place.shard);
-      for (const std::string& shard : shards) add_file(folder.open_inside(shard));
+    if (has_single) {
+      add_file(folder.open_inside(single_name));
+      if (has_index) skipped_.push_back({index_name, std::string(single_name) + " is read in its place"});
+      return;
     }
-    check_index(index, weight_map, has_single);
+    read_index(folder.open_inside(index_name));
+    for (Shard& shard : shards_) {
+      try {
+        add_file(folder.open_inside(shard.name));
+        shard.file = static_cast<index_t>(files_.size() - 1);
+      } catch (const Error& error) {
+        shard.error = error;
+        skipped_.push_back({shard.name, error.what(), /*is_damaged=*/true});
+      }
+    }
+    std::set<std::string_view> found;
+    for (const Tensor& tensor : tensors_) found.insert(tensor.name);
+    for (const auto& [name, place] : weight_map_) {
+      const Shard& shard = shards_[place.shard];
+      if (shard.error || found.count(name) != 0) continue;
+      skipped_.push_back({std::string(index_name) + ": " + name, "no shard has this tensor"});
+    }
   }
 
-  static WeightMap read_index(const Descriptor& file) {
-    const Json json = parse_json(read_small_file(file, max_index_bytes), file.path());
-    const JsonObject index(json, file.path());
+  void read_index(const Descriptor& file) {
+    index_path_ = file.path();
+    const Json json = parse_json(read_small_file(file, max_index_bytes), index_path_, 0, {.non_finite = true});
+    const JsonObject index(json, index_path_);
     const JsonObject entries = index.get_object("weight_map");
     if (entries.members().empty()) index.fail("weight_map", "expected at least one tensor");
-    WeightMap weight_map;
+    std::map<std::string, std::size_t> numbers;  // of the shards, which are read in the order of their names
     for (const JsonMember& entry : entries.members()) {
       const auto* const shard = std::get_if<std::string>(&entry.value.value);
       if (shard == nullptr || !is_shard_name(*shard)) {
         throw Error(ErrorCode::bad_file,
-                    {file.path(), "weight_map." + entry.key, entry.value.offset,
+                    {index_path_, "weight_map." + entry.key, entry.value.offset,
                      "expected the name of a file in this folder, found " + entry.value.describe()});
       }
-      weight_map.emplace(entry.key, Place{*shard, entry.value.offset});
+      numbers.emplace(*shard, 0);
     }
-    return weight_map;
+    for (auto& [name, number] : numbers) {
+      number = shards_.size();
+      shards_.push_back({name, -1, std::nullopt});
+    }
+    for (const JsonMember& entry : entries.members()) {
+      weight_map_.emplace(entry.key, Place{numbers.at(std::get<std::string>(entry.value.value)), entry.value.offset});
+    }
   }
   // A name, not a path, so that no index can point outside of its folder.
   static bool is_shard_name(std::string_view name) noexcept {
@@ -141,27 +182,42 @@ class TensorSource {
            name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
   }
 
-  // Index and files must agree about every tensor. A single file beside an index is read in place of the shards.
-  void check_index(const Descriptor& index, WeightMap& weight_map, bool is_single) const {
-    for (const Tensor& tensor : tensors_) {
-      const auto place = weight_map.find(tensor.name);
-      if (place == weight_map.end()) fail(tensor, std::string(index_name) + " does not list this tensor");
-      if (!is_single && path_ + "/" + place->second.shard != files_[as_size(tensor.file)].path()) {
-        fail(tensor, std::string(index_name) + " says that it is in " + escaped(place->second.shard));
+  const Place* place_of(std::string_view name) const noexcept {
+    const auto found = weight_map_.find(name);
+    return found == weight_map_.end() ? nullptr : &found->second;
+  }
+
+  // The one tensor of this name, where the index says that it is. shape: for the message.
+  const Tensor& require(std::string_view name, const Shape& shape) const {
+    const Tensor* const tensor = find(name);
+    const Place* const place = place_of(name);
+    if (tensor == nullptr) {
+      if (place == nullptr) {
+        throw Error(ErrorCode::bad_file,
+                    {path_, std::string(name), -1, "the tensor is missing, expected shape " + shape.describe()});
       }
-      place->second.found = true;
+      const Shard& shard = shards_[place->shard];
+      if (shard.error) throw Error(*shard.error);
+      throw Error(ErrorCode::bad_file, {index_path_, "weight_map." + std::string(name), place->offset,
+                                        "there is no such tensor in " + escaped(shard.name)});
     }
-    for (const auto& [name, place] : weight_map) {
-      if (place.found) continue;
-      throw Error(ErrorCode::bad_file,
-                  {index.path(), "weight_map." + name, place.offset,
-                   "there is no such tensor in " + (is_single ? single_name : escaped(place.shard))});
+    if (place != nullptr && shards_[place->shard].file != tensor->file) {
+      fail(*tensor, std::string(index_name) + " says that it is in " + escaped(shards_[place->shard].name));
     }
+    const Tensor* const next = tensor + 1;
+    if (next != tensors_.data() + tensors_.size() && next->name == name) {
+      fail(*next, "it is also in " + escaped(files_[as_size(tensor->file)].path(), 1024));
+    }
+    return *tensor;
   }
 
   std::string path_;
   std::vector<MappedFile> files_;
   std::vector<Tensor> tensors_;
+  std::string index_path_;
+  std::vector<Shard> shards_;                             // of the index
+  std::map<std::string, Place, std::less<>> weight_map_;  // of the index; empty without
+  std::vector<SkippedPart> skipped_;
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -3,7 +3,8 @@
 #pragma once
 
 #include <algorithm>
-#include <cmath>
+#include <limits>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -24,9 +25,14 @@ struct ConfigLimits {
   static constexpr index_t context_size = static_cast<index_t>(max_index) - panel_rows;
 };
 
-// The key must be absent or null.
+inline bool is_empty_object(const Json& json) noexcept {
+  const auto* const members = std::get_if<Json::Object>(&json.value);
+  return members != nullptr && members->empty();
+}
+// The key must be absent, null or an object that says nothing.
 inline void require_absent(const JsonObject& json, std::string_view key) {
-  if (json.has(key)) json.fail(key, "not supported, expected null, found " + json.value(key)->describe());
+  if (json.has(key) && !is_empty_object(*json.value(key)))
+    json.fail(key, "not supported, expected null, found " + json.value(key)->describe());
 }
 // The key must be absent, null or this value.
 inline void require_neutral(const JsonObject& json, std::string_view key, bool neutral) {
@@ -40,13 +46,13 @@ inline void require_neutral(const JsonObject& json, std::string_view key, double
   json.get_number(key, neutral, neutral, neutral);
 }
 
-// `architectures`, where there is one, names the class that model_type means.
+// `architectures`, where it names any, names the class that model_type means.
 inline void check_architecture(const JsonObject& json, std::string_view expected) {
   if (!json.has("architectures")) return;
   const std::vector<std::string> found = json.get_strings("architectures");
-  if (std::find(found.begin(), found.end(), expected) != found.end()) return;
-  json.fail("architectures", "expected " + std::string(expected) + ", as model_type says, found " +
-                                 (found.empty() ? "none" : escaped(found.front(), 80)));
+  if (found.empty() || std::find(found.begin(), found.end(), expected) != found.end()) return;
+  json.fail("architectures",
+            "expected " + std::string(expected) + ", as model_type says, found " + escaped(found.front(), 80));
 }
 
 // A context is an option, so one too long is a limit, not a lie.
@@ -102,54 +108,61 @@ inline index_t read_num_experts(const JsonObject& json) {
   return found;
 }
 
-// transformers 4: `rope_theta` and `rope_scaling`; transformers 5: `rope_parameters` with both in it.
-inline double read_rope_theta(const JsonObject& json) {
-  constexpr double smallest = 1.0;
-  constexpr double largest = 1e15;
-  const auto check_kind = [](const JsonObject& rope, const char* key) {
+// Refuses an object that asks for another rotation than the plain one. Without a kind it must say nothing else either.
+inline void require_plain_rope(const JsonObject& rope) {
+  for (const char* const key : {"rope_type", "type"}) {
     if (const std::string kind = rope.get_string(key, "default"); kind != "default") {
       rope.fail(key, "the kind \"" + escaped(kind, 40) + "\" is not supported, known: \"default\"");
     }
-  };
-  if (json.has("rope_scaling")) {
-    const JsonObject scaling = json.get_object("rope_scaling");
-    if (!scaling.has("type") && !scaling.has("rope_type"))
-      scaling.fail("rope_type", "the key is missing, expected \"default\"");
-    check_kind(scaling, "type");
-    check_kind(scaling, "rope_type");
   }
-  if (!json.has("rope_parameters")) {
-    if (!json.has("rope_theta")) {
-      json.fail("rope_theta", "the key is missing, expected rope_theta or rope_parameters.rope_theta");
-    }
-    return json.get_number("rope_theta", smallest, largest);
-  }
-  const JsonObject rope = json.get_object("rope_parameters");
-  check_kind(rope, "rope_type");
-  check_kind(rope, "type");
   rope.get_number("partial_rotary_factor", 1.0, 1.0, 1.0);
-  const double theta = rope.get_number("rope_theta", smallest, largest);
-  if (json.get_number("rope_theta", smallest, largest, theta) != theta) {
-    json.fail("rope_theta", "it differs from rope_parameters.rope_theta");
+  if (rope.has("type") || rope.has("rope_type")) return;
+  rope.get_number("factor", 1.0, 1.0, 1.0);
+  for (const std::string& key : rope.unread_keys()) {
+    if (key != "rope_theta" && rope.has(key))
+      rope.fail(key, "not understood without rope_type, expected \"rope_type\": \"default\"");
   }
-  return theta;
 }
 
+// transformers 4: `rope_theta` and `rope_scaling`; transformers 5: `rope_parameters` with both in it, which it also
+// reads from `rope_scaling`. Whichever of them there are must agree.
+inline double read_rope_theta(const JsonObject& json) {
+  constexpr double smallest = 1.0;
+  constexpr double largest = 1e15;
+  constexpr std::string_view key = "rope_theta";
+  std::optional<double> theta;
+  if (json.has(key)) theta = json.get_number(key, smallest, largest);
+  for (const char* const name : {"rope_scaling", "rope_parameters"}) {
+    if (!json.has(name)) continue;
+    const JsonObject rope = json.get_object(name);
+    require_plain_rope(rope);
+    if (!rope.has(key)) continue;
+    const double found = rope.get_number(key, smallest, largest);
+    if (theta.value_or(found) != found) json.fail(key, "it differs from " + std::string(name) + ".rope_theta");
+    theta = found;
+  }
+  if (!theta) json.fail(key, "the key is missing, expected rope_theta or rope_parameters.rope_theta");
+  return *theta;
+}
+
+// Layers by number. Those that the model does not have are no layers of it.
 inline std::vector<index_t> read_layers(const JsonObject& json, std::string_view key) {
   std::vector<index_t> layers;
   if (!json.has(key)) return layers;
-  for (const std::int64_t layer : json.get_integers(key, 0, ConfigLimits::layers - 1)) {
-    layers.push_back(static_cast<index_t>(layer));
+  constexpr std::int64_t any = std::numeric_limits<std::int64_t>::max();
+  for (const std::int64_t layer : json.get_integers(key, -any, any)) {
+    if (layer >= 0 && layer < ConfigLimits::layers) layers.push_back(static_cast<index_t>(layer));
   }
   return layers;
 }
 
-// Required where there are dense layers. Needs everything that says which layers are.
+// Required where there are dense layers, else not looked at: 0. Needs everything that says which layers are.
 inline index_t read_dense_width(const JsonObject& json, std::string_view key, const ModelConfig& c) {
   for (index_t l = 0; l < c.num_hidden_layers; ++l) {
     if (!c.is_sparse(l)) return json.get_index(key, 1, ConfigLimits::width);
   }
-  return json.get_index(key, 1, ConfigLimits::width, 0);
+  json.ignore(key);
+  return 0;
 }
 
 // `eos_token_id` is one id or a list of them. Adds those that are not there yet.
@@ -168,17 +181,17 @@ inline void read_token_ids(const JsonObject& json, ModelConfig& c) {
   add_eos(json, c);
 }
 
-inline void require_activation(const JsonObject& json, std::string_view key, std::string_view expected) {
-  const std::string found = json.get_string(key, std::string(expected));
-  if (found == expected) return;
-  json.fail(key,
-            "the activation \"" + escaped(found, 40) + "\" is not supported, known: \"" + std::string(expected) + "\"");
+// SiLU goes by two names.
+inline void require_silu(const JsonObject& json, std::string_view key) {
+  const std::string found = json.get_string(key, "silu");
+  if (found == "silu" || found == "swish") return;
+  json.fail(key, "the activation \"" + escaped(found, 40) + "\" is not supported, known: \"silu\"");
 }
 
-// A window counts only where use_sliding_window says so.
+// A window counts only where use_sliding_window says so, and one of 0 is none.
 inline void require_no_sliding_window(const JsonObject& json) {
-  json.get_index("sliding_window", 1, static_cast<index_t>(max_index), 1);
-  if (json.get_bool("use_sliding_window", false) && json.has("sliding_window")) {
+  const index_t window = json.get_index("sliding_window", 0, static_cast<index_t>(max_index), 0);
+  if (json.get_bool("use_sliding_window", false) && window > 0) {
     json.fail("use_sliding_window", "attention over a sliding window is not supported, expected false");
   }
   if (!json.has("layer_types")) return;

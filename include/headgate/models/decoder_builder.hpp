@@ -129,14 +129,23 @@ class DecoderBuilder {
       std::vector<float> values(as_size(rows.cols()));
       const Slice slice = Slice::of(rows.rows, n, i);
       for (index_t r = slice.first; r < slice.last; ++r) {
-        read_row(*rows.tensor, rows.first + r, values);
+        read(*rows.tensor, rows.first + r, values);
         use(r, values.data());
       }
     });
     source_.release(part_of(rows));
   }
+  // read_row, whose refusal of a number names the file, too.
+  void read(const Tensor& tensor, std::int64_t row, std::span<float> out) const {
+    try {
+      read_row(tensor, row, out);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::bad_file) throw;
+      source_.fail(tensor, error.detail().what);
+    }
+  }
   void copy(const Tensor& vector, std::span<float> out) {
-    read_row(vector, 0, out);
+    read(vector, 0, out);
     source_.release(vector);
   }
   static Tensor part_of(const TensorRows& rows) {

@@ -91,9 +91,9 @@ struct DecoderTensors {
   }
 };
 
-// A tensor of a type that is computed with, of exactly this shape.
+// A tensor of a type that is computed with, of exactly this shape. F16 and F64 are packed as F32.
 inline const Tensor& require_floats(const TensorSource& source, const std::string& name, const Shape& shape) {
-  return source.require(name, {DType::f32, DType::bf16, DType::f16}, shape);
+  return source.require(name, {DType::f32, DType::bf16, DType::f16, DType::f64}, shape);
 }
 
 // The matrices of one feed-forward network: prefix + gate_proj.weight, up_proj.weight, down_proj.weight.
@@ -110,7 +110,7 @@ inline GluTensors find_glu(const TensorSource& source, const std::string& prefix
 inline std::vector<GluTensors> find_experts(const TensorSource& source, const std::string& prefix, index_t num_experts,
                                             index_t ffn_size, index_t hidden_size) {
   std::vector<GluTensors> experts;
-  if (source.find(prefix + "gate_up_proj") == nullptr) {
+  if (!source.promises(prefix + "gate_up_proj")) {
     for (index_t e = 0; e < num_experts; ++e) {
       experts.push_back(find_glu(source, prefix + std::to_string(e) + ".", ffn_size, hidden_size));
     }
@@ -130,7 +130,7 @@ inline std::vector<GluTensors> find_experts(const TensorSource& source, const st
 // Null when the embedding is the head. A file that says so and still holds another head is believed.
 inline const Tensor* find_head(const TensorSource& source, const std::string& name, const Tensor& embedding,
                                bool is_tied) {
-  if (is_tied && source.find(name) == nullptr) return nullptr;
+  if (is_tied && !source.promises(name)) return nullptr;
   const Tensor& head = require_floats(source, name, embedding.shape);
   const bool is_copy = is_tied && head.dtype == embedding.dtype &&
                        std::equal(head.bytes.begin(), head.bytes.end(), embedding.bytes.begin());

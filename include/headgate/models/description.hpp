@@ -25,14 +25,28 @@ struct ModelDescription {
   std::vector<TensorSummary> tensors;       // of the files, by name
   std::vector<std::string> unused_tensors;  // that the family knows nothing of: ignored
   std::vector<std::string> unknown_keys;    // of config.json that the family knows nothing of: ignored
+  std::vector<SkippedPart> skipped;         // files and entries of an index or document that were passed over
+  std::vector<std::string> files;           // that the model is read from, by name
+  std::vector<DType> dtypes;                // of the tensors that are used, each once; F16 and F64 are packed as F32
 
   static ModelDescription of(const ModelConfig& config, const DecoderTensors& found, const TensorSource& source) {
-    ModelDescription description{config, WeightCount::of(config, found), {}, {}, {}};
+    ModelDescription description;
+    description.config = config;
+    description.weights = WeightCount::of(config, found);
     std::set<const Tensor*> used;
-    found.for_each([&](const Tensor& tensor) { used.insert(&tensor); });
+    std::set<DType> types;
+    found.for_each([&](const Tensor& tensor) {
+      used.insert(&tensor);
+      types.insert(tensor.dtype);
+    });
+    description.dtypes.assign(types.begin(), types.end());
     for (const Tensor& tensor : source.tensors()) {
       description.tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
       if (used.count(&tensor) == 0) description.unused_tensors.push_back(tensor.name);
+    }
+    description.skipped.assign(source.skipped().begin(), source.skipped().end());
+    for (const MappedFile& file : source.files()) {
+      description.files.push_back(file.path().substr(file.path().find_last_of('/') + 1));
     }
     return description;
   }

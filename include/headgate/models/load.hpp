@@ -1,6 +1,9 @@
 // From a Hugging Face folder (config.json, generation_config.json, safetensors) to a Model. The family named by
 // model_type does the reading (families.hpp); the shapes and types of all tensors are compared with config.json before
 // anything large is allocated; then tensor after tensor streams into packed memory and its source pages are given back.
+//
+// A checkpoint is refused where what the model needs is missing, damaged, contradictory or not understood. What nothing
+// reads never refuses it: ModelDescription lists what was passed over.
 #pragma once
 
 #include <memory>
@@ -19,26 +22,58 @@ struct LoadOptions {
 
 namespace detail {
 
-// Calls use(family, config, unknown keys of config.json) for the checkpoint in a folder.
+// What reading the documents of a checkpoint passed over.
+struct CheckpointNotes {
+  std::vector<std::string> unknown_keys;  // of config.json
+  std::vector<SkippedPart> skipped;
+  std::vector<std::string> files;  // that were read
+};
+
+// generation_config.json, of which the end-of-text ids count. As in transformers, a file that cannot be read or is no
+// JSON object is no reason to refuse the model. Ids in it that are none are.
+inline void read_generation_config(const Descriptor& folder, std::uint64_t max_bytes, ModelConfig& config,
+                                   CheckpointNotes& notes) {
+  constexpr const char* name = "generation_config.json";
+  if (!folder.contains(name)) return;
+  Json json;
+  try {
+    const Descriptor file = folder.open_inside(name);
+    json = parse_json(read_small_file(file, max_bytes), file.path(), 0, {.non_finite = true, .repeated_keys = true});
+    JsonObject(json, file.path());
+  } catch (const Error& error) {
+    if (error.code() == ErrorCode::limit) throw;
+    notes.skipped.push_back({name, error.what(), /*is_damaged=*/true});
+    return;
+  }
+  const JsonObject object(json, folder.path() + "/" + name);
+  add_eos(object, config);
+  notes.files.push_back(name);
+  // That say nothing of what a text goes on with.
+  for (const char* const key : {"_from_model_config", "bos_token_id", "output_attentions", "output_hidden_states",
+                                "pad_token_id", "transformers_version", "use_cache"}) {
+    object.ignore(key);
+  }
+  std::string ignored;
+  for (const std::string& key : object.unread_keys()) ignored += (ignored.empty() ? "" : ", ") + key;
+  if (!ignored.empty()) notes.skipped.push_back({name, "only eos_token_id is read, not " + ignored});
+}
+
+// Calls use(family, config, notes) for the checkpoint in a folder.
 template <class F>
 void read_checkpoint(const std::string& path, F&& use) {
   constexpr std::uint64_t max_bytes = std::uint64_t{64} << 20;
-  const auto read = [&](const Descriptor& folder, const char* name) {
-    const Descriptor file = folder.open_inside(name);
-    return parse_json(read_small_file(file, max_bytes), file.path());
-  };
+  constexpr const char* name = "config.json";
   const Descriptor folder = Descriptor::open(path);
   if (!folder.is_folder()) throw Error(ErrorCode::io, {path, "", -1, "expected a folder that holds config.json"});
-  const Json json = read(folder, "config.json");
-  const JsonObject object(json, path + "/config.json");
+  const Descriptor file = folder.open_inside(name);
+  const Json json =
+      parse_json(read_small_file(file, max_bytes), file.path(), 0, {.non_finite = true, .repeated_keys = true});
+  const JsonObject object(json, file.path());
   Families::visit(object, [&](auto family) {
     ModelConfig config = family.read_config(object);
-    constexpr const char* generation = "generation_config.json";
-    if (folder.contains(generation)) {
-      const Json generation_json = read(folder, generation);
-      add_eos(JsonObject(generation_json, path + "/" + generation), config);
-    }
-    use(family, config, object.unread_keys());
+    CheckpointNotes notes{object.unread_keys(), {}, {name}};
+    read_generation_config(folder, max_bytes, config, notes);
+    use(family, config, std::move(notes));
   });
 }
 
@@ -47,7 +82,7 @@ void read_checkpoint(const std::string& path, F&& use) {
 // Throws Error: bad_file for files that lie or are not understood, io, limit for memory.
 inline std::shared_ptr<const Model> load_model(const std::string& folder, const LoadOptions& options = {}) {
   std::shared_ptr<const Model> model;
-  detail::read_checkpoint(folder, [&](auto family, const ModelConfig& config, const std::vector<std::string>&) {
+  detail::read_checkpoint(folder, [&](auto family, const ModelConfig& config, const detail::CheckpointNotes&) {
     const TensorSource source = TensorSource::open(folder);
     const DecoderTensors tensors = family.find_tensors(config, source);
     Context ctx(options.executor);
@@ -75,10 +110,12 @@ inline Expected<std::shared_ptr<const Model>> try_load_model(const std::string& 
 // weights. Throws the same errors.
 inline ModelDescription describe_model(const std::string& folder) {
   ModelDescription description;
-  detail::read_checkpoint(folder, [&](auto family, const ModelConfig& config, std::vector<std::string> unknown_keys) {
+  detail::read_checkpoint(folder, [&](auto family, const ModelConfig& config, detail::CheckpointNotes notes) {
     const TensorSource source = TensorSource::open(folder);
     description = ModelDescription::of(config, family.find_tensors(config, source), source);
-    description.unknown_keys = std::move(unknown_keys);
+    description.unknown_keys = std::move(notes.unknown_keys);
+    description.skipped.insert(description.skipped.begin(), notes.skipped.begin(), notes.skipped.end());
+    description.files.insert(description.files.begin(), notes.files.begin(), notes.files.end());
   });
   return description;
 }

@@ -63,13 +63,13 @@ struct Qwen3Moe {
     c.intermediate_size = read_dense_width(json, "intermediate_size", c);
 
     read_token_ids(json, c);
-    require_activation(json, "hidden_act", "silu");
+    require_silu(json, "hidden_act");
     require_no_sliding_window(json);
     require_absent(json, "quantization_config");
     require_neutral(json, "qkv_bias", false);
     require_neutral(json, "partial_rotary_factor", 1.0);
     require_neutral(json, "shared_expert_intermediate_size", std::int64_t{0});
-    for (const std::string_view key : ignored_keys) json.value(key);
+    for (const std::string_view key : ignored_keys) json.ignore(key);
     return c;
   }
 

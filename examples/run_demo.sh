@@ -10,6 +10,12 @@ bash cmake/install_debian_packages.sh program
 [[ -f build/release/build.ninja ]] || cmake --preset release -DHEADGATE_BUILD_TESTS=OFF >&2
 cmake --build build/release --target headgate >&2
 
+# The story first and in one piece; what the run took follows it. Both streams may be the same terminal.
+notes=$(mktemp)
+trap 'rm -f "$notes"' EXIT
+code=0
 printf '\n%s' "$beginning"
-build/release/examples/headgate generate -p "$beginning" -n 200
-printf '\n'
+build/release/examples/headgate generate -p "$beginning" -n 200 2>"$notes" || code=$?
+printf '\n\n'
+grep . "$notes" >&2 || true
+exit "$code"

@@ -69,27 +69,23 @@ void check(const GenerateOptions& options) {
 }
 
 // None where tokens go in and an object comes out and the folder has no tokenizer.json: its "text" is empty then.
-std::optional<headgate::Tokenizer> load_tokenizer(const GenerateOptions& options, const std::string& folder,
-                                                  index_t vocab_size) {
-  const std::string file = folder + "/tokenizer.json";
+std::optional<headgate::Tokenizer> load_tokenizer(const GenerateOptions& options, const std::string& file) {
   if (options.token_ids && options.json && options.stop.empty() &&
       std::filesystem::symlink_status(file).type() == std::filesystem::file_type::not_found) {
     note("headgate: warning: no tokenizer.json, so \"text\" is empty\n");
     return std::nullopt;
   }
-  headgate::Tokenizer tokenizer = headgate::Tokenizer::from_file(file);
-  // Ids that only come out are below vocab_size anyway.
-  if (!options.token_ids && tokenizer.max_id() >= vocab_size) {
-    throw Error(ErrorCode::bad_file, {file, "", -1,
-                                      fmt::format("largest token id is {}, and config.json allows vocab_size - 1 = {}",
-                                                  tokenizer.max_id(), vocab_size - 1)});
-  }
-  return tokenizer;
+  return headgate::Tokenizer::from_file(file);
 }
 
 std::vector<std::int32_t> prompt_ids(const GenerateOptions& options, const std::string& text,
-                                     const std::optional<headgate::Tokenizer>& tokenizer, index_t vocab_size) {
-  if (!options.token_ids) return tokenizer->encode(text);
+                                     const std::optional<headgate::Tokenizer>& tokenizer, const std::string& file,
+                                     index_t vocab_size) {
+  if (!options.token_ids) {
+    std::vector<std::int32_t> ids = encode_prompt(*tokenizer, text, options.prompt_file ? "-f" : "-p");
+    require_embedded(ids, vocab_size, *tokenizer, file);
+    return ids;
+  }
   for (const std::int32_t id : *options.token_ids) {
     if (id >= vocab_size) throw_usage("--tokens", fmt::format("got {}, allowed is 0 to {}", id, vocab_size - 1));
   }
@@ -97,7 +93,8 @@ std::vector<std::int32_t> prompt_ids(const GenerateOptions& options, const std::
 }
 
 // Says what the run will take, before it is taken, and refuses what this machine does not have.
-headgate::SessionOptions plan_memory(const GenerateOptions& options, const headgate::ModelDescription& model) {
+headgate::SessionOptions plan_memory(const GenerateOptions& options, const headgate::ModelDescription& model,
+                                     MemoryUse& use) {
   const std::int64_t made_for = model.config.max_position_embeddings;
   const std::int64_t context = options.context > 0 ? options.context : made_for;
   headgate::SessionOptions session;
@@ -106,23 +103,25 @@ headgate::SessionOptions plan_memory(const GenerateOptions& options, const headg
       static_cast<double>(model.memory(session).kv_cache) / headgate::panel_rows * static_cast<double>(context);
   const double machine = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGE_SIZE));
   if (context > headgate::max_index || kv_bytes > machine) {
-    throw_limit(
-        fmt::format("a context of {} positions takes {:.0f} bytes of KV cache, more than the {:.0f} bytes of memory",
-                    context, kv_bytes, machine));
+    throw_limit(fmt::format("a context of {} positions takes {} of KV cache, more than the {} of memory", context,
+                            size_text(kv_bytes), size_text(machine)));
   }
   if (context > made_for) {
     note(fmt::format("headgate: warning: the model was made for {} positions, not {}\n", made_for, context));
   }
   session.context_size = static_cast<index_t>(context);
-  session.rows_per_pass = static_cast<index_t>(std::min({options.batch_rows, context, std::int64_t{1} << 16}));
+  session.rows_per_pass =
+      static_cast<index_t>(std::min({options.ubatch_rows, options.batch_rows, context, std::int64_t{1} << 16}));
   const headgate::MemoryPlan plan = model.memory(session, thread_count(options.threads));
   constexpr std::int64_t rest = std::int64_t{64} << 20;  // program, tokenizer and scratch memory of a usual pass
-  const std::int64_t scratch = rest + std::max<std::int64_t>(plan.workspace - rest / 2, 0);
-  const std::int64_t total = plan.weights + plan.kv_cache + plan.largest_tensor + scratch;
-  note(fmt::format("memory: {} bytes at most: weights {}, KV cache {}, one tensor {}, all else {}\n", total,
-                   plan.weights, plan.kv_cache, plan.largest_tensor, scratch));
-  if (static_cast<double>(total) > machine) {
-    throw_limit(fmt::format("memory to run the model (got {}, allowed {:.0f})", total, machine));
+  use = {.weights = plan.weights,
+         .kv_cache = plan.kv_cache,
+         .largest_tensor = plan.largest_tensor,
+         .other = rest + std::max<std::int64_t>(plan.workspace - rest / 2, 0)};
+  note(use.text());
+  if (static_cast<double>(use.total()) > machine) {
+    throw_limit(
+        fmt::format("memory to run the model (got {}, allowed {})", size_text(use.total()), size_text(machine)));
   }
   return session;
 }
@@ -212,15 +211,19 @@ int generate(const GenerateOptions& options) {
   check(options);
   const std::string text = options.token_ids ? std::string() : read_prompt(options.prompt, options.prompt_file);
   const std::string folder = model_folder(options.model);
+  const std::string tokenizer_file = folder + "/tokenizer.json";
   std::unique_ptr<TraceFile> trace;
   if (options.trace) trace = std::make_unique<TraceFile>(*options.trace, folder);
 
   Outcome outcome;
   Stopwatch watch;
   const headgate::ModelDescription description = headgate::describe_model(folder);
-  const std::optional<headgate::Tokenizer> tokenizer = load_tokenizer(options, folder, description.config.vocab_size);
-  outcome.prompt = prompt_ids(options, text, tokenizer, description.config.vocab_size);
-  const headgate::SessionOptions session_options = plan_memory(options, description);
+  for (const headgate::SkippedPart& part : description.skipped) {
+    if (part.is_damaged) note("headgate: warning: skipped: " + headgate::escaped(part.why, 1000) + "\n");
+  }
+  const std::optional<headgate::Tokenizer> tokenizer = load_tokenizer(options, tokenizer_file);
+  outcome.prompt = prompt_ids(options, text, tokenizer, tokenizer_file, description.config.vocab_size);
+  const headgate::SessionOptions session_options = plan_memory(options, description, outcome.statistics.memory);
   if (static_cast<std::int64_t>(outcome.prompt.size()) > session_options.context_size) {
     throw_limit(fmt::format("tokens of the prompt against positions of the context (got {}, allowed {})",
                             outcome.prompt.size(), session_options.context_size));
@@ -230,12 +233,17 @@ int generate(const GenerateOptions& options) {
   const std::shared_ptr<const headgate::Model> model = headgate::load_model(folder, {.executor = threads});
   headgate::Session session(model, session_options);
   const std::uint64_t seed = options.seed ? *options.seed : std::random_device{}();
-  headgate::Sampler sampler({.temperature = options.temperature,
-                             .top_k = static_cast<index_t>(std::min<std::int64_t>(options.top_k, headgate::max_index)),
-                             .top_p = options.top_p,
-                             .min_p = options.min_p,
-                             .repeat_penalty = options.repeat_penalty,
-                             .seed = seed});
+  const auto count = [](std::int64_t asked) {
+    return static_cast<index_t>(std::min(asked, std::int64_t{headgate::max_index}));
+  };
+  headgate::Sampler sampler(
+      {.temperature = options.temperature,
+       .top_k = count(options.top_k),
+       .top_p = options.top_p,
+       .min_p = options.min_p,
+       .repeat_penalty = options.repeat_penalty,
+       .repeat_last_n = options.repeat_last_n < 0 ? session.context_size() : count(options.repeat_last_n),
+       .seed = seed});
   for (const std::int32_t id : outcome.prompt) sampler.accept(id);
   Statistics& statistics = outcome.statistics;
   statistics.load_s = watch.lap();

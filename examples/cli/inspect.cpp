@@ -1,6 +1,10 @@
 #include "inspect.hpp"
 
+#include <algorithm>
+#include <filesystem>
 #include <string>
+#include <system_error>
+#include <vector>
 
 #include <fmt/ranges.h>
 
@@ -9,6 +13,7 @@
 #include "model_path.hpp"
 #include "output_file.hpp"
 #include "policy_words.hpp"
+#include "sizes.hpp"
 
 namespace {
 
@@ -20,6 +25,31 @@ int sparse_layers(const headgate::ModelConfig& config) {
   int count = 0;
   for (headgate::index_t layer = 0; layer < config.num_hidden_layers; ++layer) count += config.is_sparse(layer) ? 1 : 0;
   return count;
+}
+
+// The types of the weights as stored, and what becomes of those that are not computed with as they are.
+std::string stored_types(const headgate::ModelDescription& model) {
+  std::string text;
+  for (const headgate::DType type : model.dtypes) {
+    text += (text.empty() ? "" : ", ") + std::string(headgate::info(type).name);
+    if (type == headgate::DType::f16) text += " (packed as F32)";
+    if (type == headgate::DType::f64) text += " (rounded to F32)";
+  }
+  return text;
+}
+
+// Names in the folder that are no file of the model.
+std::vector<std::string> unread_files(const std::string& folder, const headgate::ModelDescription& model) {
+  std::vector<std::string> names;
+  std::error_code none;  // a folder that cannot be listed has nothing to show
+  for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
+    const std::string name = entry.path().filename().string();
+    const bool is_read =
+        name == "tokenizer.json" || std::find(model.files.begin(), model.files.end(), name) != model.files.end();
+    if (!is_read) names.push_back(name);
+  }
+  std::sort(names.begin(), names.end());
+  return names;
 }
 
 std::string list(const std::vector<std::string>& names) {
@@ -39,14 +69,18 @@ std::string plain_text(const std::string& folder, const headgate::ModelDescripti
                              sparse_layers(config), config.hidden_size));
   line("router", router_text(config));
   line("attention", attention_words(config));
-  line("cost of an expert", fmt::format("{} bytes read per token and layer", model.weights.expert_bytes));
-  line("bytes per token", fmt::format("{} read", model.weights.bytes_per_token));
-  line("packed weights", fmt::format("{} bytes", model.weights.packed_bytes));
-  line("KV cache", fmt::format("{} bytes for {} positions", memory.kv_cache, config.max_position_embeddings));
+  line("cost of an expert", size_text(model.weights.expert_bytes) + " read per token and layer");
+  line("a token reads", size_text(model.weights.bytes_per_token));
+  line("weights", size_text(model.weights.packed_bytes) + " packed, stored as " + stored_types(model));
+  line("KV cache", fmt::format("{} for {} positions", size_text(memory.kv_cache), config.max_position_embeddings));
   line("vocabulary", fmt::format("{} tokens", config.vocab_size));
   line("tensors", fmt::format("{}", model.tensors.size()));
   line("unknown keys", list(model.unknown_keys));
   line("unused tensors", list(model.unused_tensors));
+  line("unread files", list(unread_files(folder, model)));
+  for (const headgate::SkippedPart& part : model.skipped) {
+    line("skipped", headgate::escaped(part.name + ": " + part.why, 1000));
+  }
   return text;
 }
 
@@ -59,6 +93,9 @@ std::string json_text(const std::string& folder, const headgate::ModelDescriptio
   out.key("parameters").value(model.weights.parameters).key("active_parameters").value(model.weights.active_parameters);
   out.key("bytes_per_token").value(model.weights.bytes_per_token).key("expert_bytes").value(model.weights.expert_bytes);
   out.key("packed_bytes").value(model.weights.packed_bytes).key("kv_cache_bytes").value(memory.kv_cache);
+  out.key("stored_types").begin_array();
+  for (const headgate::DType type : model.dtypes) out.value(headgate::info(type).name);
+  out.end_array();
   out.key("context").value(config.max_position_embeddings).key("vocab_size").value(config.vocab_size);
   out.key("hidden_size").value(config.hidden_size);
   out.key("layers").value(config.num_hidden_layers).key("sparse_layers").value(sparse_layers(config));
@@ -70,6 +107,13 @@ std::string json_text(const std::string& folder, const headgate::ModelDescriptio
   for (const std::string& key : model.unknown_keys) out.value(headgate::escaped(key));
   out.end_array().key("unused_tensors").begin_array();
   for (const std::string& name : model.unused_tensors) out.value(headgate::escaped(name));
+  out.end_array().key("unread_files").begin_array();
+  for (const std::string& name : unread_files(folder, model)) out.value(headgate::escaped(name));
+  out.end_array().key("skipped").begin_array();
+  for (const headgate::SkippedPart& part : model.skipped) {
+    out.begin_object().key("name").value(headgate::escaped(part.name, 1000));
+    out.key("why").value(headgate::escaped(part.why, 1000)).end_object();
+  }
   return out.end_array().end_object().take() + '\n';
 }
 

@@ -6,6 +6,7 @@
 #include <exception>
 #include <new>
 #include <optional>
+#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,13 +46,16 @@ void add_text(CLI::App* command, const std::string& names, const char* unit, con
               std::optional<std::string>& target) {
   add_value(command, names, unit, help, [&target](const std::string& text) { target = text; });
 }
-void add_integer(CLI::App* command, const std::string& flag, const char* help, std::int64_t low, std::int64_t high,
+// names: of which the first stands in messages.
+void add_integer(CLI::App* command, const std::string& names, const char* help, std::int64_t low, std::int64_t high,
                  std::int64_t& target) {
-  add_value(command, flag, "N", help,
+  const std::string flag = names.substr(0, names.find(','));
+  add_value(command, names, "N", help,
             [=, &target](const std::string& text) { target = parse_integer(flag, text, low, high); });
 }
-void add_real(CLI::App* command, const std::string& flag, const char* help, double low, double high, float& target) {
-  add_value(command, flag, "X", help,
+void add_real(CLI::App* command, const std::string& names, const char* help, double low, double high, float& target) {
+  const std::string flag = names.substr(0, names.find(','));
+  add_value(command, names, "X", help,
             [=, &target](const std::string& text) { target = parse_real(flag, text, low, high); });
 }
 void add_switch(CLI::App* command, const char* flag, const char* help, bool& target) {
@@ -65,6 +69,10 @@ void add_prompt(CLI::App* command, std::optional<std::string>& text, std::option
   add_text(command, "-f,--file", "FILE", "... or the file to read it from (-: standard input)", file);
 }
 
+void add_threads(CLI::App* command, std::int64_t& target) {
+  add_integer(command, "-t,--threads", "0, -1: one on each processor (-1)", -1, 1024, target);
+}
+
 constexpr std::int64_t any_count = INT64_MAX;  // what is too large for the machine is a limit, not a misuse
 
 void add_generate(CLI::App& app, GenerateOptions& options) {
@@ -73,17 +81,14 @@ void add_generate(CLI::App& app, GenerateOptions& options) {
   add_prompt(command, options.prompt, options.prompt_file);
   add_value(command, "--tokens", "IDS", "... or token ids to begin with, and nothing else: 5,17,3",
             [&options](const std::string& text) { options.token_ids = parse_ids("--tokens", text); });
-  add_value(command, "-n,--max-tokens", "N", "new tokens at most; -1: until the context is full (-1)",
-            [&options](const std::string& text) {
-              options.max_tokens = parse_integer("-n", text, -1, any_count);
-              if (options.max_tokens == 0) throw_usage("-n", "got '0', allowed is -1 or an integer from 1");
-            });
-  add_integer(command, "-c,--ctx-size", "positions in the context (what the model was made for)", 1, any_count,
-              options.context);
-  add_integer(command, "-t,--threads", "threads (all processors)", 1, 1024, options.threads);
-  add_integer(command, "--ubatch-size", "-ub N: prompt rows per forward pass (512)", 1, INT32_MAX, options.batch_rows);
-  add_value(command, "-s,--seed", "N", "seed of the sampler (random; it is printed)",
-            [&options](const std::string& text) { options.seed = parse_unsigned("--seed", text); });
+  add_integer(command, "-n,--max-tokens,--n-predict,--predict", "new tokens; -1, -2: until the context is full (-1)",
+              -2, any_count, options.max_tokens);
+  add_integer(command, "-c,--ctx-size", "positions; 0: what the model was made for (0)", 0, any_count, options.context);
+  add_threads(command, options.threads);
+  add_integer(command, "-b,--batch-size", "prompt rows given at a time (2048)", 1, INT32_MAX, options.batch_rows);
+  add_integer(command, "--ubatch-size", "-ub N: ... and in one forward pass (512)", 1, INT32_MAX, options.ubatch_rows);
+  add_value(command, "-s,--seed", "N", "of the sampler; -1: a random one, printed (-1)",
+            [&options](const std::string& text) { options.seed = parse_seed("--seed", text); });
   add_real(command, "--temp,--temperature", "0: always the most likely token (0.8)", 0.0, 1e6, options.temperature);
   add_integer(command, "--top-k", "sample from the N most likely; 0: all (40)", 0, any_count, options.top_k);
   add_real(command, "--top-p", "... from the smallest set of this probability; 1: all (0.95)", 1e-6, 1.0,
@@ -91,6 +96,8 @@ void add_generate(CLI::App& app, GenerateOptions& options) {
   add_real(command, "--min-p", "... from those this likely against the best; 0: all (0.05)", 0.0, 1.0, options.min_p);
   add_real(command, "--repeat-penalty", "divides logits of tokens seen before; 1: none (1.0)", 1e-3, 1e3,
            options.repeat_penalty);
+  add_integer(command, "--repeat-last-n", "... among the last N; -1: all, 0: none (64)", -1, any_count,
+              options.repeat_last_n);
   add_switch(command, "--ignore-eos", "do not stop at the end-of-text token", options.ignore_eos);
   command
       ->add_option(
@@ -109,7 +116,7 @@ void add_generate(CLI::App& app, GenerateOptions& options) {
   command->footer(
       "Examples:\n"
       "  headgate generate -p \"Once upon a time\" -n 100\n"
-      "  headgate generate -m OLMoE-1B-7B -f question.txt --temp 0 --stop \"Q:\"\n"
+      "  headgate generate -m DIR -f question.txt --temp 0 --stop \"Q:\"\n"
       "  headgate generate --tokens 0,3272,742 -n 8 --temp 0 --logprobs 5 --json\n");
 }
 
@@ -134,10 +141,17 @@ void add_routers(CLI::App& app, RoutersOptions& options) {
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
   add_text(command, "-p,--prompt", "TEXT", "the text they read (default: a built-in story)", options.text);
   add_text(command, "-f,--file", "FILE", "... or the file to read it from (-: standard input)", options.text_file);
-  add_integer(command, "-c,--ctx-size", "tokens of a window of the text (512)", 2, INT32_MAX, options.context);
-  add_integer(command, "-t,--threads", "threads of the models (all processors)", 1, 1024, options.threads);
-  add_value(command, "-s,--seed", "N", "seed of intervals and of skewed logits (1)",
-            [&options](const std::string& text) { options.seed = parse_unsigned("--seed", text); });
+  add_value(command, "-c,--ctx-size", "N", "tokens of a window of the text; 0: as many as the model can (512)",
+            [&options](const std::string& text) {
+              options.context = parse_integer("-c", text, 0, INT32_MAX);
+              if (options.context == 1) throw_usage("-c", "got '1', allowed is 0 or an integer from 2");
+            });
+  add_threads(command, options.threads);
+  add_value(command, "-s,--seed", "N", "of intervals and of skewed logits; -1: a random one (1)",
+            [&options](const std::string& text) {
+              const std::optional<std::uint64_t> seed = parse_seed("--seed", text);
+              options.seed = seed ? *seed : std::random_device{}();
+            });
   add_switch(command, "--policies", "compare every router policy in place of the models", options.policies);
   add_text(command, "--counts", "FILE", "... also on routing counts: model,dataset,layer,expert,count", options.counts);
   add_switch(command, "--json", "print one JSON object, with 95 % intervals and loads", options.json);

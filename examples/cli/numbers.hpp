@@ -5,6 +5,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -27,12 +28,14 @@ inline std::int64_t parse_integer(std::string_view flag, std::string_view text, 
   return value;
 }
 
-// 64 bits without sign: seeds.
-inline std::uint64_t parse_unsigned(std::string_view flag, std::string_view text) {
+// 64 bits without sign; none for -1, which asks for a random one.
+inline std::optional<std::uint64_t> parse_seed(std::string_view flag, std::string_view text) {
+  if (text == "-1") return std::nullopt;
   std::uint64_t value = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
   if (error != std::errc{} || end != text.data() + text.size()) {
-    throw_usage(flag, fmt::format("got '{}', allowed is an integer from 0 to {}", headgate::escaped(text), UINT64_MAX));
+    throw_usage(flag,
+                fmt::format("got '{}', allowed is -1 or an integer from 0 to {}", headgate::escaped(text), UINT64_MAX));
   }
   return value;
 }

@@ -54,7 +54,28 @@ std::string read_file(const std::string& path) {
 std::string read_prompt(const std::optional<std::string>& text, const std::optional<std::string>& file) {
   if (text && file) throw Error(ErrorCode::usage, {"", "-p and -f", -1, "only one of them may be given"});
   if (!text && !file) throw Error(ErrorCode::usage, {"", "", -1, "no prompt; give it with -p TEXT or -f FILE"});
-  std::string prompt = file ? read_file(*file) : *text;
-  if (prompt.empty()) throw Error(ErrorCode::usage, {"", file ? "-f" : "-p", -1, "the prompt is empty"});
-  return prompt;
+  return file ? read_file(*file) : *text;
+}
+
+std::vector<std::int32_t> encode_prompt(const headgate::Tokenizer& tokenizer, const std::string& text,
+                                        const char* flag) {
+  std::vector<std::int32_t> ids = tokenizer.encode(text);
+  if (ids.empty()) {
+    throw Error(ErrorCode::usage, {"", flag, -1,
+                                   text.empty() ? "the prompt is empty, and the tokenizer puts no token in front"
+                                                : "the tokenizer makes no token of the prompt"});
+  }
+  return ids;
+}
+
+void require_embedded(std::span<const std::int32_t> ids, headgate::index_t vocab_size,
+                      const headgate::Tokenizer& tokenizer, const std::string& file) {
+  for (std::size_t i = 0; i < ids.size(); ++i) {
+    if (ids[i] < vocab_size) continue;
+    throw Error(
+        ErrorCode::bad_file,
+        {file, "", -1,
+         fmt::format("token {} of the text is \"{}\" with id {}, and the model has rows for ids 0 to {}", i,
+                     headgate::escaped(tokenizer.token_text(ids[i]).value_or(""), 80), ids[i], vocab_size - 1)});
+  }
 }

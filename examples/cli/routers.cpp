@@ -45,8 +45,10 @@ LoadedText load(const RoutersOptions& options, const std::string& folder, const 
   std::vector<std::int32_t> tokens = tokenizer.encode(text);
   const headgate::ModelConfig& config = model->config();
   if (!tokens.empty() && tokens.front() == config.bos_token_id) tokens.erase(tokens.begin());
+  require_embedded(tokens, config.vocab_size, tokenizer, folder + "/tokenizer.json");
   if (tokens.size() < 2) throw_usage("-p and -f", "the text has fewer than 2 tokens of " + name);
-  std::int64_t context = options.context > 0 ? options.context : 512;
+  std::int64_t context = options.context < 0 ? 512 : options.context;
+  if (context == 0) context = config.max_position_embeddings;
   if (options.context > config.max_position_embeddings) {
     throw_usage("-c",
                 fmt::format("got {}, and {} was made for {} positions", context, name, config.max_position_embeddings));

@@ -16,8 +16,9 @@ struct RoutersOptions {
   std::vector<std::string> models;  // none: the demo model
   std::optional<std::string> text;
   std::optional<std::string> text_file;  // neither: a built-in story
-  std::int64_t context = 0;  // positions of a window; 0: 512, or what the model was made for if that is less
-  std::int64_t threads = 0;
+  // Positions of a window; 0: what the model was made for; -1: 512, or what the model was made for if that is less.
+  std::int64_t context = -1;
+  std::int64_t threads = -1;
   std::uint64_t seed = 1;
   bool policies = false;
   std::optional<std::string> counts;  // CSV of routing counts to replay, with policies

@@ -9,6 +9,7 @@
 #include <fmt/format.h>
 
 #include "json_writer.hpp"
+#include "sizes.hpp"
 
 class Stopwatch {
  public:
@@ -22,6 +23,24 @@ class Stopwatch {
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
 };
 
+// What a run takes at most, in bytes, said before it is taken.
+struct MemoryUse {
+  std::int64_t weights = 0;
+  std::int64_t kv_cache = 0;
+  std::int64_t largest_tensor = 0;  // of the files, while it is being packed
+  std::int64_t other = 0;           // program, tokenizer and scratch memory
+
+  std::int64_t total() const { return weights + kv_cache + largest_tensor + other; }
+  std::string text() const {
+    return fmt::format("memory: {} at most: weights {}, KV cache {}, one tensor {}, all else {}\n", size_text(total()),
+                       size_text(weights), size_text(kv_cache), size_text(largest_tensor), size_text(other));
+  }
+  void write(JsonWriter& out) const {
+    out.begin_object().key("total").value(total()).key("weights").value(weights).key("kv_cache").value(kv_cache);
+    out.key("largest_tensor").value(largest_tensor).key("other").value(other).end_object();
+  }
+};
+
 struct Statistics {
   double load_s = 0.0;
   double prefill_s = 0.0;
@@ -32,6 +51,7 @@ struct Statistics {
   std::int64_t routed_rows = 0;      // rows of all routed layers
   std::int64_t routed_entries = 0;   // experts chosen for them
   std::int64_t weight_bytes = 0;
+  MemoryUse memory;
   int threads = 1;
   std::string kernels;
   std::uint64_t seed = 0;
@@ -46,12 +66,12 @@ struct Statistics {
 
   std::string text() const {
     return fmt::format(
-        "load     {:.2f} s, {:.1f} MB of weights\n"
+        "load     {:.2f} s, {} of weights\n"
         "prefill  {} tokens in {:.3f} s: {:.1f} tokens/s\n"
         "decode   {} tokens in {:.3f} s: {:.1f} tokens/s, {:.2f} GB/s of weights read\n"
         "run      {:.2f} experts per token and layer, kernels {}, threads {}, seed {}\n",
-        load_s, static_cast<double>(weight_bytes) * 1e-6, prefill_tokens, prefill_s, prefill_rate(), decode_tokens,
-        decode_s, decode_rate(), weights_gb_per_s(), experts_per_token(), kernels, threads, seed);
+        load_s, size_text(weight_bytes), prefill_tokens, prefill_s, prefill_rate(), decode_tokens, decode_s,
+        decode_rate(), weights_gb_per_s(), experts_per_token(), kernels, threads, seed);
   }
   void write(JsonWriter& out) const {
     out.begin_object();
@@ -62,7 +82,8 @@ struct Statistics {
     out.key("decode_tokens_per_s").value(decode_rate());
     out.key("weights_gb_per_s").value(weights_gb_per_s());
     out.key("experts_per_token").value(experts_per_token());
-    out.key("weight_bytes").value(weight_bytes);
+    out.key("weight_bytes").value(weight_bytes).key("memory_bytes");
+    memory.write(out);
     out.key("kernels").value(kernels).key("threads").value(threads).key("seed").value(seed);
     out.end_object();
   }

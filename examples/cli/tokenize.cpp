@@ -13,7 +13,7 @@
 void tokenize(const TokenizeOptions& options) {
   const std::string text = read_prompt(options.prompt, options.prompt_file);
   const headgate::Tokenizer tokenizer = headgate::Tokenizer::from_file(model_folder(options.model) + "/tokenizer.json");
-  const std::vector<std::int32_t> ids = tokenizer.encode(text);
+  const std::vector<std::int32_t> ids = encode_prompt(tokenizer, text, options.prompt_file ? "-f" : "-p");
   if (options.json) {
     JsonWriter out;
     out.begin_object().key("tokens").array(ids).end_object();

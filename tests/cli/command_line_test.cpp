@@ -48,12 +48,17 @@ TEST_CASE("an unknown word, a missing value and a flag given twice are usage err
 
 TEST_CASE("a number that is not wholly a number in range is a usage error") {
   const char* const wrong_counts[] = {
-      "-2", "0", "100000000000000000000", "4.5", "1e3", "0x10", "", " 4", "4x", "+4", "1,000", "\xD9\xA4", "nan", "4 "};
-  for (const std::string flag : {"-n", "-c", "-t", "-ub", "--logprobs"}) {
+      "-3", "100000000000000000000", "4.5", "1e3", "0x10", "", " 4", "4x", "+4", "1,000", "\xD9\xA4", "nan", "4 "};
+  for (const std::string flag : {"-n", "-c", "-t", "-b", "-ub", "--logprobs", "--top-k", "--repeat-last-n"}) {
     for (const char* const text : wrong_counts) {
       check_usage({"generate", "-p", "a", flag, text}, flag == "-ub" ? "--ubatch-size" : flag);
     }
   }
+  for (const std::string flag : {"-b", "-ub", "--logprobs"}) check_usage({"generate", "-p", "a", flag, "0"}, "from 1");
+  check_usage({"generate", "-p", "a", "-c", "-1"}, "-c");
+  check_usage({"generate", "-p", "a", "--repeat-last-n", "-2"}, "--repeat-last-n");
+  check_usage({"routers", "-c", "1"}, "allowed is 0 or an integer from 2");
+  check_usage({"generate", "-p", "a", "--predict", "x"}, "-n");
   check_usage({"generate", "-p", "a", "-t", "-4"}, "1 to 1024");
   check_usage({"generate", "-p", "a", "-t", "100000"}, "1 to 1024");
   check_usage({"generate", "-p", "a", "-c", "-8"}, "-c");
@@ -67,15 +72,23 @@ TEST_CASE("a number that is not wholly a number in range is a usage error") {
   check_usage({"generate", "-p", "a", "--top-p", "2"}, "--top-p");
   check_usage({"generate", "-p", "a", "--repeat-penalty", "0"}, "--repeat-penalty");
   check_usage({"generate", "-p", "a", "--top-k", "-5"}, "--top-k");
-  for (const char* const text : {"abc", "18446744073709551616", "-1", ""}) {
+  for (const char* const text : {"abc", "18446744073709551616", "-2", "-1 ", ""}) {
     check_usage({"generate", "-p", "a", "-s", text}, "--seed");
   }
 }
 
-TEST_CASE("exactly one prompt is wanted, and it is not empty") {
+TEST_CASE("exactly one prompt is wanted, and it has a token") {
   check_usage({"generate"}, "-p");
   check_usage({"tokenize"}, "-p");
-  check_usage({"generate", "-p", ""}, "empty");
+  // A text of nothing is no prompt where the tokenizer puts no token in front of it.
+  const cli::ScratchFolder folder;
+  const std::filesystem::path model = folder.model();
+  nlohmann::json bare = nlohmann::json::parse(cli::read_all(model / "tokenizer.json"));
+  bare["post_processor"] = nullptr;
+  cli::replace(model / "tokenizer.json", bare.dump());
+  check_usage({"generate", "-p", "", "-m", model}, "empty");
+  check_usage({"tokenize", "-p", "", "-m", model}, "empty");
+  check_usage({"generate", "-f", "/dev/null", "-m", model}, "-f");
   check_usage({"generate", "-p", "a", "-f", "b"}, "only one");
   check_usage({"generate", "-p", "a", "--tokens", "1"}, "only one");
   check_usage({"generate", "-f", "a", "--tokens", "1"}, "only one");
@@ -98,6 +111,15 @@ TEST_CASE("numbers at the edge of what is allowed are taken") {
                                                {"--top-p", "1"},
                                                {"--min-p", "0"},
                                                {"-t", "7"},
+                                               {"-t", "0"},
+                                               {"-t", "-1"},
+                                               {"-c", "0"},
+                                               {"-s", "-1"},
+                                               {"--seed=-1"},
+                                               {"--top-k", "0"},
+                                               {"--repeat-last-n", "9223372036854775807"},
+                                               {"-b", "1"},
+                                               {"--batch-size", "2147483647"},
                                                {"-ub", "2147483647"}}) {
     Words all = {"generate", "-p", "Once upon a time", "-n", "2"};
     all.insert(all.end(), words.begin(), words.end());
@@ -148,9 +170,27 @@ TEST_CASE("--help and --version go to standard output, fit a screen, and notice 
     CHECK(cli::run(words, {.output_to = "/dev/full"}).code == 4);
   }
   const std::string help = cli::run({"generate", "--help"}).out;
-  for (const char* const flag :
-       {"-p,", "-f,", "-n,", "-t,", "-c,", "-s,", "-ub ", "--temp,", "--top-k", "--top-p", "--min-p",
-        "--repeat-penalty", "--ignore-eos", "--stop", "--tokens", "--logprobs", "--trace", "--json"}) {
+  for (const char* const flag : {"-p,",
+                                 "-f,",
+                                 "-n,",
+                                 "-t,",
+                                 "-c,",
+                                 "-s,",
+                                 "-ub ",
+                                 "--temp,",
+                                 "--top-k",
+                                 "--top-p",
+                                 "--min-p",
+                                 "--repeat-penalty",
+                                 "--repeat-last-n",
+                                 "-b,",
+                                 "--n-predict",
+                                 "--ignore-eos",
+                                 "--stop",
+                                 "--tokens",
+                                 "--logprobs",
+                                 "--trace",
+                                 "--json"}) {
     CAPTURE(flag);
     CHECK(help.find(flag) != std::string::npos);
   }

@@ -254,21 +254,102 @@ TEST_CASE("a folder without tokenizer.json takes tokens and gives an object with
   }
 }
 
-TEST_CASE("a tokenizer with more tokens than the model is refused where text goes in") {
+TEST_CASE(
+    "a tokenizer with more tokens than the model has rows refuses only a text that has one of those, by its name") {
   const cli::ScratchFolder folder;
   const std::filesystem::path model = folder.model("larger");
   nlohmann::json larger = nlohmann::json::parse(cli::read_all(model / "tokenizer.json"));
-  larger.at("model").at("vocab")["beyond"] = 4096;
+  nlohmann::json beyond = larger.at("added_tokens").at(0);
+  beyond["content"] = "<|beyond|>";
+  beyond["id"] = 4096;
+  larger.at("added_tokens").push_back(beyond);
   cli::replace(model / "tokenizer.json", larger.dump());
-  const cli::Result text = cli::run({"generate", "-m", model, "-p", "Once", "-n", "2"});
-  CHECK(text.code == 3);
-  CHECK(text.err.find("largest token id is 4096") != std::string::npos);
+  Words words = greedy({"-n", "48", "-m", model});
+  CHECK(cli::run(words).out == story());
+  words.at(2) = "Once <|beyond|> upon";
+  const cli::Result refused = cli::run(words);
+  CAPTURE(refused.err);
+  CHECK(refused.code == 3);
+  CHECK(refused.out.empty());
+  CHECK(refused.err.find("tokenizer.json: token 3 of the text is \"<|beyond|>\" with id 4096") != std::string::npos);
+  CHECK(refused.err.find("rows for ids 0 to 4095") != std::string::npos);
+  CHECK(cli::run({"routers", "-m", model, "-p", "Once upon a time there was"}).code == 0);
+  const cli::Result routers = cli::run({"routers", "-m", model, "-p", "Once <|beyond|> upon"});
+  CHECK(routers.code == 3);
+  CHECK(routers.err.find("<|beyond|>") != std::string::npos);
+  CHECK(cli::run({"tokenize", "-m", model, "-p", "<|beyond|>"}).out.find("4096") != std::string::npos);
   const Words tokens = {"generate", "--tokens", "0,3272", "-n", "5", "--temp", "0"};
   Words with_model = tokens;
   with_model.insert(with_model.end(), {"-m", model});
   const cli::Result same = cli::run(with_model);
   CHECK(same.code == 0);
   CHECK(same.out == cli::run(tokens).out);
+}
+
+TEST_CASE("a prompt of nothing is the token that the tokenizer puts in front") {
+  const json result = run_json({"generate", "-p", "", "-n", "5", "--temp", "0"});
+  CHECK(result.at("prompt_tokens") == json::array({0}));
+  CHECK(result.at("tokens").size() == 5);
+  CHECK(result.at("tokens") == run_json({"generate", "--tokens", "0", "-n", "5", "--temp", "0"}).at("tokens"));
+  CHECK(cli::run({"tokenize", "-p", ""}).out == "0\n");
+}
+
+TEST_CASE("flags have llama.cpp's names and special values") {
+  const json usual = run_json(greedy({"-n", "12"}));
+  for (const char* const name : {"--n-predict", "--predict", "--max-tokens"}) {
+    CHECK(run_json(greedy({name, "12"})).at("tokens") == usual.at("tokens"));
+  }
+  SECTION("-n 0 reads the prompt, and writes nothing") {
+    const json none = run_json(greedy({"-n", "0"}));
+    CHECK(none.at("tokens").empty());
+    CHECK(none.at("finish_reason") == "length");
+    CHECK(none.at("stats").at("prefill_tokens") == 5);
+    CHECK(none.at("stats").at("experts_per_token") == 2.0);
+    CHECK(cli::run(greedy({"-n", "0"})).out.empty());
+  }
+  SECTION("-n -2 and -n -1 fill the context") {
+    for (const char* const count : {"-1", "-2"}) {
+      CHECK(run_json(greedy({"-n", count, "-c", "20"})).at("tokens").size() == 15);
+    }
+  }
+  SECTION("-c 0 is the context that the model was made for") {
+    CHECK(run_json(greedy({"-n", "1", "-c", "0"})).at("stats").at("memory_bytes") ==
+          run_json(greedy({"-n", "1"})).at("stats").at("memory_bytes"));
+    CHECK(run_json(greedy({"-n", "1", "-c", "512"})).at("stats").at("memory_bytes") !=
+          run_json(greedy({"-n", "1"})).at("stats").at("memory_bytes"));
+  }
+  SECTION("-s -1 is another seed each time, and it is told") {
+    const auto seed = [](const Words& words) { return run_json(words).at("stats").at("seed"); };
+    const Words random = greedy({"-n", "1", "-s", "-1"});
+    CHECK(seed(random) != seed(random));
+    CHECK(seed(greedy({"-n", "1", "-s", "18446744073709551615"})) == 18446744073709551615u);
+  }
+  SECTION("-t 0 and -t -1 are all processors") {
+    const json all = run_json(greedy({"-n", "1"})).at("stats").at("threads");
+    for (const char* const count : {"0", "-1"}) {
+      CHECK(run_json(greedy({"-n", "1", "-t", count})).at("stats").at("threads") == all);
+    }
+  }
+  SECTION("the smaller of -b and -ub cuts the prompt") {
+    const auto memory = [](const Words& words) {
+      return run_json(greedy(words)).at("stats").at("memory_bytes").at("other").get<std::int64_t>();
+    };
+    CHECK(memory({"-n", "1", "-c", "65536", "-b", "9000", "-ub", "30000"}) ==
+          memory({"-n", "1", "-c", "65536", "-b", "30000", "-ub", "9000"}));
+    CHECK(memory({"-n", "1", "-c", "65536", "-b", "9000", "-ub", "30000"}) <
+          memory({"-n", "1", "-c", "65536", "-b", "30000", "-ub", "30000"}));
+    CHECK(run_json(greedy({"-n", "12", "-b", "2"})).at("tokens") == usual.at("tokens"));
+  }
+  SECTION("--repeat-last-n 0 looks back on nothing, -1 on all") {
+    const auto tokens = [](const Words& more) {
+      Words words = {"generate", "-p", "#include <", "--temp", "0", "-n", "12", "--ignore-eos"};
+      words.insert(words.end(), more.begin(), more.end());
+      return run_json(words).at("tokens");
+    };
+    CHECK(tokens({"--repeat-penalty", "1.5", "--repeat-last-n", "0"}) == tokens({}));
+    CHECK(tokens({"--repeat-penalty", "1.5", "--repeat-last-n", "-1"}) == tokens({"--repeat-penalty", "1.5"}));
+    CHECK(tokens({"--repeat-penalty", "1.5", "--repeat-last-n", "-1"}) != tokens({}));
+  }
 }
 
 TEST_CASE("a stop string ends the text before it, wherever the borders of the tokens are") {
@@ -343,6 +424,14 @@ TEST_CASE("statistics are on standard error and in the object, the plan of memor
   CHECK(stats.at("experts_per_token") == 2.0);
   CHECK(stats.at("decode_tokens_per_s").get<double>() > 0.0);
   CHECK(stats.at("weights_gb_per_s").get<double>() > 0.0);
+  // People read sizes, programs exact bytes.
+  CHECK(result.err.find("weights 18.7 MB, KV cache 6.3 MB, one tensor 2.1 MB") != std::string::npos);
+  CHECK(result.err.find("s, 18.7 MB of weights") != std::string::npos);
+  const json& memory = stats.at("memory_bytes");
+  CHECK(memory.at("weights") == 18726912);
+  CHECK(memory.at("kv_cache") == 6291456);
+  CHECK(memory.at("largest_tensor") == 2097152);
+  CHECK(memory.at("total") == 18726912 + 6291456 + 2097152 + memory.at("other").get<std::int64_t>());
 }
 
 #if !HEADGATE_SANITIZED
@@ -357,10 +446,8 @@ TEST_CASE("peak memory stays within the plan that is printed") {
   }};
   const cli::Result result = cli::run(greedy({"-n", "400", "-t", "2"}), launch);
   REQUIRE(result.code == 0);
-  const std::size_t place = result.err.find("memory: ");
-  REQUIRE(place != std::string::npos);
-  std::int64_t plan = 0;
-  std::from_chars(result.err.data() + place + 8, result.err.data() + result.err.size(), plan);
+  const json stats = run_json(greedy({"-n", "1", "-t", "2"})).at("stats");
+  const auto plan = stats.at("memory_bytes").at("total").get<std::int64_t>();
   CAPTURE(result.err, peak, plan);
   CHECK(peak > 0);
   CHECK(peak <= plan);

@@ -193,6 +193,7 @@ TEST_CASE("bi-level causal attention equals plain loops in double over the regio
       .hidden_size = 20, .num_heads = 12, .num_kv_heads = 1, .head_dim = 8, .qk_norm = true, .norm_epsilon = 0.01f};
   check_plain_loops(wide, 9, 1, 90);
   check_plain_loops(wide, 9, 3, 90);
+  check_plain_loops(wide, 15, 1, 60);  // two regions of 15 from position 15 on lie in three panels
   wide.num_heads = 50;
   check_plain_loops(wide, 9, 2, 60);
 }

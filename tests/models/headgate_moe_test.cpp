@@ -25,7 +25,7 @@ constexpr Trained checkpoints[] = {
 std::string config_text(const std::string& router, const std::string& attention, const std::string& more = "") {
   return R"({"model_type":"headgate_moe","vocab_size":64,"hidden_size":16,"num_hidden_layers":2,"num_experts":4,
     "moe_intermediate_size":8,"intermediate_size":8,"num_attention_heads":2,"num_key_value_heads":1,"head_dim":8,
-    "rms_norm_eps":1e-6,"rope_theta":10000.0,"max_position_embeddings":64,"hidden_act":"silu","eos_token_id":0)" +
+    "rms_norm_eps":0.125,"rope_theta":10000.0,"max_position_embeddings":64,"hidden_act":"silu","eos_token_id":0)" +
          more + ",\"router\":" + router + ",\"attention\":" + attention + "}";
 }
 
@@ -87,6 +87,23 @@ TEST_CASE("the router and the attention are read from config.json by name") {
   CHECK(bilevel.region_size == 7);
   CHECK(bilevel.routed_regions == 3);
   CHECK(read(config_text(plain, dense, R"(,"num_experts_per_tok":2,"norm_topk_prob":true)")).num_experts_per_tok == 2);
+}
+
+TEST_CASE("what routers and attentions share is read from config.json") {
+  const ModelConfig config = read(config_text(plain, dense));
+  CHECK(config.vocab_size == 64);
+  CHECK(config.hidden_size == 16);
+  CHECK(config.num_hidden_layers == 2);
+  CHECK(config.num_experts == 4);
+  CHECK(config.num_experts_per_tok == 2);
+  CHECK(config.norm_topk_prob);
+  CHECK(config.moe_intermediate_size == 8);
+  CHECK(config.num_attention_heads == 2);
+  CHECK(config.num_key_value_heads == 1);
+  CHECK(config.head_dim == 8);
+  CHECK(config.rms_norm_eps == 0.125f);
+  CHECK(config.rope_theta == 10000.0);
+  CHECK(config.max_position_embeddings == 64);
 }
 
 TEST_CASE("a router or attention that is not understood is refused with its key") {

@@ -13,15 +13,17 @@ TEMPLATE_TEST_CASE("RMSNorm agrees with double", "", Scalar, HEADGATE_SIMD_BACKE
       const std::vector<float> weight = random_floats(n, 2);
       double squares = 0.0;
       for (const float value : x) squares += double{value} * value;
-      std::vector<float> expected;
-      for (std::size_t i = 0; i < x.size(); ++i) {
-        expected.push_back(static_cast<float>(x[i] / std::sqrt(squares / n + 1e-6) * weight[i]));
+      for (const float epsilon : {1e-6f, 0.5f}) {
+        std::vector<float> expected;
+        for (std::size_t i = 0; i < x.size(); ++i) {
+          expected.push_back(static_cast<float>(x[i] / std::sqrt(squares / n + double{epsilon}) * weight[i]));
+        }
+        Output y(n, shift);
+        TestType::rms_norm(Input(x, (shift + 1) % 3).data(), Input(weight, shift).data(), epsilon, n, y.data());
+        CAPTURE(n, shift, epsilon);
+        CHECK(y.guards_intact());
+        CHECK(distance(y.values(), expected, 1e-30) <= 1e-6);
       }
-      Output y(n, shift);
-      TestType::rms_norm(Input(x, (shift + 1) % 3).data(), Input(weight, shift).data(), 1e-6f, n, y.data());
-      CAPTURE(n, shift);
-      CHECK(y.guards_intact());
-      CHECK(distance(y.values(), expected, 1e-30) <= 1e-6);
     }
   }
 }

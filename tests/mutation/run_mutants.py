@@ -188,7 +188,7 @@ class Header:
                 if not passed:
                     print(f"{test} fails without a fault in {self.name}; it is left out", file=sys.stderr)
                     break
-                seconds = 10 + 10 * (time.monotonic() - start)
+                seconds = 5 + 5 * (time.monotonic() - start)
                 for mutant in part:
                     self.switched.add(mutant.number)
                     passed, reached = run(program, mutant.number, seconds)

@@ -283,3 +283,9 @@ TEST_CASE("merging takes the first and the last expert of a bank, and forgets ea
   CHECK(merging.append_row(low, std::span(weights).first(1)).expert == -1);
   CHECK(plan.tokens() == 2);
 }
+
+TEST_CASE("a row that loses nothing is not stretched, even where its sum overflows") {
+  const RoutingPlan huge = make_plan(2, {{{0, 3e38f}, {1, 3e38f}}});
+  const std::vector<std::uint8_t> all = {1, 1};
+  CHECK(transformed([&](RoutingPlan& out) { return ablate(huge, all, same_sum, out); }) == huge);
+}

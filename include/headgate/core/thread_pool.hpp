@@ -19,9 +19,6 @@
 #if defined(__unix__) || defined(__APPLE__)
 #include <unistd.h>
 #endif
-#if defined(__SSE2__)
-#include <emmintrin.h>
-#endif
 
 #include "headgate/core/available_threads.hpp"
 #include "headgate/core/executor.hpp"
@@ -75,7 +72,9 @@ class ThreadPool {
 
  private:
   static constexpr index_t closing = -1;
-  static constexpr int spins = 300;   // 5 to 20 us
+  // A plain loop: with the processor's pause instruction in it, a run of two tasks of 2.4 us took 2.77 us instead
+  // of 2.84, with yields alone 3.30 (medians, two processors, Zen 4).
+  static constexpr int spins = 6000;  // some 5 us
   static constexpr int yields = 100;  // some 100 us on an idle machine
 
   // False where no thread is to be had.
@@ -127,21 +126,11 @@ class ThreadPool {
     for (int tries = 0; !ready(value); value = word.load()) {
       if (tries == spins + yields) {
         word.wait(value);
-      } else if (tries++ < spins) {
-        pause();
-      } else {
+      } else if (tries++ >= spins) {
         std::this_thread::yield();
       }
     }
     return value;
-  }
-
-  static void pause() noexcept {
-#if defined(__SSE2__)
-    _mm_pause();
-#elif defined(__aarch64__)
-    __asm__ __volatile__("yield");
-#endif
   }
 
   static long process_id() noexcept {

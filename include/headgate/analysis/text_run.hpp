@@ -134,7 +134,7 @@ inline PolicyInput live_input(const std::string& folder, Session& session, std::
     const DecoderTensors tensors = family.find_tensors(config, source);
     for (const index_t l : routed_layers(model)) {
       const Tensor& router = *tensors.layers[as_size(l)].router;
-      if (router.row_size() != width) {
+      if (!tensors.layers[as_size(l)].has_linear_gate() || router.row_size() != width) {
         throw Error(ErrorCode::usage,
                     {folder, router.name, -1,
                      "the router is no linear gate of the hidden state, which policies are compared on"});

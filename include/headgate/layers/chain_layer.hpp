@@ -53,6 +53,17 @@ class ChainLayer {
   }
 
   index_t iterations() const noexcept { return options_.iterations; }
+  // What a balancer writes between forwards, on the router of an iteration (0: of all, where they have one); on an
+  // error nothing changes.
+  Status set_selection_bias(index_t iteration, std::span<const float> bias)
+    requires TakesSelectionBias<R>
+  {
+    const auto count = static_cast<index_t>(routers_.size());
+    if (iteration < 0 || iteration >= count) {
+      return Status::mismatch("iteration whose router takes a bias", iteration, count - 1);
+    }
+    return routers_[as_size(iteration)].set_selection_bias(bias);
+  }
 
   // y (tokens, hidden_size) = x_C, every iteration routed as in.edits ask. A forced plan takes the place of a single
   // iteration only.

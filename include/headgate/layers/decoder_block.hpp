@@ -69,6 +69,14 @@ class DecoderBlock {
     return status;
   }
 
+  // The same layer with another router; everything else is shared. usage: it does not fit, or the layer is dense.
+  Expected<DecoderBlock> with_router(AnyRouter router) const {
+    if (routed() == nullptr) return Status{ErrorCode::usage, "a dense layer has no router"};
+    Expected<Routed> layer = Routed::create(std::move(router), routed()->experts(), routed()->shared());
+    if (!layer) return layer.error();
+    return create(attention_norm_, attention_, ffn_norm_, std::move(layer).value());
+  }
+
   const AnyAttention& attention() const noexcept { return attention_; }
   // Null in a dense layer.
   const Routed* routed() const noexcept { return std::get_if<Routed>(&ffn_); }

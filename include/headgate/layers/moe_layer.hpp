@@ -63,6 +63,18 @@ class MoELayer {
     return status;
   }
 
+  // What a balancer writes between forwards (routing/balancing/); on an error nothing changes.
+  Status set_selection_bias(std::span<const float> bias)
+    requires TakesSelectionBias<R>
+  {
+    return router_.set_selection_bias(bias);
+  }
+  Status set_selection_factor(std::span<const float> factor)
+    requires TakesSelectionFactor<R>
+  {
+    return router_.set_selection_factor(factor);
+  }
+
   const R& router() const noexcept { return router_; }
   const E& experts() const noexcept { return experts_; }
   const std::optional<SharedExpert<E>>& shared() const noexcept { return shared_; }

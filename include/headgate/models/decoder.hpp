@@ -65,15 +65,42 @@ class Model {
       return Status::mismatch("rows of the head against the embedding", parts.head->rows(),
                               parts.embedding.vocab_size());
     }
-    for (const DecoderBlock& block : parts.blocks) {
+    for (std::size_t l = 0; l < parts.blocks.size(); ++l) {
+      const DecoderBlock& block = parts.blocks[l];
       if (block.attention().hidden_size() != width) {
         return Status::mismatch("width of a layer against the embedding", block.attention().hidden_size(), width);
       }
-      if (block.routed() != nullptr && block.routed()->router().traits().batch_coupled) {
-        return Status::mismatch("routers whose rows depend on each other, which a decoder cannot use", 1, 0);
-      }
+      if (block.routed() == nullptr) continue;
+      Status status = check_router(static_cast<index_t>(l), block.routed()->router(), block.routed()->experts());
+      if (!status.ok()) return status;
     }
     return Model(std::move(parts));
+  }
+  // usage, with the layer: a router that does not fit the experts of its layer, or whose rows depend on each other.
+  static Status check_router(index_t layer, const AnyRouter& router, const AnyExperts& experts) noexcept {
+    Status status = check_fit(router, experts);
+    if (status.ok() && router.traits().batch_coupled) {
+      status = {ErrorCode::usage, "a router whose rows depend on each other, which a decoder cannot use"};
+    }
+    if (!status.ok()) status.layer = layer;
+    return status;
+  }
+
+  // A copy with routers of the caller's own, that shares everything else: make_router(layer, the router of this model)
+  // -> AnyRouter, for every layer with experts; that router itself, with another bias or inside another one, will do.
+  // Sessions of this model notice nothing. Throws what check_router says, and what make_router throws.
+  template <class F>
+    requires std::is_invocable_r_v<AnyRouter, F&, index_t, const AnyRouter&>
+  std::shared_ptr<const Model> with_routers(F&& make_router) const {
+    Parts parts = parts_;
+    for (index_t l = 0; l < num_layers(); ++l) {
+      const DecoderBlock::Routed* const layer = block(l).routed();
+      if (layer == nullptr) continue;
+      const AnyRouter router = make_router(l, layer->router());
+      throw_if_error(check_router(l, router, layer->experts()));
+      parts.blocks[as_size(l)] = block(l).with_router(router).value();
+    }
+    return std::make_shared<const Model>(create(std::move(parts)).value());
   }
 
   const ModelConfig& config() const noexcept { return parts_.config; }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <functional>
 #include <vector>
 
 #include "headgate/attention/bilevel_causal_attention.hpp"
@@ -11,15 +12,24 @@
 #include "headgate/models/decoder.hpp"
 #include "headgate/models/decoder_tensors.hpp"
 #include "headgate/models/weight_count.hpp"
+#include "headgate/routing/staged_router.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
+// Replaces or wraps the router of a layer with experts. gate: where the checkpoint's router is a linear one, its gate
+// (experts and null experts, hidden_size) and selection bias, else no rows; good for the call only. own: that router,
+// which may be returned as it is.
+using MakeRouter = std::function<AnyRouter(index_t layer, const GateWeights& gate, AnyRouter own)>;
+
 class DecoderBuilder {
  public:
-  // All outlive the builder.
-  DecoderBuilder(const ModelConfig& config, const DecoderTensors& tensors, const TensorSource& source,
-                 Context& ctx) noexcept
-      : config_(config), tensors_(tensors), source_(source), ctx_(ctx) {}
+  // All but make_router, which may be empty, outlive the builder.
+  DecoderBuilder(const ModelConfig& config, const DecoderTensors& tensors, const TensorSource& source, Context& ctx,
+                 MakeRouter make_router = nullptr)
+      : config_(config), tensors_(tensors), source_(source), ctx_(ctx), replace_router_(std::move(make_router)) {}
+
+  const ModelConfig& config() const noexcept { return config_; }
+  const DecoderTensors& tensors() const noexcept { return tensors_; }
 
   // make_router(layer, gate) -> AnyRouter from the router weights of a layer, ConstRows (num_experts, hidden_size).
   // shared: what several routers refer to. Throws Error and std::bad_alloc.
@@ -63,10 +73,23 @@ class DecoderBuilder {
     const auto ffn = [&]() -> Ffn {
       if (!t.is_sparse()) return DecoderBlock::Dense::create(std::move(experts)).value();
       const TensorRows rows(*t.router);
-      const std::vector<float> gate = floats(*t.router);
-      return DecoderBlock::Routed(make_router(l, ConstRows(gate.data(), rows.rows, rows.cols())), std::move(experts));
+      const std::vector<float> weights = floats(*t.router);
+      const ConstRows gate(weights.data(), rows.rows, rows.cols());
+      AnyRouter router = make_router(l, gate);
+      if (replace_router_) {
+        router = replaced(l, gate, std::move(router));
+        throw_if_error(Model::check_router(l, router, experts));
+      }
+      return DecoderBlock::Routed(std::move(router), std::move(experts));
     };
     return DecoderBlock::create(norm(*t.attention_norm), std::move(attention), norm(*t.ffn_norm), ffn()).value();
+  }
+
+  AnyRouter replaced(index_t l, ConstRows gate, AnyRouter own) {
+    const LayerTensors& t = tensors_.layers[as_size(l)];
+    if (!t.has_linear_gate()) return replace_router_(l, {}, std::move(own));
+    const std::vector<float> bias = t.router_bias == nullptr ? std::vector<float>() : floats(*t.router_bias);
+    return replace_router_(l, {.gate = gate, .selection_bias = bias}, std::move(own));
   }
 
   template <class Format>
@@ -160,6 +183,7 @@ class DecoderBuilder {
   const DecoderTensors& tensors_;
   const TensorSource& source_;
   Context& ctx_;
+  MakeRouter replace_router_;
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -56,6 +56,8 @@ struct LayerTensors {
   std::vector<GluTensors> experts;            // one in a dense layer
 
   bool is_sparse() const noexcept { return router != nullptr; }
+  // Are the router's logits a product of the hidden state with `router`?
+  bool has_linear_gate() const noexcept { return router != nullptr && router_projection == nullptr; }
 };
 
 // The cell that the recurrent routers of all layers share.

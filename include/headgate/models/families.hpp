@@ -2,7 +2,7 @@
 //   model_type                                       the string in config.json
 //   read_config(json) -> ModelConfig                 every key that it understands, checked
 //   find_tensors(config, source) -> DecoderTensors   every tensor that it needs, compared with the config
-//   build(config, tensors, source, ctx) -> Model
+//   build(builder) -> Model                          from the config and the tensors of a DecoderBuilder
 #pragma once
 
 #include "headgate/models/headgate_moe.hpp"

@@ -64,8 +64,9 @@ struct HeadgateMoe {
     return tensors;
   }
 
-  static Model build(const ModelConfig& c, const DecoderTensors& tensors, const TensorSource& source, Context& ctx) {
-    DecoderBuilder builder(c, tensors, source, ctx);
+  static Model build(DecoderBuilder& builder) {
+    const ModelConfig& c = builder.config();
+    const DecoderTensors& tensors = builder.tensors();
     std::shared_ptr<const RecurrentCell> cell;
     if (c.router == RouterKind::gru) cell = make_cell(c, tensors.router_cell, builder);
     return builder.build(

@@ -17,7 +17,12 @@
 namespace headgate::inline HEADGATE_ABI {
 
 struct LoadOptions {
-  ExecutorRef executor;  // threads that pack weights; serial unless given
+  ExecutorRef executor = {};  // threads that pack weights; serial unless given
+  // Replaces or wraps the router of any layer of any checkpoint, which is read and checked as without it:
+  //   {.make_router = [](index_t layer, const GateWeights& gate, AnyRouter own) -> AnyRouter { ... }}
+  // A router of another number of experts or hidden size, or whose rows depend on each other, is a usage error with the
+  // layer; what the function throws passes through. Counts and costs of a model remain those of its checkpoint.
+  MakeRouter make_router = nullptr;
 };
 
 namespace detail {
@@ -86,8 +91,9 @@ inline std::shared_ptr<const Model> load_model(const std::string& folder, const 
     const TensorSource source = TensorSource::open(folder);
     const DecoderTensors tensors = family.find_tensors(config, source);
     Context ctx(options.executor);
+    DecoderBuilder builder(config, tensors, source, ctx, options.make_router);
     try {
-      model = std::make_shared<const Model>(family.build(config, tensors, source, ctx));
+      model = std::make_shared<const Model>(family.build(builder));
     } catch (const std::bad_alloc&) {
       const std::int64_t bytes = WeightCount::of(config, tensors).packed_bytes;
       throw Error(ErrorCode::limit, {folder, "", -1, "no memory for " + std::to_string(bytes) + " bytes of weights"});

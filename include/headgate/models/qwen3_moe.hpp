@@ -92,8 +92,9 @@ struct Qwen3Moe {
     return tensors;
   }
 
-  static Model build(const ModelConfig& c, const DecoderTensors& tensors, const TensorSource& source, Context& ctx) {
-    return DecoderBuilder(c, tensors, source, ctx).build([&](index_t /*layer*/, ConstRows gate) -> AnyRouter {
+  static Model build(DecoderBuilder& builder) {
+    const ModelConfig& c = builder.config();
+    return builder.build([&](index_t /*layer*/, ConstRows gate) -> AnyRouter {
       if (c.norm_topk_prob) return qwen3_moe_router({.gate = gate}, c.num_experts_per_tok).value();
       return qwen2_moe_router({.gate = gate}, c.num_experts_per_tok).value();
     });

@@ -1,6 +1,8 @@
 #include "headgate/analysis/text_run.hpp"
 
 #include "headgate/tokenizer/tokenizer.hpp"
+#include "io/refusal.hpp"
+#include "models/random_checkpoint.hpp"
 #include "support/catch.hpp"
 
 using namespace headgate;
@@ -113,6 +115,17 @@ TEST_CASE("a view of live hidden states that fails leaves the hooks that were th
   CHECK_FALSE(session.on_hidden);
   throw_if_error(session.truncate(0));
   throw_if_error(session.forward(story(), ctx));
+}
+
+TEST_CASE("policies are compared on linear gates alone, whatever the width of a recurrent router's state") {
+  const models_test::RandomCheckpoint checkpoint(models_test::gru_router, R"({"type":"dense"})",
+                                                 models_test::RandomCheckpoint::experts,
+                                                 models_test::RandomCheckpoint::hidden);
+  Context ctx;
+  Session session(load_model(checkpoint.path()), {.all_logits = true});
+  const std::vector<std::int32_t> tokens = {1, 2, 3};
+  CHECK(io_test::contains(io_test::error_of([&] { live_input(checkpoint.path(), session, tokens, 2, ctx); }).what(),
+                          "no linear gate"));
 }
 
 TEST_CASE("a text without two tokens, and a session without all logits, are refused") {

@@ -263,3 +263,25 @@ TEST_CASE("a router that remembers layers is no part of a chain, wherever it sta
   const auto made = Layer::create({Remembering(5, 26, 2, 1), Remembering(5, 26, 2, 2)}, GluExperts<>(shape), {2, true});
   CHECK(refused(made) == "router of a chain of experts keeps a state across layers");
 }
+
+TEST_CASE("a selection bias is written on the router of one iteration of a chain") {
+  const std::vector<float> gate(as_size(shape.num_experts * shape.hidden_size), 0.0f);  // all alike: the lowest ids
+  const auto router = [&] {
+    return AnyRouter(granite_router({.gate = {gate.data(), shape.num_experts, shape.hidden_size}}, 1).value());
+  };
+  using Layer = ChainLayer<AnyRouter, GluExperts<>>;
+  Layer layer = Layer::create({router(), router()}, GluExperts<>(shape), {2, true}).value();
+  std::vector<float> bias(as_size(shape.num_experts), 0.0f);
+  bias[3] = 1.0f;
+  throw_if_error(layer.set_selection_bias(1, bias));
+  const std::vector<float> x(as_size(shape.hidden_size), 1.0f);
+  std::vector<float> y(x.size());
+  Layer::State state;
+  Context ctx;
+  throw_if_error(
+      layer.forward({.hidden = {x.data(), 1, shape.hidden_size}}, state, {y.data(), 1, shape.hidden_size}, ctx));
+  CHECK(state.plans[0].experts(0)[0] == 0);
+  CHECK(state.plans[1].experts(0)[0] == 3);
+  CHECK(layer.set_selection_bias(2, bias).code == ErrorCode::usage);
+  CHECK(layer.set_selection_bias(-1, bias).code == ErrorCode::usage);
+}

@@ -7,6 +7,7 @@
 #include "headgate/experts/glu_experts.hpp"
 #include "headgate/experts/per_expert.hpp"
 #include "headgate/kernels/native.hpp"
+#include "headgate/routing/topk_softmax.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
 #include "support/status.hpp"
@@ -263,4 +264,37 @@ TEST_CASE("an error of the shared expert reaches the caller") {
   const Status status = layer.forward({.hidden = x.view(), .layer = 2}, state, y.view(), ctx);
   CHECK(status.code == ErrorCode::numeric);
   CHECK(status.layer == 2);
+}
+
+TEST_CASE("a selection bias is written on a layer's router, and is none of a router that takes none") {
+  const std::vector<float> gate(as_size(num_experts * hidden), 0.0f);  // all alike: the lowest ids
+  MoELayer layer(granite_router({.gate = {gate.data(), num_experts, hidden}}, 1).value(), bank(35));
+  Context ctx;
+  decltype(layer)::State state;
+  const Matrix x = random_rows(3, 36);
+  forward(layer, x, ctx, state);
+  CHECK(state.plan.experts(0)[0] == 0);
+  std::vector<float> bias(as_size(num_experts), 0.0f);
+  bias[4] = 1.0f;
+  throw_if_error(layer.set_selection_bias(bias));
+  forward(layer, x, ctx, state);
+  for (const ExpertId e : state.plan.experts()) CHECK(e == 4);
+  for (const float weight : state.plan.weights()) CHECK(weight == 1.0f);
+  bias.pop_back();
+  CHECK(layer.set_selection_bias(bias).allowed == num_experts);
+  forward(layer, x, ctx, state);
+  CHECK(state.plan.experts(0)[0] == 4);
+
+  MoELayer by_factor(mixtral_router({.gate = {gate.data(), num_experts, hidden}}, 1).value(), bank(35));
+  decltype(by_factor)::State other;
+  const std::vector<float> factor = {1, 1, 3, 1, 1, 1, 1};
+  throw_if_error(by_factor.set_selection_factor(factor));
+  forward(by_factor, x, ctx, other);
+  CHECK(other.plan.experts(0)[0] == 2);
+
+  using Unbiased = MoELayer<TestRouter, GluExperts<F32, Scalar>>;
+  const auto takes_bias = []<class L>(L& l) { return requires { l.set_selection_bias(std::span<const float>()); }; };
+  Unbiased plain(TestRouter(num_experts, hidden, 3, 32), bank(33));
+  CHECK_FALSE(takes_bias(plain));
+  CHECK(takes_bias(layer));
 }

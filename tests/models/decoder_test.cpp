@@ -1,9 +1,12 @@
 // A model put together by hand, from an attention, a router and experts of the user's own.
 #include "headgate/models/decoder.hpp"
 
+#include <algorithm>
 #include <new>
+#include <stdexcept>
 
 #include "headgate/experts/per_expert.hpp"
+#include "headgate/routing/balancing/bias_balancer.hpp"
 #include "models/checkpoints.hpp"
 #include "support/status.hpp"
 #include "support/test_router.hpp"
@@ -182,4 +185,118 @@ TEST_CASE("embeddings, norms and head work with the epsilon of the last norm") {
   for (index_t t = 0; t < vocab_size; ++t) {
     CHECK(logits[as_size(t)] == Catch::Approx(0.5 * (1.0 + 0.06 * t)).epsilon(1e-5));
   }
+}
+
+namespace {
+
+using models_test::hash_of, models_test::tales;
+
+const std::vector<std::int32_t>& some_tokens() {
+  static const std::vector<std::int32_t> tokens = [] {
+    std::vector<std::int32_t> ids;
+    for (std::int32_t i = 0; i < 80; ++i) ids.push_back((i * 37 + i * i * 11) % 1000);
+    return ids;
+  }();
+  return tokens;
+}
+// The plan of every layer, and the bits of the logits.
+struct Passed {
+  explicit Passed(const std::shared_ptr<const Model>& model) : plans(as_size(model->num_layers())) {
+    Session session(model);
+    session.on_route = [&](index_t layer, index_t, const RoutingPlan& plan) { plans[as_size(layer)] = plan; };
+    Context ctx;
+    throw_if_error(session.forward(some_tokens(), ctx));
+    bits = hash_of(session.all_logits());
+  }
+  std::vector<RoutingPlan> plans;
+  std::uint64_t bits = 0;
+};
+// The busiest expert's load over the mean, averaged over the layers.
+double imbalance(const Passed& passed) {
+  double sum = 0.0;
+  for (const RoutingPlan& plan : passed.plans) {
+    std::vector<double> loads(as_size(plan.num_experts()));
+    for (const ExpertId e : plan.experts()) ++loads[as_size(e)];
+    sum += *std::max_element(loads.begin(), loads.end()) * plan.num_experts() / static_cast<double>(plan.entries());
+  }
+  return sum / static_cast<double>(passed.plans.size());
+}
+
+}  // namespace
+
+TEST_CASE("a balancer moves the biases of a model's copy from pass to pass, and of the model itself nothing") {
+  const std::shared_ptr<const Model> original = load_model(tales);
+  const Passed before(original);
+  std::vector<BiasBalancer> balancers;
+  for (index_t l = 0; l < original->num_layers(); ++l) {
+    const index_t num_experts = original->block(l).routed()->router().num_experts();
+    balancers.push_back(BiasBalancer::create(num_experts, {.rate = 0.02f}).value());
+  }
+  std::shared_ptr<const Model> model = original;
+  for (int pass = 0; pass < 8; ++pass) {
+    const Passed passed(model);
+    for (std::size_t l = 0; l < balancers.size(); ++l) {
+      throw_if_error(balancers[l].observe(passed.plans[l]));
+      balancers[l].step();
+    }
+    model = original->with_routers([&](index_t layer, AnyRouter own) {
+      throw_if_error(own.set_selection_bias(balancers[as_size(layer)].bias()));
+      return own;
+    });
+  }
+  const Passed after(model);
+  INFO(imbalance(before) << " before, " << imbalance(after) << " after");
+  CHECK(imbalance(after) < 0.75 * imbalance(before));
+
+  // The first layer reads the same in both: where it chooses the same experts, it weighs them the same.
+  const RoutingPlan& first = before.plans[0];
+  const RoutingPlan& balanced = after.plans[0];
+  index_t equal = 0;
+  for (index_t t = 0; t < first.tokens(); ++t) {
+    if (!std::ranges::equal(first.experts(t), balanced.experts(t))) continue;
+    ++equal;
+    CHECK(std::ranges::equal(first.weights(t), balanced.weights(t)));
+  }
+  CHECK(equal > 0);
+  CHECK(equal < first.tokens());
+  CHECK(Passed(original).bits == before.bits);
+  CHECK(after.bits != before.bits);
+  CHECK(model->weight_bytes() == original->weight_bytes());
+}
+
+TEST_CASE("copies of a model with other routers share its weights") {
+  const std::shared_ptr<const Model> original = load_model(tales);
+  const auto same = [](index_t, const AnyRouter& own) { return own; };
+  std::vector<std::shared_ptr<const Model>> copies = {original->with_routers(same)};
+  const std::size_t before = io_test::resident_bytes();
+  for (int i = 0; i < 20; ++i) copies.push_back(copies.back()->with_routers(same));
+  CHECK(io_test::resident_bytes() - before < as_size(original->weight_bytes() / 2));
+  CHECK(Passed(copies.back()).bits == Passed(original).bits);
+}
+
+TEST_CASE("a copy of a model lives on without it, and with what its routers refer to") {
+  std::shared_ptr<const Model> owner = load_model(tales);
+  const std::uint64_t bits = Passed(owner).bits;
+  const std::shared_ptr<const Model> copy = owner->with_routers([](index_t, const AnyRouter& own) { return own; });
+  owner.reset();
+  CHECK(Passed(copy).bits == bits);
+}
+
+TEST_CASE("routers for a model's copy that do not fit are refused with the layer, and exceptions pass through") {
+  const auto model = std::make_shared<const Model>(Model::create(parts()).value());
+  const auto message = [&](const AnyRouter& second) {
+    return std::string(io_test::error_of([&] {
+                         model->with_routers(
+                             [&](index_t layer, const AnyRouter& own) { return layer == 1 ? second : own; });
+                       }).what());
+  };
+  CHECK(io_test::contains(message(TestRouter(3, width, 2, 1)), "(got 3, allowed 4), layer 1"));
+  CHECK(io_test::contains(message(TestRouter(4, width + 1, 2, 1)), "(got 7, allowed 6), layer 1"));
+  struct FourCoupled : TestRouter {
+    FourCoupled() : TestRouter(4, width, 1, 1) {}
+    RouterTraits traits() const noexcept { return {.batch_coupled = true}; }
+  };
+  CHECK(io_test::contains(message(FourCoupled()), "cannot use, layer 1"));
+  CHECK_THROWS_AS(model->with_routers([](index_t, const AnyRouter&) -> AnyRouter { throw std::runtime_error("no"); }),
+                  std::runtime_error);
 }

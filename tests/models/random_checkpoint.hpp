@@ -70,7 +70,7 @@ class RandomCheckpoint {
 
   std::string left_out_;
   std::vector<io_test::WrittenTensor> tensors_;
-  io_test::ScratchFolder scratch_;
+  ScratchFolder scratch_;
 };
 
 inline const std::string top_k_router = R"({"type":"top_k_softmax","k":2,"normalize":true})";

@@ -10,7 +10,7 @@ from source_text import INCLUDE, headers, report
 
 RANK = {
     "core": 0,
-    "kernels": 1, "io": 1,
+    "kernels": 1, "io": 1, "interop": 1,
     "routing": 2, "experts": 2, "attention": 2, "tokenizer": 2, "sampling": 2,
     "layers": 3,
     "models": 4,
@@ -24,7 +24,7 @@ ALSO = {  # their plan is a plan
 }
 DOORS = [  # what is included, who may
     (r"xsimd/.*", r"kernels/simd/arch\.hpp"),
-    (r"(unsupported/)?Eigen/.*", r"kernels/eigen\.hpp"),
+    (r"(unsupported/)?Eigen/.*", r"(kernels|interop)/eigen\.hpp"),
     (r"nlohmann/.*", r"io/json\.hpp"),
     (r"(pcre2|utf8proc)\.h", r"tokenizer/.*"),
     (r"fmt/.*", r"(io|analysis)/.*"),

@@ -78,6 +78,15 @@ TEST_CASE("random texts are found as the definition finds them") {
   CHECK(TextFinder({"a"}).find("").empty());
 }
 
+TEST_CASE("of equal texts the first is found, and a text of each length up to the longest") {
+  CHECK(TextFinder({"a", "a"}).find("a")[0].index == 0);
+  CHECK(TextFinder({"b", "ab", "a"}).find("ab")[0].index == 1);
+  CHECK(TextFinder({"abc", "bc", "c"}).find("abxbcxc").size() == 2);
+  std::string every;
+  for (int byte = 0; byte < 256; ++byte) every += static_cast<char>(byte);
+  CHECK(TextFinder({every}).find("x" + every)[0].begin == 1);
+}
+
 TEST_CASE("texts that overlap in the worst way are found in linear time") {
   const TextFinder finder({"a", std::string(10000, 'a') + "b"});
   const auto start = std::chrono::steady_clock::now();

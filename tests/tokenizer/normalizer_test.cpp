@@ -12,8 +12,7 @@ using namespace headgate;
 namespace {
 
 std::string normalized(std::vector<Normalizer::Step> steps, std::string_view text) {
-  std::size_t left = Normalizer::room(text.size());
-  return Normalizer(std::move(steps)).apply(text, left);
+  return Normalizer(std::move(steps)).apply(text);
 }
 
 constexpr UnicodeForm nfc{true, false}, nfd{false, false}, nfkc{true, true}, nfkd{false, true};
@@ -45,13 +44,16 @@ TEST_CASE("normalization forms compose and decompose, and reorder marks") {
   CHECK(normalized({nfc}, "") == "");
 }
 
-TEST_CASE("normalization of random text agrees with utf8proc's own") {
+TEST_CASE("normalization of random text agrees with utf8proc's own, of characters that Unicode 9 has") {
   std::mt19937 chance(5);
   for (int round = 0; round < 2000; ++round) {
     std::string text;
     for (int i = 0; i < 12; ++i) {
       const auto from = [&](std::uint32_t first, std::uint32_t count) {
-        return static_cast<char32_t>(first + chance() % count);
+        while (true) {
+          const auto c = static_cast<char32_t>(first + chance() % count);
+          if (!is_newer_character(c) && find_row<UnicodeRange>(inert_characters, c) == nullptr) return c;
+        }
       };
       switch (chance() % 4) {
         case 0:
@@ -95,6 +97,29 @@ TEST_CASE("the small steps lower, replace, prepend and strip") {
   CHECK(normalized({StripWhiteSpace{true, true}}, " \n") == "");
 }
 
+TEST_CASE("matches of a pattern are replaced, empty ones too, and an empty text has none") {
+  const auto replaced = [](const std::string& pattern, std::string_view text) {
+    std::vector<Normalizer::Step> steps;
+    steps.push_back(ReplaceMatches{Pattern::regex(pattern, "f"), "-$1-"});
+    return normalized(std::move(steps), text);
+  };
+  CHECK(replaced("a+", "baab") == "b-$1-b");
+  CHECK(replaced("x*", "x\ny") == "-$1-\n-$1-y-$1-");
+  CHECK(replaced("$", "x\ny") == "x-$1-\ny-$1-");
+  CHECK(replaced("x*", "") == "");
+  CHECK(refusal_of([&] { replaced("(a+)+b", std::string(1 << 16, 'a')); }).code == ErrorCode::limit);
+}
+
+TEST_CASE("bytes are spelt in the byte alphabet") {
+  std::vector<Normalizer::Step> steps;
+  steps.push_back(SpellBytesInText{});
+  CHECK(Normalizer(steps).spells_bytes());
+  CHECK_FALSE(Normalizer().spells_bytes());
+  CHECK(normalized(std::move(steps), "\xC3\xA9 a") ==
+        "\xC3\x83\xC2\xA9\xC4\xA0"
+        "a");
+}
+
 TEST_CASE("forty doublings are a limit error") {
   const Refusal refusal =
       refusal_of([] { normalized(std::vector<Normalizer::Step>(40, ReplaceText{"a", "aa"}), "aaa"); });
@@ -106,9 +131,10 @@ TEST_CASE("forty doublings are a limit error") {
 TEST_CASE("the parts of one text share its room") {
   const Normalizer normalizer({ReplaceText{"a", std::string(200, 'b')}});
   std::size_t left = Normalizer::room(10);
-  CHECK(normalizer.apply("aaaaaaaaaa", left).size() == 2000);
-  CHECK(normalizer.apply("aaaaaaaaaa", left).size() == 2000);
-  CHECK(refusal_of([&] { normalizer.apply("aaaaaaaaaa", left); }).code == ErrorCode::limit);
+  MatchBudget budget = MatchBudget::for_text(10);
+  CHECK(normalizer.apply("aaaaaaaaaa", left, budget).size() == 2000);
+  CHECK(normalizer.apply("aaaaaaaaaa", left, budget).size() == 2000);
+  CHECK(refusal_of([&] { normalizer.apply("aaaaaaaaaa", left, budget); }).code == ErrorCode::limit);
 }
 
 TEST_CASE("word characters are letters, marks, digits, connectors and what joins them") {

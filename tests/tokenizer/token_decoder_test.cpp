@@ -66,6 +66,33 @@ TEST_CASE("SentencePiece's mark is a space, but for the first") {
   CHECK(parts(metaspace, {mark + mark + "a" + mark, mark + "b"}) == Texts{"a", " b", ""});
 }
 
+TEST_CASE("only the start of a text is stripped, and only so many times") {
+  TokenDecoder decoder;
+  decoder.stripped = " ";
+  decoder.max_stripped = 1;
+  CHECK(parts(decoder, {"Hello", " world"}) == Texts{"Hello", " world", ""});
+  CHECK(parts(decoder, {"  Hello", " world"}) == Texts{" Hello", " world", ""});
+  CHECK(parts(decoder, {" ", " x"}) == Texts{"", " x", ""});
+  decoder.max_stripped = 2;
+  CHECK(parts(decoder, {" ", "  x"}) == Texts{"", " x", ""});
+  CHECK(parts(decoder, {" x ", " y"}) == Texts{"x ", " y", ""});
+}
+
+TEST_CASE("only the first token loses its mark, and what it drops may stand anywhere in it") {
+  TokenDecoder decoder;
+  decoder.dropped_first = "_";
+  CHECK(parts(decoder, {"_a_b", "_c"}) == Texts{"ab", "_c", ""});
+}
+
+TEST_CASE("replacements run one after another, and a byte token may come of them") {
+  TokenDecoder decoder;
+  decoder.replacements = {{"a", "b"}, {"b", "c"}, {"(", "<"}};
+  decoder.byte_fallback = true;
+  CHECK(parts(decoder, {"ab", "(0x41>"}) == Texts{"cc", "A", ""});
+  decoder.byte_fallback = false;
+  CHECK(parts(decoder, {"(0x41>"}) == Texts{"<0x41>", ""});
+}
+
 TEST_CASE("without a decoder tokens are joined with spaces") {
   TokenDecoder decoder;
   decoder.spaced = true;

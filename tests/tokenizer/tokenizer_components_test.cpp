@@ -35,9 +35,6 @@ TEST_CASE("E14 patterns: a bad one is refused, a hostile one is a limit, none is
   CHECK(load("(a)\\1").says("\\1"));
   CHECK(load("a{1000000000}").code == ErrorCode::bad_file);
   CHECK(load(std::string(1 << 20, 'a')).code == ErrorCode::limit);
-  CHECK(refused(&TokenizerText::pre_tokenizer,
-                R"({"type":"Split","pattern":{"String":""},"behavior":"Isolated","invert":false})")
-            .says("an empty pattern"));
 
   TokenizerText text;
   text.pre_tokenizer =
@@ -54,7 +51,9 @@ TEST_CASE("E15 pre-tokenizers: unknown, not an object, nested 300 times, too lon
   const auto load = [](const std::string& json) { return refused(&TokenizerText::pre_tokenizer, json); };
   const Refusal unknown = load(R"({"type":"UnicodeScripts"})");
   CHECK(unknown.code == ErrorCode::bad_file);
-  CHECK(unknown.says("unknown type 'UnicodeScripts' (known: ByteLevel, Digits, Metaspace, Sequence, Split)"));
+  CHECK(unknown.says(
+      "unknown type 'UnicodeScripts' (known: BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, Metaspace, "
+      "Punctuation, Sequence, Split, Whitespace, WhitespaceSplit)"));
   CHECK(unknown.offset > 0);
   CHECK(load("\"ByteLevel\"").says("pre_tokenizer"));
   CHECK(load("[]").code == ErrorCode::bad_file);
@@ -67,6 +66,8 @@ TEST_CASE("E15 pre-tokenizers: unknown, not an object, nested 300 times, too lon
   CHECK(load(R"({"type":"Split","pattern":{"Regex":"a"},"behavior":"Odd","invert":false})")
             .says("unknown behavior 'Odd'"));
   CHECK(load(R"({"type":"Split","pattern":{"Glob":"a"},"behavior":"Isolated"})").says("Regex"));
+  CHECK(load(R"({"type":"Punctuation","behavior":"Odd"})").says("unknown behavior 'Odd'"));
+  CHECK(load(R"({"type":"CharDelimiterSplit","delimiter":"ab"})").says("one character"));
   CHECK(load(R"({"type":"Metaspace","replacement":"ab"})").says("one character"));
   CHECK(load(R"({"type":"Metaspace","replacement":"_","prepend_scheme":"last"})").says("known: always, first, never"));
   CHECK(load(R"({"type":"Metaspace","replacement":"_","prepend_scheme":"always","add_prefix_space":false})")
@@ -76,9 +77,9 @@ TEST_CASE("E15 pre-tokenizers: unknown, not an object, nested 300 times, too lon
 TEST_CASE("E16 normalizers: unknown, an empty Replace, a Regex, doublings") {
   const auto load = [](const std::string& json) { return refused(&TokenizerText::normalizer, json); };
   CHECK(load(R"({"type":"Precompiled"})")
-            .says("known: Lowercase, NFC, NFD, NFKC, NFKD, Prepend, Replace, Sequence, Strip"));
+            .says("known: ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Prepend, Replace, Sequence, Strip"));
   CHECK(load(R"({"type":"Replace","pattern":{"String":""},"content":"x"})").says("1 to 256 bytes, found 0"));
-  CHECK(load(R"({"type":"Replace","pattern":{"Regex":"(a+)+b"},"content":"x"})").says("not supported"));
+  CHECK(load(R"({"type":"Replace","pattern":{"Regex":"(a"},"content":"x"})").says("normalizer.pattern.Regex"));
   CHECK(load(R"({"type":"Sequence"})").says("normalizers"));
   TokenizerText text;
   text.normalizer = R"({"type":"Sequence","normalizers":[)" +
@@ -99,6 +100,7 @@ TEST_CASE("E17 decoders: unknown, or in an order that would mean something else"
   CHECK(load(R"({"type":"Sequence","decoders":[{"type":"Fuse"},{"type":"Strip","content":" ","start":0,"stop":1}]})")
             .says("stop"));
   CHECK(load(R"({"type":"Sequence","decoders":[{"type":"Fuse"},{"type":"ByteFallback"}]})").says("must stand before"));
+  CHECK(load(R"({"type":"Replace","pattern":{"Regex":"a"},"content":""})").says("with a Regex is not supported"));
   CHECK(load("7").says("decoder"));
 }
 
@@ -115,7 +117,15 @@ TEST_CASE("E18 post-processors: undefined or unknown tokens, the second text, tw
   CHECK(load(make("[]", "{}")).says("no sequence A"));
   CHECK(load(make("[" + a + "," + a + "]", "{}")).says("twice"));
   CHECK(load(make(R"([{"Sequence":{"id":"B","type_id":0}}])", "{}")).says("the sequence A only"));
-  CHECK(load(R"({"type":"BertProcessing"})").says("known: ByteLevel, Sequence, TemplateProcessing"));
+  CHECK(load(R"({"type":"Odd"})")
+            .says("known: BertProcessing, ByteLevel, RobertaProcessing, Sequence, TemplateProcessing"));
+  for (const char* const cls :
+       {"7", "[]", "[\"a\"]", R"(["a","b"])", R"(["a",-1])", R"(["a",4000])", R"(["a",4294967393])"}) {
+    const Refusal refusal = load(std::string(R"({"type":"BertProcessing","sep":["b",98],"cls":)") + cls + "}");
+    CHECK(refusal.code == ErrorCode::bad_file);
+    CHECK(refusal.says("cls"));
+  }
+  CHECK(load(R"({"type":"RobertaProcessing","sep":["b",98],"cls":["a",97]})").code == ErrorCode::ok);
   const std::string good = make("[" + x + "," + a + "]", R"({"X":{"id":"X","ids":[65],"tokens":["A"]}})");
   CHECK(load(R"({"type":"Sequence","processors":[)" + good + "," + good + "]}").says("second"));
   CHECK(load(good).code == ErrorCode::ok);

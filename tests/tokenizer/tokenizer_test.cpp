@@ -179,6 +179,30 @@ TEST_CASE("every component agrees with the reference") {
   }
 }
 
+TEST_CASE("patterns match what they match in the reference") {
+  const JsonObject all(vectors(), "vectors.json");
+  const std::vector<std::string> texts = all.get_strings("pattern_texts");
+  for (const Json& json : all.get_list("patterns")) {
+    const JsonObject each(json, "vectors.json");
+    const std::string pattern = each.get_string("pattern");
+    std::vector<PreTokenizer::Step> steps;
+    steps.push_back(SplitPieces{Pattern::regex(pattern, "f"), SplitPieces::Behavior::removed, /*invert=*/true});
+    const PreTokenizer pre_tokenizer(std::move(steps));
+    const std::span<const Json> expected = each.get_list("pieces");
+    for (std::size_t i = 0; i < texts.size(); ++i) {
+      MatchBudget budget = MatchBudget::for_text(texts[i].size());
+      const PieceList list = pre_tokenizer.split(texts[i], true, budget);
+      std::vector<std::string> pieces;
+      for (const PieceList::Piece& piece : list.pieces) pieces.emplace_back(list.view(piece));
+      std::vector<std::string> wanted;
+      for (const Json& piece : std::get<Json::Array>(expected[i].value))
+        wanted.push_back(std::get<std::string>(piece.value));
+      CAPTURE(pattern, texts[i]);
+      CHECK(pieces == wanted);
+    }
+  }
+}
+
 TEST_CASE("tokens are known by id and by text") {
   CHECK(tales().vocab_size() == 4096);
   CHECK(tales().max_id() == 4095);

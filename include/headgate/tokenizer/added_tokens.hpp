@@ -141,8 +141,7 @@ class AddedTokenFinder {
     for (const AddedToken& token : tokens) {
       if (token.normalized != normalized) continue;
       tokens_.push_back(token);
-      std::size_t room = Normalizer::room(token.content.size());
-      texts.push_back(normalized ? normalizer.apply(token.content, room) : token.content);
+      texts.push_back(normalized ? normalizer.apply(token.content) : token.content);
     }
     finder_ = TextFinder(texts);
   }
@@ -167,7 +166,7 @@ class AddedTokenFinder {
   }
 
  private:
-  static bool adjoins_word(std::string_view text, const TextFinder::Match& match) noexcept {
+  static bool adjoins_word(std::string_view text, const TextFinder::Match& match) {
     return (match.begin > 0 && is_word_character(code_point_at(text, previous_utf8(text, match.begin)))) ||
            (match.end < text.size() && is_word_character(code_point_at(text, match.end)));
   }

@@ -1,11 +1,13 @@
 // Normalizer: what happens to text before it is cut into pieces. Unicode normalization forms (UAX 15) by utf8proc,
-// which only this file includes; lower case; replacing, prefixing and stripping.
+// which only this file includes; lower case; replacing, prefixing and stripping. As in the reference, the forms are
+// those of Unicode 9, lower case is Unicode 17's and word characters are Unicode 16's.
 #pragma once
 
 #include <algorithm>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <variant>
 #include <vector>
@@ -13,7 +15,10 @@
 #include <utf8proc.h>
 
 #include "headgate/core/error.hpp"
+#include "headgate/tokenizer/byte_level.hpp"
+#include "headgate/tokenizer/pattern.hpp"
 #include "headgate/tokenizer/text_steps.hpp"
+#include "headgate/tokenizer/unicode_properties.hpp"
 #include "headgate/tokenizer/utf8.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -45,7 +50,20 @@ struct UnicodeForm {
   }
 
  private:
+  // Characters that are newer stay as they are, and nothing passes them.
   void append_stretch(std::string_view text, std::vector<utf8proc_int32_t>& buffer, std::string& out) const {
+    std::size_t done = 0;
+    for (std::size_t i = 0; i < text.size(); i += utf8_size(text[i])) {
+      const char32_t c = code_point_at(text, i);
+      if (c < 0x300 || (!is_newer_character(c) && find_row<UnicodeRange>(inert_characters, c) == nullptr)) continue;
+      append_known(text.substr(done, i - done), buffer, out);
+      done = i + utf8_size(text[i]);
+      out += text.substr(i, done - i);
+    }
+    append_known(text.substr(done), buffer, out);
+  }
+
+  void append_known(std::string_view text, std::vector<utf8proc_int32_t>& buffer, std::string& out) const {
     const int decompose = UTF8PROC_DECOMPOSE | (compatible ? UTF8PROC_COMPAT : 0);
     buffer.clear();
     for (std::size_t i = 0; i < text.size(); i += utf8_size(text[i])) {
@@ -83,6 +101,10 @@ struct Lowercase {
       // The one character whose lower case is always two characters.
       if (c == 0x130) {
         out += "i\xCC\x87";
+      } else if (const LowerCaseChange* const change = find_row<LowerCaseChange>(lower_case_changes, c)) {
+        append_utf8(out, static_cast<char32_t>(static_cast<std::int32_t>(c) + change->add));
+      } else if (is_newer_character(c)) {
+        append_utf8(out, c);
       } else {
         append_utf8(out, static_cast<char32_t>(utf8proc_tolower(static_cast<utf8proc_int32_t>(c))));
       }
@@ -109,7 +131,11 @@ struct StripWhiteSpace {
 };
 
 // A letter or a part of a word, as \w: Alphabetic, Mark, Nd, Pc or Join_Control.
-inline bool is_word_character(char32_t c) noexcept {
+inline bool is_word_character(char32_t c) {
+  if (const auto change = unicode_change(c)) {
+    const std::string_view category = change->category;
+    return (change->flags & 1) != 0 || category[0] == 'M' || category == "Nd" || category == "Pc";
+  }
   switch (utf8proc_category(static_cast<utf8proc_int32_t>(c))) {
     case UTF8PROC_CATEGORY_LU:
     case UTF8PROC_CATEGORY_LL:
@@ -130,21 +156,53 @@ inline bool is_word_character(char32_t c) noexcept {
   }
 }
 
+// Every match becomes the content.
+struct ReplaceMatches {
+  Pattern pattern;
+  std::string content;
+
+  void append(std::string_view text, std::string& out, MatchBudget& budget) const {
+    if (text.empty()) return;
+    PatternSearch search(pattern, budget);
+    search.start(text);
+    std::size_t end = 0;
+    while (const auto match = search.next()) {
+      out.append(text.substr(end, match->begin - end)).append(content);
+      end = match->end;
+    }
+    out += text.substr(end);
+  }
+};
+
+// Every byte becomes its character of the byte alphabet.
+struct SpellBytesInText {
+  void append(std::string_view text, std::string& out) const { append_byte_characters(text, out); }
+};
+
 class Normalizer {
  public:
-  using Step = std::variant<UnicodeForm, Lowercase, ReplaceText, PrependText, StripWhiteSpace>;
+  using Step =
+      std::variant<UnicodeForm, Lowercase, ReplaceText, ReplaceMatches, PrependText, StripWhiteSpace, SpellBytesInText>;
 
   explicit Normalizer(std::vector<Step> steps = {}) : steps_(std::move(steps)) {}
 
   // What all the normalized parts of a text may fill together. (NFKC makes a character 11 times as long at most.)
   static constexpr std::size_t room(std::size_t text_size) noexcept { return room_for(text_size, 16); }
 
-  // text: well-formed UTF-8. left: the room of the whole text, from which this part is taken.
-  std::string apply(std::string_view text, std::size_t& left) const {
+  // text: well-formed UTF-8. left: the room of the whole text, from which this part is taken. budget: its matches'.
+  std::string apply(std::string_view text, std::size_t& left, MatchBudget& budget) const {
     std::string from(text);
     for (const Step& step : steps_) {
       std::string to;
-      std::visit([&](const auto& change) { change.append(from, to); }, step);
+      std::visit(
+          [&](const auto& change) {
+            if constexpr (std::is_same_v<decltype(change), const ReplaceMatches&>) {
+              change.append(from, to, budget);
+            } else {
+              change.append(from, to);
+            }
+          },
+          step);
       from = std::move(to);
       if (from.size() > left) {
         throw Error(ErrorCode::limit,
@@ -153,6 +211,18 @@ class Normalizer {
     }
     left -= from.size();
     return from;
+  }
+  // Of a text of its own.
+  std::string apply(std::string_view text) const {
+    std::size_t left = room(text.size());
+    MatchBudget budget = MatchBudget::for_text(text.size());
+    return apply(text, left, budget);
+  }
+
+  // Whether every text is spelt in the byte alphabet.
+  bool spells_bytes() const noexcept {
+    return std::any_of(steps_.begin(), steps_.end(),
+                       [](const Step& step) { return std::holds_alternative<SpellBytesInText>(step); });
   }
 
  private:

@@ -1,5 +1,5 @@
 // Pattern: a compiled regular expression (PCRE2, JIT where there is one) that is safe on hostile patterns and texts:
-// what a search may cost is bounded, and more is a limit error. The only file that includes PCRE2.
+// what a search may cost is bounded, and more is a limit error.
 #pragma once
 
 #include <algorithm>
@@ -11,13 +11,9 @@
 #include <utility>
 
 #include "headgate/core/error.hpp"
+#include "headgate/tokenizer/pattern_code.hpp"
 #include "headgate/tokenizer/pattern_syntax.hpp"
 #include "headgate/tokenizer/utf8.hpp"
-
-#ifndef PCRE2_CODE_UNIT_WIDTH  // whichever it is: the names that end in _8 are always there
-#define PCRE2_CODE_UNIT_WIDTH 8
-#endif
-#include <pcre2.h>
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -28,49 +24,34 @@ class Pattern {
   // field: for errors, as "pre_tokenizer.pattern".
   static Pattern regex(std::string_view pattern, const std::string& field) {
     check_size(pattern, field);
-    const auto is_script = [](std::string_view name) {
-      const std::string probe = "\\p{sc:" + std::string(name) + "}";
-      int code = 0;
-      std::size_t offset = 0;
-      return Code(compile(probe, PCRE2_UTF | PCRE2_UCP, &code, &offset)) != nullptr;
-    };
-    return Pattern(PatternTranslator(pattern, field, is_script).translate(), pattern, 0, field);
+    const InstalledUnicode installed;
+    PatternTranslator translator(pattern, field, installed);
+    const std::string translated = translator.translate();
+    // ^ and $ mean lines, as they do in Oniguruma.
+    return Pattern(translated, pattern, PCRE2_UCP | PCRE2_MULTILINE, field, translator.corrections());
   }
 
-  // Matches the text itself.
+  // Matches the text itself; an empty one between all characters, as in the reference.
   static Pattern literal(std::string_view text, const std::string& field) {
     check_size(text, field);
-    if (text.empty()) throw Error(ErrorCode::bad_file, {"", field, -1, "an empty pattern"});
-    return Pattern(std::string(text), text, PCRE2_LITERAL, field);
+    return Pattern(std::string(text), text, text.empty() ? 0 : PCRE2_LITERAL, field, 0);
   }
 
  private:
   friend class PatternSearch;
-  struct FreeCode {
-    void operator()(pcre2_code_8* code) const noexcept { pcre2_code_free_8(code); }
-  };
-  struct FreeCompileContext {
-    void operator()(pcre2_compile_context_8* context) const noexcept { pcre2_compile_context_free_8(context); }
-  };
-  using Code = std::unique_ptr<pcre2_code_8, FreeCode>;
 
-  Pattern(const std::string& translated, std::string_view original, std::uint32_t options, const std::string& field)
+  Pattern(const std::string& translated, std::string_view original, std::uint32_t options, const std::string& field,
+          std::size_t corrections)
       : field_(field) {
-    int code = 0;
-    std::size_t offset = 0;
-    // In a literal, multi-line mode is not allowed; elsewhere ^ and $ mean lines, as they do in Oniguruma.
-    const std::uint32_t flags = PCRE2_UTF | PCRE2_ANCHORED | (options != 0 ? options : PCRE2_UCP | PCRE2_MULTILINE);
-    code_.reset(compile(translated, flags, &code, &offset));
+    std::string why;
+    code_ = compile_pattern(translated, PCRE2_ANCHORED | options, &why);
     if (code_ == nullptr) {
-      PCRE2_UCHAR8 message[256];
-      pcre2_get_error_message_8(code, message, sizeof message);
-      throw Error(ErrorCode::bad_file, {"", field, -1,
-                                        "pattern '" + escaped(original) + "' does not compile: " +
-                                            std::string(message, std::find(message, message + sizeof message, 0))});
+      throw Error(ErrorCode::bad_file, {"", field, -1, "pattern '" + escaped(original) + "' does not compile: " + why});
     }
     std::size_t compiled_size = 0;
     pcre2_pattern_info_8(code_.get(), PCRE2_INFO_SIZE, &compiled_size);
-    weight_ = 1 + static_cast<std::int64_t>(compiled_size / 256);
+    // What the corrections take, 9 bytes each, is looked at for rare characters only.
+    weight_ = 1 + static_cast<std::int64_t>((compiled_size - std::min(compiled_size, 9 * corrections)) / 256);
     // Without a JIT compiler for this machine the interpreter runs, with the same limits.
     jit_ = pcre2_jit_compile_8(code_.get(), PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD) == 0;
   }
@@ -83,16 +64,8 @@ class Pattern {
     }
   }
 
-  static pcre2_code_8* compile(const std::string& pattern, std::uint32_t options, int* code, std::size_t* offset) {
-    const std::unique_ptr<pcre2_compile_context_8, FreeCompileContext> context(pcre2_compile_context_create_8(nullptr));
-    if (context == nullptr) throw Error(ErrorCode::limit, {"", "", -1, "out of memory while compiling a pattern"});
-    pcre2_set_newline_8(context.get(), PCRE2_NEWLINE_LF);
-    return pcre2_compile_8(reinterpret_cast<PCRE2_SPTR8>(pattern.data()), pattern.size(), options, code, offset,
-                           context.get());
-  }
-
   std::string field_;
-  Code code_;
+  PatternCode code_;
   bool jit_ = false;
   std::int64_t weight_ = 1;
 };
@@ -182,7 +155,7 @@ class PatternSearch {
   Outcome attempt(std::size_t effort) {
     const bool whole = text_.size() - position_ <= effort;
     std::size_t end = whole ? text_.size() : position_ + effort;
-    while (!whole && (static_cast<unsigned char>(text_[end]) & 0xC0) == 0x80) ++end;
+    while (!whole && end < text_.size() && (static_cast<unsigned char>(text_[end]) & 0xC0) == 0x80) ++end;
     const std::uint32_t partial = whole ? 0 : PCRE2_PARTIAL_HARD;
     pcre2_set_match_limit_8(context_.get(), static_cast<std::uint32_t>(effort));
     const auto* const subject = reinterpret_cast<PCRE2_SPTR8>(text_.data());
@@ -216,18 +189,11 @@ class PatternSearch {
                                    "the pattern " + what + " at byte " + std::to_string(position_) + " of a text"});
   }
 
-  struct FreeData {
-    void operator()(pcre2_match_data_8* data) const noexcept { pcre2_match_data_free_8(data); }
-  };
-  struct FreeContext {
-    void operator()(pcre2_match_context_8* context) const noexcept { pcre2_match_context_free_8(context); }
-  };
-
   const Pattern& pattern_;
   MatchBudget& budget_;
   std::string_view text_;
-  std::unique_ptr<pcre2_match_data_8, FreeData> data_;
-  std::unique_ptr<pcre2_match_context_8, FreeContext> context_;
+  std::unique_ptr<pcre2_match_data_8, PatternCodeDelete> data_;
+  std::unique_ptr<pcre2_match_context_8, PatternCodeDelete> context_;
   std::size_t position_ = 0;
   std::size_t last_end_ = std::string_view::npos;
 };

@@ -57,8 +57,7 @@ class Tokenizer {
     for (const AddedToken& token : parts_.added) {
       added_.add(token.content, token.id);
       if (token.normalized) {
-        std::size_t room = Normalizer::room(token.content.size());
-        std::string normalized = parts_.normalizer.apply(token.content, room);
+        std::string normalized = parts_.normalizer.apply(token.content);
         if (normalized != token.content) normalized_.emplace(token.id, std::move(normalized));
       }
       if (!token.special) continue;
@@ -156,7 +155,7 @@ class Tokenizer {
 
   void encode_part(std::string_view text, bool starts_input, bool parse_special, Call& call,
                    std::vector<std::int32_t>& ids) const {
-    const std::string normalized = parts_.normalizer.apply(text, call.room);
+    const std::string normalized = parts_.normalizer.apply(text, call.room, call.budget);
     for (const auto& part : after_.split(normalized, parse_special)) {
       if (part.id >= 0) {
         ids.push_back(part.id);
@@ -174,7 +173,7 @@ class Tokenizer {
   // Nothing stands for this character of the prepared text, which may spell a byte. Its place is where it, or the byte,
   // first stands in the text; none if only a normalizer wrote it.
   [[noreturn]] void refuse(std::string_view unknown, std::string_view text) const {
-    const bool is_byte = parts_.pre_tokenizer.spells_bytes();
+    const bool is_byte = parts_.pre_tokenizer.spells_bytes() || parts_.normalizer.spells_bytes();
     std::string bytes;
     if (is_byte) append_token_bytes(unknown, bytes);
     if (!is_byte) bytes = unknown;

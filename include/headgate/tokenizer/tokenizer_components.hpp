@@ -1,5 +1,10 @@
 // The components of a tokenizer.json (normalizer, pre-tokenizer, post-processor, decoder) from their JSON objects. They
-// are a closed list: an unknown one, or one in a place where it would mean something else, is refused by name.
+// are a closed list: an unknown one, or one in a place where it would mean something else, is refused by name. Of those
+// that the reference has, these are refused, as none of them goes with BPE in a checkpoint that is known:
+//   normalizers      BertNormalizer, Nmt, Precompiled, StripAccents; Replace of an empty String
+//   pre-tokenizers   FixedLength, UnicodeScripts
+//   post-processors  a template with a second text, or two components that add tokens
+//   decoders         BPEDecoder, CTC, WordPiece; Replace with a Regex; Strip but of the start, after Fuse
 #pragma once
 
 #include <algorithm>
@@ -36,13 +41,15 @@ class TokenizerComponents {
     } else if (type == "Lowercase") {
       steps.push_back(Lowercase{});
     } else if (type == "Replace") {
-      steps.push_back(replace(json));
+      replace(json, steps);
+    } else if (type == "ByteLevel") {
+      steps.push_back(SpellBytesInText{});
     } else if (type == "Prepend") {
       steps.push_back(PrependText{json.get_string("prepend")});
     } else if (type == "Strip") {
       steps.push_back(StripWhiteSpace{json.get_bool("strip_left"), json.get_bool("strip_right")});
     } else {
-      refuse_type(json, "Lowercase, NFC, NFD, NFKC, NFKD, Prepend, Replace, Sequence, Strip");
+      refuse_type(json, "ByteLevel, Lowercase, NFC, NFD, NFKC, NFKD, Prepend, Replace, Sequence, Strip");
     }
     check_steps(json, steps.size());
   }
@@ -57,19 +64,12 @@ class TokenizerComponents {
       }
       steps.push_back(SpellBytes{});
     } else if (type == "Split") {
-      const std::string behavior = json.get_string("behavior");
-      const std::string_view known[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
-      const auto found = std::find(std::begin(known), std::end(known), behavior);
-      if (found == std::end(known)) {
-        json.fail("behavior", "unknown behavior '" + escaped(behavior) +
-                                  "' (known: Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous)");
-      }
-      SplitPieces step = split(pattern(json), static_cast<SplitPieces::Behavior>(found - std::begin(known)));
+      SplitPieces step = split(pattern(json), behavior(json, json.get_string("behavior")));
       step.invert = json.get_bool("invert", false);
       steps.push_back(std::move(step));
     } else if (type == "Digits") {
       const bool individual = json.get_bool("individual_digits", false);
-      steps.push_back(split(Pattern::regex("\\p{N}", "pre_tokenizer"),
+      steps.push_back(split(Pattern::regex("[\\p{N}" + ranges_text(newer_numbers) + "]", "pre_tokenizer"),
                             individual ? SplitPieces::Behavior::isolated : SplitPieces::Behavior::contiguous));
     } else if (type == "Metaspace") {
       const std::string mark = metaspace_mark(json);
@@ -79,8 +79,25 @@ class TokenizerComponents {
       if (json.get_bool("split", true)) {
         steps.push_back(split(Pattern::literal(mark, "pre_tokenizer"), SplitPieces::Behavior::merged_with_next));
       }
+    } else if (type == "Whitespace") {
+      // \w of Rust: with the two joiners, and without the numbers of Latin-1.
+      SplitPieces words =
+          split(Pattern::regex("[\\w\\u200C\\u200D]+|[^\\w\\u200C\\u200D\\s]+", "pre_tokenizer"), Behavior::removed);
+      words.invert = true;
+      steps.push_back(std::move(words));
+    } else if (type == "WhitespaceSplit") {
+      steps.push_back(split(Pattern::regex("\\s", "pre_tokenizer"), Behavior::removed));
+    } else if (type == "Punctuation") {
+      steps.push_back(split(punctuation(), behavior(json, json.get_string("behavior", "Isolated"))));
+    } else if (type == "BertPreTokenizer") {
+      steps.push_back(split(Pattern::regex("\\s", "pre_tokenizer"), Behavior::removed));
+      steps.push_back(split(punctuation(), Behavior::isolated));
+    } else if (type == "CharDelimiterSplit") {
+      steps.push_back(split(Pattern::literal(one_character(json, "delimiter"), "pre_tokenizer"), Behavior::removed));
     } else {
-      refuse_type(json, "ByteLevel, Digits, Metaspace, Sequence, Split");
+      refuse_type(json,
+                  "BertPreTokenizer, ByteLevel, CharDelimiterSplit, Digits, Metaspace, Punctuation, Sequence, Split, "
+                  "Whitespace, WhitespaceSplit");
     }
     check_steps(json, steps.size());
   }
@@ -93,8 +110,15 @@ class TokenizerComponents {
       return each_part(json, "processors", [&](const JsonObject& part) { read(part, frame, is_token); });
     }
     if (type == "ByteLevel") return;  // changes offsets only
-    if (type != "TemplateProcessing") refuse_type(json, "ByteLevel, Sequence, TemplateProcessing");
     Frame own;
+    if (type == "RobertaProcessing" || type == "BertProcessing") {
+      own.before.push_back(named_token(json, "cls", is_token));
+      own.after.push_back(named_token(json, "sep", is_token));
+      return enclose(json, frame, std::move(own));
+    }
+    if (type != "TemplateProcessing") {
+      refuse_type(json, "BertProcessing, ByteLevel, RobertaProcessing, Sequence, TemplateProcessing");
+    }
     bool has_text = false;
     if (json.get_list("single").size() > max_component_steps) json.fail("single", "more than 64 pieces");
     for (const Json& piece_json : json.get_list("single")) {
@@ -120,8 +144,7 @@ class TokenizerComponents {
       }
     }
     if (!has_text) json.fail("single", "the template has no sequence A");
-    if (!frame.before.empty() || !frame.after.empty()) json.fail("type", "a second TemplateProcessing");
-    frame = std::move(own);
+    enclose(json, frame, std::move(own));
   }
 
   // Steps come in the order text, bytes, joined; a later kind ends the earlier.
@@ -143,7 +166,9 @@ class TokenizerComponents {
       if (metaspace_scheme(json) != "never") decoder.dropped_first = mark;
       decoder.replacements.push_back({mark, " "});
     } else if (type == "Replace") {
-      decoder.replacements.push_back(replace(json));
+      if (json.get_object("pattern").has("Regex"))
+        json.fail("pattern", "a decoder's Replace with a Regex is not supported");
+      decoder.replacements.push_back({text_to_replace(json.get_object("pattern")), json.get_string("content")});
     } else if (type == "ByteFallback") {
       decoder.byte_fallback = true;
     } else if (type == "Fuse") {
@@ -161,6 +186,7 @@ class TokenizerComponents {
   }
 
  private:
+  using Behavior = SplitPieces::Behavior;
   static constexpr std::string_view gpt2_pattern =
       R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
   static constexpr index_t max_stripped = 1024;
@@ -188,15 +214,58 @@ class TokenizerComponents {
     return Pattern::regex(object.get_string("Regex"), "pre_tokenizer.pattern.Regex");
   }
 
-  static ReplaceText replace(const JsonObject& json) {
-    const JsonObject object = json.get_object("pattern");
-    if (object.has("Regex")) object.fail("Regex", "Replace with a Regex is not supported, only with a String");
-    std::string from = object.get_string("String");
-    if (from.empty() || from.size() > max_replace_size) {
-      object.fail("String", "a text to replace has 1 to " + std::to_string(max_replace_size) + " bytes, found " +
-                                std::to_string(from.size()));
+  static Behavior behavior(const JsonObject& json, const std::string& name) {
+    const std::string_view known[] = {"Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"};
+    const auto found = std::find(std::begin(known), std::end(known), name);
+    if (found == std::end(known)) {
+      json.fail("behavior", "unknown behavior '" + escaped(name) +
+                                "' (known: Removed, Isolated, MergedWithPrevious, MergedWithNext, Contiguous)");
     }
-    return {std::move(from), json.get_string("content")};
+    return static_cast<Behavior>(found - std::begin(known));
+  }
+
+  // Of ASCII, symbols too; of the rest, general category P, as old as the reference has it.
+  static Pattern punctuation() {
+    return Pattern::regex(
+        "[!-/:-@\\[-`{-~\\p{P}" + ranges_text(older_punctuation) + "&&[^" + ranges_text(newer_punctuation) + "]]",
+        "pre_tokenizer");
+  }
+
+  static void replace(const JsonObject& json, std::vector<Normalizer::Step>& steps) {
+    const JsonObject object = json.get_object("pattern");
+    std::string content = json.get_string("content");
+    if (!object.has("String")) {
+      steps.push_back(
+          ReplaceMatches{Pattern::regex(object.get_string("Regex"), "normalizer.pattern.Regex"), std::move(content)});
+    } else {
+      steps.push_back(ReplaceText{text_to_replace(object), std::move(content)});
+    }
+  }
+
+  static std::string text_to_replace(const JsonObject& pattern) {
+    std::string from = pattern.get_string("String");
+    if (from.empty() || from.size() > max_replace_size) {
+      pattern.fail("String", "a text to replace has 1 to " + std::to_string(max_replace_size) + " bytes, found " +
+                                 std::to_string(from.size()));
+    }
+    return from;
+  }
+
+  // The id of a pair ["<s>", 0].
+  template <class IsToken>
+  static std::int32_t named_token(const JsonObject& json, std::string_view key, IsToken is_token) {
+    const std::span<const Json> pair = json.get_list(key);
+    const auto* const id = pair.size() == 2 ? std::get_if<std::int64_t>(&pair[1].value) : nullptr;
+    if (id == nullptr) json.fail(key, "expected a pair of a token and its id");
+    if (*id < 0 || *id > max_index || !is_token(static_cast<std::int32_t>(*id))) {
+      json.fail(key, "id " + std::to_string(*id) + " is no token of this vocabulary");
+    }
+    return static_cast<std::int32_t>(*id);
+  }
+
+  static void enclose(const JsonObject& json, Frame& frame, Frame own) {
+    if (!frame.before.empty() || !frame.after.empty()) json.fail("type", "a second component that adds tokens");
+    frame = std::move(own);
   }
 
   static std::string one_character(const JsonObject& json, std::string_view key) {

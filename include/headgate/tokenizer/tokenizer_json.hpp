@@ -49,7 +49,7 @@ class TokenizerReader final : public JsonHandler {
     if (vocabulary_.size() == 0) model.fail("vocab", "the vocabulary is missing or empty");
     if (!has_merges_) model.fail("merges", "the key is missing, expected a list of pairs");
     if (const Json* dropout = model.value("dropout"); dropout != nullptr && !dropout->is_null()) {
-      if (model.get_number("dropout", 0, 1) != 0) model.fail("dropout", "makes tokens random (allowed: null, 0)");
+      if (model.get_number("dropout", 0, 1) > 0) model.fail("dropout", "makes tokens random (allowed: null, 0)");
     }
     for (const char* const key : {"continuing_subword_prefix", "end_of_word_suffix"}) {
       if (!model.get_string(key, "").empty()) model.fail(key, "is not supported (allowed: null, \"\")");

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes vectors.json beside this file: what Hugging Face's `tokenizers` says, for tests/tokenizer/tokenizer_test.cpp.
 
-  make_vectors.py SHARED_DIR                       needs: pip install tokenizers
+  make_vectors.py SHARED_DIR [--components]        needs: pip install tokenizers
   make_vectors.py SHARED_DIR --from-gguf NAME OUT  writes OUT, a tokenizer.json with the vocabulary of
                                                    SHARED_DIR/data/tokenizers/ggml-vocab-NAME.gguf (gpt-2, deepseek-llm or
                                                    llama-spm); needs: pip install gguf
@@ -27,6 +27,23 @@ O200K_PATTERN = (r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{L
 DEEPSEEK_PATTERNS = [r"[\r\n]", r"\s?[\p{Lu}\p{Ll}\p{Lt}]+",
                      r"\s?[!-/:-~\x{ff01}-\x{ff0f}\x{ff1a}-\x{ff5e}\x{2018}-\x{201f}\x{3000}-\x{3002}]+", r"\s+$",
                      r"[\x{4e00}-\x{9fa5}\x{0800}-\x{4e00}\x{ac00}-\x{d7ff}]+"]
+
+KIMI_PATTERN = (r"[\p{Han}]+|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+"
+                r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]+"
+                r"[\p{Ll}\p{Lm}\p{Lo}\p{M}&&[^\p{Han}]]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+"
+                r"|\s+(?!\S)|\s+")
+DEEPSEEK3_PATTERN = (r"[!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~][A-Za-z]+|[^\r\n\p{L}\p{P}\p{S}]?[\p{L}\p{M}]+| ?[\p{P}\p{S}]+[\r\n]*"
+                     r"|\s*[\r\n]+|\s+(?!\S)|\s+")
+# Texts that each of the patterns is tried on, for what they match.
+PATTERN_TEXTS = ["", "a\u00b2b \u00bc-c_1 d\u0301", "aAbB\u017f\u212a ss SS st ST", "a\n\nb\r\nc\n", "abc]d-e^[f]{2}{x}a{,}", "x \U0001fa77\u6c49a\u1c89'S",
+                 "\u0378\U00010d50\U0001ccd6 \u200d1\u0663", "aaaaabbbb\u2028\u0085\v\f", "(a)(b)\\.*+?|$^ AB aB Ab ab"]
+PATTERNS = [QWEN2_PATTERN, O200K_PATTERN, KIMI_PATTERN, DEEPSEEK3_PATTERN, *DEEPSEEK_PATTERNS, r"\b.", r"\B.", r"\w+", r"\W+", r"[\w]+", r"[\W]", r"[^\w]",
+            r"[^\W\d]+", r"[\d\W]+", "(?i)k", "(?i:[a-z]+)", r"(?i:[\p{L}]+)", r"(?i:\p{Lu})+", "(?i:[^a])", "a$", "$", "^", "^b", ".", r"(?m:.)", r"a\Z", r"a\z",
+            r"\Aa", r"\R", r"\h+", r"[\h]", "[[:alpha:]]+", "[^[:alpha:]]+", "[[:^alpha:]_]+", "[a[bc]]+", "[a-e&&[^c]]+", "[a-w&&[^c-g]z]", "[^a-e&&[^c]]+",
+            r"[\w&&[^\d]]+", "[]a]", "[a-]", "[-a]", "[a-c-e]", "[a^]+", r"[\^a]+", "a{,2}b", "a{2,}?", "a{1,2}?", "a{1,2}", "a{2}", "a{,}", "{x}", "a++b", "a?+a",
+            "a*+", "a+?", "(?<=a|bc)d", r"(?<=\p{L})b", r"(?<![\w&&[^\d]])b", "(?<!^)a", "(a)(b)", "a(?i)b|c", "(?i)(a|(?-i)b|c)", "(?:a(?i)b|c)d?", r"\x41",
+            r"\x{e9}|\u0301", r"\p{^L}", r"\P{^L}", r"\p{lu}", r"\p{Garay}+", r"\p{Han}+|\p{So}", r"\p{Cn}", "]", "}", r"\-|\_|\.", "", "b|", "(?=a)",
+            r"[\n-\r]+", r"[\s\S]", r"[^\S\n]+", r"\p{Punct}+", r"[[:punct:]]", "(?mi:.B)"]
 
 SAMPLES = [
     "", " ", "  ", "\n", "\r\n", "\t \n\n  x", "Once upon a time", " Once upon a time, there was a KING.",
@@ -160,6 +177,28 @@ def variants():
     yield "unknown characters", "unknown", dict(pre=metaspace, tokens=marks[:3], decoder=metaspace)
 
 
+def more_variants():
+    """Components that few tokenizers have."""
+    vocab = small_models()["bytes"]["vocab"]
+    size = len(vocab)
+    ends = [added(size, "<|endoftext|>"), added(size + 1, "<|user|>", rstrip=True)]
+    for kind in ("Whitespace", "WhitespaceSplit", "BertPreTokenizer"):
+        yield kind, "bytes", dict(pre=sequence({"type": kind}, BYTE_LEVEL), tokens=ends)
+    for behavior in ("Removed", "Isolated", "MergedWithPrevious", "MergedWithNext", "Contiguous"):
+        yield f"punctuation {behavior}", "bytes", dict(pre=sequence({"type": "Punctuation", "behavior": behavior}, BYTE_LEVEL))
+    yield "a character as delimiter", "bytes", dict(pre=sequence({"type": "CharDelimiterSplit", "delimiter": "k"}, BYTE_LEVEL))
+    for kind in ("RobertaProcessing", "BertProcessing"):
+        post = {"type": kind, "sep": ["<|user|>", size + 1], "cls": ["<|endoftext|>", size]}
+        if kind[0] == "R":
+            post |= {"trim_offsets": True, "add_prefix_space": False}
+        yield kind, "bytes", dict(pre=BYTE_LEVEL, tokens=ends, post={"type": "Sequence", "processors": [BYTE_LEVEL, post]})
+    steps = [{"type": "Replace", "pattern": {"Regex": r"\s+|(?=\d)"}, "content": " $1"}]
+    for i, step in enumerate(steps):
+        yield f"replace {i}", "bytes", dict(pre=BYTE_LEVEL, normalizer=step)
+    yield "bytes by normalizer", "bytes", dict(pre=None, normalizer={"type": "ByteLevel"}, tokens=ends)
+    yield "cut between all characters", "bytes", dict(pre=sequence(split("", "Isolated", False, "String"), BYTE_LEVEL))
+
+
 def from_gguf(path, out):
     import gguf
     fields = gguf.GGUFReader(path).fields
@@ -193,6 +232,7 @@ def from_gguf(path, out):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("shared", type=pathlib.Path)
+    parser.add_argument("--components", action="store_true", help="only what needs none of the texts")
     parser.add_argument("--from-gguf", nargs=2, metavar=("NAME", "OUT"))
     arguments = parser.parse_args()
     shared = arguments.shared
@@ -201,6 +241,15 @@ def main():
         return from_gguf(shared / f"data/tokenizers/ggml-vocab-{name}.gguf", pathlib.Path(out))
 
     vectors = {"made_with": f"tokenizers {tokenizers.__version__}", "samples": SAMPLES}
+    if arguments.components:
+        vectors |= {k: v for k, v in json.loads((HERE / "vectors.json").read_text(encoding="utf8")).items() if k not in vectors}
+    else:
+        add_known(vectors, shared)
+    add_components(vectors)
+    (HERE / "vectors.json").write_text(json.dumps(vectors, separators=(",", ":")) + "\n", encoding="utf8")
+
+
+def add_known(vectors, shared):
     known = {"tales": tokenizers.Tokenizer.from_file(str(TALES)), "qwen2-moe": load(qwen2(shared))}
     for name in ("olmoe", "granite"):
         known[name] = tokenizers.Tokenizer.from_file(str(shared / f"data/tokenizers/{name}/tokenizer.json"))
@@ -222,12 +271,14 @@ def main():
     lists += [[chance.randrange(4, 260) for _ in range(chance.randrange(12))] for _ in range(20)]
     vectors["tales_decoded"] = [{"ids": ids, "text": tales.decode(ids, skip_special_tokens=True)} for ids in lists]
 
+
+def add_components(vectors):
     models = small_models()
     vectors["models"] = {name: json.dumps(model, ensure_ascii=False, separators=(",", ":")) for name, model in models.items()}
     vectors["variants"] = []
     texts = ["", " ", "the king and there", " Once upon  a time, the kings.\n\n123 1234", "Then an e\u0301 ﬁ É Ⅷ ½ 各种 a🚀b",
              "<|endoftext|>the<|user|>  king  king<|end", "Thenthe Then abc abcab1c", "T.a,\u00a0▁b▁▁ ▁", "<0x41><s>\x80\u200dxyz"]
-    for name, model, parts in variants():
+    for name, model, parts in [*variants(), *more_variants()]:
         doc = document(models[model], **parts)
         tokenizer = load(doc)
         ids = [tokenizer.encode(text).ids for text in texts]
@@ -235,7 +286,12 @@ def main():
         text = json.dumps(doc, ensure_ascii=False, separators=(",", ":")).replace('"model":null', '"model":@')
         vectors["variants"].append({"name": name, "model": model, "json": text, "texts": texts, "ids": ids,
                                     "decoded": [tokenizer.decode(i, skip_special_tokens=False) for i in ids]})
-    (HERE / "vectors.json").write_text(json.dumps(vectors, separators=(",", ":")) + "\n", encoding="utf8")
+    vectors["pattern_texts"] = PATTERN_TEXTS
+    vectors["patterns"] = []
+    for pattern in PATTERNS:
+        splitter = tokenizers.pre_tokenizers.Split(tokenizers.Regex(pattern), "removed", invert=True)
+        pieces = [[piece for piece, _ in splitter.pre_tokenize_str(text)] for text in PATTERN_TEXTS]
+        vectors["patterns"].append({"pattern": pattern, "pieces": pieces})
 
 
 if __name__ == "__main__":

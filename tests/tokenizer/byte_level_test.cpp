@@ -20,6 +20,18 @@ TEST_CASE("the byte alphabet has 256 distinct printable characters and can be un
   CHECK(back == bytes);
 }
 
+TEST_CASE("the byte alphabet takes printable Latin-1 for itself, to its bounds, and the rest in order") {
+  for (const std::size_t byte : {33u, 126u, 161u, 172u, 174u, 255u}) CHECK(byte_alphabet[byte] == byte);
+  CHECK(byte_alphabet[0] == 0x100);
+  CHECK(byte_alphabet[127] == 0x121);
+  CHECK(byte_alphabet[160] == 0x142);
+  CHECK(byte_alphabet[173] == byte_alphabet_end - 1);
+  CHECK(alphabet_bytes[173] == -1);
+  std::string out;
+  append_token_bytes("\xC5\x84", out);  // U+0144, the first outside
+  CHECK(out == "\xC5\x84");
+}
+
 TEST_CASE("a token with a character outside the byte alphabet stands for its own text") {
   std::string out = "x";
   append_token_bytes("a\xC4\xA0\xE2\x96\x81", out);

@@ -242,8 +242,10 @@ def main():
     graph = include_graph(root)
     equivalent = equivalents(root)
     texts = dict(headers(root))
-    pool = [(name, m) for name, text in texts.items() if "/" in name and re.search(args.only, name)
-            for m in faults.mutants(text) if (name, *m.key()) not in equivalent]
+    pool = [(name, m) for name, text in texts.items() if "/" in name for m in faults.mutants(text)]
+    for header, code, change in sorted(equivalent - {(name, *m.key()) for name, m in pool}):
+        print(f"equivalent.txt lists what is no fault any more: {header} | {code} | {change}")
+    pool = [(name, m) for name, m in pool if re.search(args.only, name) and (name, *m.key()) not in equivalent]
     random.Random(args.seed).shuffle(pool)
     if args.count:
         pool = pool[: args.count + args.count // 3]  # some will not compile

@@ -462,3 +462,19 @@ TEST_CASE("a bank of many rows an expert and wide weights agrees with six lines 
     CHECK(applied(bank, plan, x, ctx) == y);
   }
 }
+
+TEST_CASE("a shape of a bank is gated and without biases unless it says otherwise") {
+  const GluShape shape;
+  CHECK(shape.num_experts == 0);
+  CHECK(shape.hidden_size == 0);
+  CHECK(shape.ffn_size == 0);
+  CHECK(shape.gated);
+  CHECK_FALSE(shape.has_bias);
+  CHECK(shape.activation.kind == ActivationKind::silu);
+  // A row of x and one of h, which is padded; 16 MiB of them, but a whole tile.
+  CHECK(shape_of(1, 26, 37).floats_per_entry() == 26 + 48);
+  CHECK(shape_of(1, 26, 32).floats_per_entry() == 26 + 32);
+  CHECK(shape_of(1, 4080, 16).entries_at_a_time() == 1024);
+  CHECK(shape_of(1, 1 << 29, 1).entries_at_a_time() == max_tile_rows);
+  CHECK(shape.entries_at_a_time() == 1 << 22);
+}

@@ -258,3 +258,17 @@ TEST_CASE("the demo model's config.json is read") {
   CHECK(config.get_index("num_experts", 1, 65536) == 16);
   CHECK(error_of([&] { read_json(path, 10); }).code() == ErrorCode::limit);
 }
+
+TEST_CASE("the rules of JSON are strict unless told otherwise") {
+  const JsonRules rules;
+  CHECK(rules.depth == 64);
+  CHECK(rules.tree_values == 1'048'576);
+  CHECK_FALSE(rules.non_finite);
+  CHECK_FALSE(rules.repeated_keys);
+  CHECK(Json{}.offset == -1);
+  CHECK(Json{}.is_null());
+  CHECK(JsonMember{}.offset == -1);
+  CHECK_NOTHROW(parse_json("[1,2]", "f", 0, {.depth = 1, .tree_values = 3}));
+  CHECK_THROWS_AS(parse_json("[[]]", "f", 0, {.depth = 1, .tree_values = 3}), Error);
+  CHECK_THROWS_AS(parse_json("[1,2,3]", "f", 0, {.depth = 1, .tree_values = 3}), Error);
+}

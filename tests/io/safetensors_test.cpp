@@ -464,3 +464,23 @@ TEST_CASE("after a refusal the next good file is read") {
   CHECK_THROWS_AS(read(safetensors(with_shape("[2]"), data_size)), Error);
   CHECK(read(safetensors(good, data_size)).size() == 2);
 }
+
+TEST_CASE("the limits of safetensors are the reference implementation's and our own") {
+  CHECK(SafetensorsLimits{}.header_bytes == 100'000'000);
+  CHECK(SafetensorsLimits{}.name_bytes == 1024);
+  CHECK(SafetensorsLimits{}.tensors == 1'000'000);
+  const std::string file = safetensors(good, data_size);
+  const auto outcome = [&](const SafetensorsLimits& limits) -> std::string {
+    try {
+      return std::to_string(read_safetensors(bytes_of(file), "f", limits).size());
+    } catch (const Error& error) {
+      return error.what();
+    }
+  };
+  CHECK(outcome({.header_bytes = good.size()}) == "2");
+  CHECK(contains(outcome({.header_bytes = good.size() - 1}), "the header does not fit"));
+  CHECK(outcome({.name_bytes = 1}) == "2");
+  CHECK(contains(outcome({.name_bytes = 0}), "the name is too long (has 1 bytes, allowed 0)"));
+  CHECK(outcome({.tensors = 2}) == "2");
+  CHECK(contains(outcome({.tensors = 1}), "too many tensors (allowed 1)"));
+}

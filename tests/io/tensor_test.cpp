@@ -114,3 +114,20 @@ TEST_CASE("shapes compare by rank and sizes") {
   CHECK(Shape{2} != Shape{2, 0});
   CHECK(Shape{4, 5}[1] == 5);
 }
+
+TEST_CASE("a tensor of nothing lies at the start of the first file, and a shape of eight sizes is the longest") {
+  const Tensor none;
+  CHECK(none.dtype == DType::f32);
+  CHECK(none.offset == 0);
+  CHECK(none.file == 0);
+  CHECK(none.shape.rank() == 0);
+  CHECK(Shape::max_rank == 8);
+  const Shape longest{1, 2, 3, 4, 5, 6, 7, 8};
+  CHECK(longest.rank() == 8);
+  CHECK(longest[7] == 8);
+  CHECK(longest.describe() == "(1, 2, 3, 4, 5, 6, 7, 8)");
+  Tensor stack;
+  stack.shape = {2, 0};
+  stack.file = 3;
+  CHECK(stack.slice(1).file == 3);
+}

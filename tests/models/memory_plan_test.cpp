@@ -9,3 +9,10 @@ TEST_CASE("a plan of memory adds up in 64 bits") {
   static_assert(plan.total() == (std::int64_t{1} << 40) + 123);
   CHECK(MemoryPlan{}.total() == 0);
 }
+
+TEST_CASE("a plan of nothing is nothing") {
+  CHECK(MemoryPlan{}.weights == 0);
+  CHECK(MemoryPlan{}.kv_cache == 0);
+  CHECK(MemoryPlan{}.workspace == 0);
+  CHECK(MemoryPlan{}.largest_tensor == 0);
+}

@@ -9,6 +9,7 @@
 #include "headgate/kernels/native.hpp"
 #include "support/all_routers.hpp"
 #include "support/catch.hpp"
+#include "support/status.hpp"
 #include "support/thread_executor.hpp"
 
 namespace {
@@ -332,4 +333,28 @@ TEST_CASE("every router refuses a wrong width and names the first token whose hi
       CHECK(plan.tokens() == 0);
     }
   });
+}
+
+TEST_CASE("traits of a router and its input are of the plainest kind unless they say otherwise") {
+  const RouterTraits traits;
+  CHECK(traits.needs == needs_hidden);
+  CHECK(traits.takes == 0);
+  CHECK(traits.state == StateScope::none);
+  CHECK(traits.k_min == 0);
+  CHECK(traits.k_max == 0);
+  CHECK(traits.row_sum == RowSum::free);
+  CHECK(traits.row_sum_value == 1.0f);
+  CHECK_FALSE(traits.batch_coupled);
+  CHECK(traits.causal);
+  const RouterInput in;
+  CHECK(in.layer == 0);
+  CHECK(in.hidden.rows == 0);
+  CHECK(in.token_ids.empty());
+  const float x = 0.0f;
+  CHECK(said(check_hidden({&x, 1, 1}, 1)) == "ok");
+  CHECK(said(check_hidden({nullptr, 0, 1}, 1)) == "ok");
+  CHECK(said(check_hidden({nullptr, 1, 1}, 1)) == "usage: hidden has no data");
+  CHECK(said(check_hidden({&x, -1, 1}, 1)) == "usage: rows of hidden, at least (got -1, allowed 0)");
+  CHECK(said(check_hidden({&x, 1, 2}, 1)) ==
+        "usage: width of hidden against hidden_size of the router (got 2, allowed 1)");
 }

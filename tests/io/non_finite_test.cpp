@@ -70,3 +70,18 @@ TEST_CASE("a number is beyond a double by its whole size, wherever point and exp
   CHECK(NonFinite("1e99999999999999999999").at(0) == infinity);
   CHECK_FALSE(NonFinite("1e-99999999999999999999").at(0).has_value());
 }
+
+TEST_CASE("long numbers are finite or not by their value") {
+  const std::string zeros(400, '0');
+  const auto is_finite = [](const std::string& text) { return zeroed(text) == text; };
+  CHECK_FALSE(is_finite("1" + zeros));
+  CHECK(is_finite("1" + zeros + "e-100"));
+  CHECK(is_finite("0." + zeros + "1e500"));
+  CHECK_FALSE(is_finite("0." + zeros + "1e710"));
+  CHECK(is_finite("1" + zeros.substr(0, 308)));
+  CHECK_FALSE(is_finite("18" + zeros.substr(0, 307)));
+  CHECK(is_finite("179769313486231570" + zeros.substr(0, 291)));
+  CHECK_FALSE(is_finite("1e99999999999999999999999"));
+  CHECK(is_finite("1e-99999999999999999999999"));
+  CHECK(is_finite("0" + ("." + zeros) + "e99999999999999999999999"));
+}

@@ -6,6 +6,8 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
+#include <cstdlib>
 #include <limits>
 #include <map>
 #include <optional>
@@ -43,7 +45,7 @@ class NonFinite {
  private:
   std::size_t end_of_string(std::size_t first) const noexcept {
     std::size_t i = first + 1;
-    while (i < text_.size() && text_[i] != '"') i += text_[i] == '\\' ? 2 : 1;
+    while (i < text_.size() && text_[i] != '"') i += text_[i] == '\\' ? 2u : 1u;
     return i + 1;
   }
 
@@ -79,22 +81,25 @@ class NonFinite {
     }
     return i == word.size();
   }
-  // Above the largest double, not below the smallest: from_chars has one answer for both.
-  static bool is_beyond(std::string_view number) noexcept {
-    double value = 0.0;
-    if (std::from_chars(number.data(), number.data() + number.size(), value).ec == std::errc{}) return false;
+  // Above the largest double. Not by from_chars, which has one answer for too large and too small, and which libc++ 14
+  // lacks for double; and without the point, which strtod takes from the locale.
+  static bool is_beyond(std::string_view number) {
     const std::size_t e = std::min(number.find_first_of("eE"), number.size());
-    const std::string_view mantissa = number.substr(0, e);
-    const bool has_sign = e + 1 < number.size() && (number[e + 1] == '+' || number[e + 1] == '-');
-    const bool is_small = has_sign && number[e + 1] == '-';
+    if (e == number.size() && e <= 308) return false;
+    const bool is_small = e + 1 < number.size() && number[e + 1] == '-';
+    const bool has_sign = is_small || (e + 1 < number.size() && number[e + 1] == '+');
     const std::string_view digits = number.substr(std::min(e + (has_sign ? 2 : 1), number.size()));
     std::int64_t exponent = 0;
     if (std::from_chars(digits.data(), digits.data() + digits.size(), exponent).ec == std::errc::result_out_of_range) {
       exponent = std::numeric_limits<std::int64_t>::max() / 2;
     }
-    const auto point = static_cast<std::int64_t>(std::min(mantissa.find('.'), mantissa.size()));
-    const auto leading = static_cast<std::int64_t>(std::min(mantissa.find_first_of("123456789"), mantissa.size()));
-    return point - leading + (is_small ? -exponent : exponent) > 0;
+    if (is_small) exponent = -exponent;
+    std::string whole(number.substr(0, e));
+    if (const std::size_t point = whole.find('.'); point != std::string::npos) {
+      whole.erase(point, 1);
+      exponent -= static_cast<std::int64_t>(whole.size() - point);
+    }
+    return std::isinf(std::strtod((whole + "e" + std::to_string(exponent)).c_str(), nullptr));
   }
 
   std::string text_;

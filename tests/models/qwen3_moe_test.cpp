@@ -246,6 +246,8 @@ TEST_CASE("what is not implemented is refused by name, with what is known (D18, 
   message("model_type", "");
   message("model_type", "\"\\u001b[31m\"");
   message("quantization_config", "{\"quant_method\": \"gptq\"}");
+  CHECK(io_test::contains(message("transformers_weights", "\"other.safetensors\""), "expected \"model.safetensors\""));
+  CHECK(accepts("transformers_weights", "\"model.safetensors\""));
   message("sliding_window", "-1");
   CHECK(accepts("sliding_window", "0"));
   CHECK(accepts("sliding_window", "128"));

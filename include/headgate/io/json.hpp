@@ -139,7 +139,7 @@ class JsonGuard {
     const char c = text_[first_];
     end_ = first_ + 1;
     if (c == '"') {
-      while (text_[end_] != '"') end_ += text_[end_] == '\\' ? 2 : 1;
+      while (text_[end_] != '"') end_ += text_[end_] == '\\' ? 2u : 1u;
       ++end_;
     } else if (c != '{' && c != '}' && c != '[' && c != ']') {
       end_ = std::min(text_.find_first_of(" \t\r\n,]}", end_), text_.size());

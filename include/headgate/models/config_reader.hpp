@@ -55,6 +55,15 @@ inline void check_architecture(const JsonObject& json, std::string_view expected
             "expected " + std::string(expected) + ", as model_type says, found " + escaped(found.front(), 80));
 }
 
+// transformers lets config.json name the file of the weights, in place of the one that is read here.
+inline void require_usual_weights(const JsonObject& json) {
+  constexpr const char* usual = "model.safetensors";
+  if (const std::string found = json.get_string("transformers_weights", usual); found != usual) {
+    json.fail("transformers_weights",
+              "weights in \"" + escaped(found, 80) + "\" are not supported, expected \"" + usual + "\"");
+  }
+}
+
 // A context is an option, so one too long is a limit, not a lie.
 inline index_t read_context_size(const JsonObject& json, std::string_view key) {
   const std::int64_t found = json.get_integer(key, 1, std::numeric_limits<std::int64_t>::max());

@@ -66,6 +66,7 @@ struct Qwen3Moe {
     require_silu(json, "hidden_act");
     require_no_sliding_window(json);
     require_absent(json, "quantization_config");
+    require_usual_weights(json);
     require_neutral(json, "qkv_bias", false);
     require_neutral(json, "partial_rotary_factor", 1.0);
     require_neutral(json, "shared_expert_intermediate_size", std::int64_t{0});

@@ -16,6 +16,7 @@ trap 'rm -f "$notes"' EXIT
 code=0
 printf '\n%s' "$beginning"
 build/release/examples/headgate generate -p "$beginning" -n 200 2>"$notes" || code=$?
-printf '\n\n'
+[[ -t 1 ]] || printf '\n' # on a terminal, the program has begun a new line
+printf '\n'
 grep . "$notes" >&2 || true
 exit "$code"

@@ -290,8 +290,10 @@ def main():
         folders = [folder for folder in sorted(total) if PROMISED.get(folder, PROMISED_ELSEWHERE) == promise]
         for folder in folders:
             print(f"{folder}: {killed[folder]} of {total[folder]}")
+        if not folders:
+            continue
         of = sum(total[folder] for folder in folders)
-        share = 100 * sum(killed[folder] for folder in folders) / of if of else 100
+        share = 100 * sum(killed[folder] for folder in folders) / of
         print(f"{', '.join(folders)}: {share:.1f} % noticed of {of}, promised {promise} %")
         short += [promise] if share < promise else []
     return 1 if args.require and short else 0

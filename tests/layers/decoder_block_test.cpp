@@ -199,3 +199,19 @@ TEST_CASE("a block says which width does not fit the attention's") {
   CHECK(made(norm(0.5f), norm(0.7f), DecoderBlock::Dense::create(experts(1, width + 1)).value()) ==
         "width of norm or FFN against that of the attention (got 11, allowed 10)");
 }
+
+namespace {
+
+// Says which layer it failed in.
+struct NamesLayer0 : RunningSum {
+  Status forward(const AttentionInput&, Cache&, Rows, Context&) const {
+    return Status::not_finite("from layer 0", 0, -1);
+  }
+};
+
+}  // namespace
+
+TEST_CASE("the layer that an error names itself is kept, also layer 0") {
+  const DecoderBlock block = DecoderBlock::create(norm(0.5f), NamesLayer0(), norm(0.7f), dense()).value();
+  CHECK(run(block, 2).status.layer == 0);
+}

@@ -247,3 +247,12 @@ TEST_CASE("DropNull drops from num_true on, keeps the order of the others, and s
   CHECK(DropNull<Keep>::never_negative(true));
   CHECK_FALSE(DropNull<Keep>::never_negative(false));
 }
+
+TEST_CASE("one true expert is enough, and one expert in all") {
+  const Gate g(1, 3, 27);
+  const auto router = adamoe_router(g.weights(), 3, 4);
+  REQUIRE(refused(router) == "made");
+  CHECK(router.value().num_experts() == 1);
+  CHECK(refused(adamoe_router(Gate(1, 0, 28).weights(), 0, 1)) == "made");
+  CHECK(refused(adamoe_router(g.weights(), 4, 1)) == "true experts against rows of the gate (got 0, allowed 4)");
+}

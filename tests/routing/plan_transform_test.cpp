@@ -289,3 +289,9 @@ TEST_CASE("a row that loses nothing is not stretched, even where its sum overflo
   const std::vector<std::uint8_t> all = {1, 1};
   CHECK(transformed([&](RoutingPlan& out) { return ablate(huge, all, same_sum, out); }) == huge);
 }
+
+TEST_CASE("a plan of no expert is mapped to no expert") {
+  RoutingPlan out;
+  throw_if_error(remap(make_plan(0, {{}, {}}), {}, 0, out));
+  CHECK(out == make_plan(0, {{}, {}}));
+}

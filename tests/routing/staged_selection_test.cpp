@@ -183,3 +183,35 @@ TEST_CASE("a selection says of a call's edits what is allowed, and takes them up
   CHECK(outcome({}, -1) == "usage: k of the call, at least (got -1, allowed 0)");
   CHECK(outcome({}, 5) == "usage: k of the call against experts (got 5, allowed 4)");
 }
+
+TEST_CASE("a selection over one logit chooses it with weight 1") {
+  const Selection selection = Selection::create(1, {}, {1}, {}).value();
+  float logit = -3.0f;
+  RoutingPlan plan;
+  Context ctx;
+  REQUIRE(selection.route({&logit, 1, 1}, {}, plan, ctx).ok());
+  REQUIRE(plan.entries() == 1);
+  CHECK(plan.experts(0)[0] == 0);
+  CHECK(plan.weights(0)[0] == 1.0f);
+  CHECK(selection.traits().k_min == 1);
+  CHECK(selection.traits().k_max == 1);
+}
+
+TEST_CASE("a selection takes a bias, also with a mask of its own and a mask of the call") {
+  const std::vector<float> bias = {0.0f, 5.0f, 9.0f};
+  const std::vector<std::uint8_t> own = {1, 1, 0};
+  const auto chosen = [](const Selection& selection) {
+    std::vector<float> z = {1.0f, 0.5f, 0.0f};
+    RoutingPlan plan;
+    Context ctx;
+    throw_if_error(selection.route({z.data(), 1, 3}, {}, plan, ctx));
+    return std::vector<ExpertId>(plan.experts(0).begin(), plan.experts(0).end());
+  };
+  CHECK(chosen(Selection::create(3, {}, {2}, {}).value()) == std::vector<ExpertId>{0, 1});
+  CHECK(chosen(Selection::create(3, {}, {2}, {}, bias).value()) == std::vector<ExpertId>{2, 1});
+  CHECK(chosen(Selection::create(3, {}, {2}, {}, bias, own).value()) == std::vector<ExpertId>{1, 0});
+  CHECK(chosen(Selection::create(3, {}, {2}, {}, {}, own).value()) == std::vector<ExpertId>{0, 1});
+  Selection later = Selection::create(3, {}, {2}, {}).value();
+  throw_if_error(later.set_selection_bias(bias));
+  CHECK(chosen(later) == std::vector<ExpertId>{2, 1});
+}

@@ -485,3 +485,13 @@ TEST_CASE("a factor never falls below its smallest, and bytes of a balancer say 
   CHECK(outcome(36, std::int64_t{-1}) == "balancer: a load is negative");
   CHECK(outcome(44, std::int64_t{0}) == "made");
 }
+
+TEST_CASE("a balancer of one expert, before its first step and after, comes back from its bytes") {
+  BiasBalancer balancer = BiasBalancer::create(1, {}).value();
+  const std::string before = balancer.serialize();
+  CHECK(BiasBalancer::deserialize(before).value().serialize() == before);
+  throw_if_error(balancer.observe(plan_of({3})));
+  balancer.step();
+  CHECK(balancer.bias()[0] == 0.0f);
+  CHECK(BiasBalancer::deserialize(balancer.serialize()).value().steps() == 1);
+}

@@ -32,6 +32,7 @@ PLANTED = {
         "core/f.hpp": "void f(int i) { assert(i); }",
         "core/g.hpp": "void f() { exit(1); }",
         "core/h.hpp": 'void f() { printf("x"); }',
+        "core/j.hpp": "int f(int* i) { return __atomic_fetch_add(i, 1, __ATOMIC_RELAXED); }",
         "core/i.hpp": "void f() { const char c = '\"'; ::signal(2, 0); /* \" */ }",
     },
 }

@@ -20,9 +20,11 @@ FORBIDDEN = [
     ("is slow and recurses without bound", r"\bstd\s*::\s*(w?regex|basic_regex)\b|#\s*include\s*<regex>"),
     ("blocks in the kernel on every step", r"\bstd\s*::\s*barrier\b|#\s*include\s*<barrier>"),
     ("is hidden state", r"\b(s?rand|srandom|random)\s*\(\s*\)|\bstd\s*::\s*random_device\b"),
+    ("has a twin in the standard library", r"\b(__atomic_|__sync_|pthread_|__builtin_(?:mem|str|trap|unreachable|expect))\w*"),
     ("compiles for whom it should not", r"#\s*pragma\s+(GCC|clang)\s+(optimize|diagnostic\s+ignored)"),
 ]
 ALLOWED = {  # header: words, with the reason beside it
+    "routing/balancing/bias_balancer.hpp": {"__atomic_fetch_add"},  # libc++ before 19 has no atomic_ref
     "core/config.hpp": {"std::terminate"},  # without exceptions, what an exception that nobody catches does
 }
 

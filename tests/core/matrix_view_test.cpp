@@ -51,3 +51,45 @@ TEST_CASE("a view of nothing has no stride, and a part of a view keeps the whole
   CHECK(divide_up(15, 16) == 1);
   CHECK(divide_up(1, 1) == 1);
 }
+
+TEST_CASE("views overlap where an element of one is an element of the other") {
+  float memory[64] = {};
+  const Rows a(memory, 4, 3, 8);  // columns 0 to 2 of 8
+  CHECK(overlap(a, a));
+  CHECK(overlap(a, ConstRows(memory + 2, 4, 3, 8)));
+  CHECK(overlap(a, ConstRows(memory + 6, 3, 3, 8)));  // its last column is the next row's first
+  CHECK_FALSE(overlap(a, ConstRows(memory + 3, 4, 5, 8)));
+  CHECK_FALSE(overlap(ConstRows(memory + 3, 4, 5, 8), a));
+  CHECK_FALSE(overlap(a, ConstRows(memory + 11, 3, 5, 8)));
+  CHECK(overlap(a, ConstRows(memory + 3, 4, 6, 8)));
+  CHECK_FALSE(overlap(a, ConstRows(memory + 27, 4, 3, 8)));  // behind its last element
+  CHECK(overlap(a, ConstRows(memory + 26, 4, 3, 8)));
+  CHECK(overlap(a, ConstRows(memory + 3, 4, 3, 3)));  // another stride: between first and last element
+  CHECK(overlap(a, ConstRows(memory + 24, 4, 3, -8)));
+  CHECK_FALSE(overlap(a, ConstRows(memory + 59, 4, 3, -8)));
+  CHECK(overlap(a, ConstRows(memory + 2, 4, 3, 0)));
+  CHECK_FALSE(overlap(a, ConstRows(memory, 0, 3, 8)));
+  CHECK_FALSE(overlap(a, ConstRows(memory, 3, 0, 8)));
+}
+
+TEST_CASE("a view is sound where it has data and written rows lie apart") {
+  float memory[12] = {};
+  CHECK(check_view(Rows(memory, 3, 4)).ok());
+  CHECK(check_view(Rows(memory, 3, 2, 5)).ok());
+  CHECK(check_view(Rows()).ok());
+  CHECK(check_view(Rows(nullptr, 0, 4)).ok());
+  CHECK(check_view(Rows(nullptr, 4, 0)).ok());
+  CHECK(check_view(Rows(memory, 1, 4, 0)).ok());  // one row has no next
+  CHECK(check_view(ConstRows(memory, 3, 4, 0)).ok());
+  CHECK(check_view(Rows(nullptr, 1, 1)).what == std::string("rows of a matrix without data"));
+  CHECK(check_view(Rows(memory, -1, 4)).found == -1);
+  CHECK(check_view(Rows(memory, 4, -2)).found == -2);
+  CHECK(check_view(Rows(memory, 3, 4, 3)).found == 3);
+  CHECK(check_view(Rows(memory, 3, 4, 3)).allowed == 4);
+}
+
+TEST_CASE("a matrix is filled row by row") {
+  float memory[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+  fill(Rows(memory, 2, 3, 4), 2.0f);
+  CHECK(std::vector<float>(memory, memory + 8) == std::vector<float>{2, 2, 2, 1, 2, 2, 2, 1});
+}

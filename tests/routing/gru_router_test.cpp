@@ -283,7 +283,7 @@ TEST_CASE("a recurrent router refuses parts that do not fit, and says what is al
   CHECK(error_of({m.data(), 9, width}, {m.data(), 5, 10}) ==
         "columns of the gate against size of the cell (got 10, allowed 11)");
   CHECK(error_of({m.data(), 9, width}, {m.data(), 5, size}, 6) == "k of top-k against experts (got 6, allowed 5)");
-  CHECK(error_of({nullptr, 9, width}, {m.data(), 5, size}) == "gate of a router has no data");
+  CHECK(error_of({nullptr, 9, width}, {m.data(), 5, size}) == "rows of a matrix without data");
   RecurrentWeights<float> weights = c.weights();
   CHECK(RecurrentCell::create(weights, inputs + 1, size).error().what() ==
         std::string("size of weight_ih (got 297, allowed 330)"));
@@ -339,7 +339,7 @@ TEST_CASE("a recurrent router asks hidden, state and edits in turn, and leaves n
   CHECK(router.traits().row_sum == RowSum::one);
   const std::vector<float> m(400, 0.1f);
   CHECK(refused(GruRouter<>::create(cell, {m.data(), 9, width}, {nullptr, 5, size}, TopK{2}, Renormalize{})) ==
-        "gate of a router has no data");
+        "rows of a matrix without data");
   CHECK(refused(GruRouter<>::create(cell, {m.data(), 9, 1}, {m.data(), 1, size}, TopK{1}, Renormalize{})) == "made");
 }
 

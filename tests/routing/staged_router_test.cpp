@@ -338,7 +338,7 @@ TEST_CASE("H9: settings that do not fit are refused, and odd sizes route exactly
   CHECK(with({g.data(), 0, 3}, 1) == "rows of a router's gate (experts), at least (got 0, allowed 1)");
   CHECK(with({g.data(), -4, 3}, 1) == "rows of a router's gate (experts), at least (got -4, allowed 1)");
   CHECK(with({g.data(), 4, 0}, 1) == "columns of a router's gate (hidden_size), at least (got 0, allowed 1)");
-  CHECK(with({nullptr, 4, 3}, 1) == "gate of a router has no data");
+  CHECK(with({nullptr, 4, 3}, 1) == "rows of a matrix without data");
   const ConstRows gate(g.data(), 4, 3);
   const std::vector<float> three(3, 0.0f);
   const std::vector<std::uint8_t> five(5, 1);

@@ -113,7 +113,7 @@ inline Curve load_curve(std::string label, const std::vector<std::vector<std::in
     std::sort(layer.rbegin(), layer.rend());
     double total = 0;
     for (const std::int64_t load : layer) total += static_cast<double>(load);
-    if (total == 0) continue;
+    if (!(total > 0)) continue;
     ++counted;
     for (std::size_t e = 0; e < experts; ++e) share[e] += static_cast<double>(layer[e]) / total;
   }

@@ -16,6 +16,7 @@
 #include <vector>
 
 #include "headgate/analysis/policies.hpp"
+#include "headgate/core/exactly_equal.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -167,7 +168,7 @@ inline std::vector<RoutingCounts> parse_routing_counts(std::string_view csv, con
   }
   for (const RoutingCounts& counts : all) {
     for (const auto& layer : counts.popularity) {
-      const bool is_empty = std::all_of(layer.begin(), layer.end(), [](double c) { return c == 0; });
+      const bool is_empty = std::all_of(layer.begin(), layer.end(), [](double c) { return exactly_equal(c, 0.0); });
       if (layer.size() < 2 || layer.size() != counts.popularity.front().size() || is_empty) {
         fail("the layers of " + escaped(counts.name, 80) + " need the same number of experts, 2 or more, and a count");
       }

@@ -51,7 +51,7 @@ class Report {
       for (std::size_t c = 0; c < table.columns.size(); ++c) {
         const Interval& v = row.values[c];
         html_ += "<td>" + table.shown(c, v.value);
-        if (with_intervals && v.low != v.high && !std::isnan(v.low)) {
+        if (with_intervals && v.low < v.high) {
           html_ += fmt::format("<small>{}<br/>{}</small>", table.shown(c, v.low), table.shown(c, v.high));
         }
         html_ += "</td>";

@@ -37,6 +37,10 @@ concept Attention = requires(const A& attention, const AttentionInput& in, typen
 inline Status check_attention(const AttentionInput& in, Rows y, index_t hidden_size, index_t half,
                               index_t context_size) noexcept {
   const index_t tokens = in.hidden.rows;
+  for (const ConstRows& matrix : {in.hidden, in.cosines, in.sines}) {
+    if (Status status = check_view(matrix); !status.ok()) return status;
+  }
+  if (Status status = check_view(y); !status.ok()) return status;
   if (in.hidden.cols != hidden_size)
     return Status::mismatch("width of x against hidden_size", in.hidden.cols, hidden_size);
   if (y.rows != tokens) return Status::mismatch("rows of y against tokens", y.rows, tokens);

@@ -76,14 +76,16 @@ class AttentionProjections {
         query_norm_(shape.qk_norm ? as_size(shape.head_dim) : 0, 1.0f),
         key_norm_(query_norm_) {}
 
-  static Rows take_rows(index_t rows, index_t cols, Context& ctx) {
-    return {ctx.workspace.take<float>(std::int64_t{rows} * cols).data(), rows, cols};
+  Status check_input(const AttentionInput& in, Rows y, index_t context_size) const noexcept {
+    const std::int64_t queries = std::int64_t{in.hidden.rows} * shape_.num_heads;
+    if (queries > max_index) return {ErrorCode::limit, "queries of all heads", queries, max_index};
+    return check_attention(in, y, shape_.hidden_size, shape_.head_dim / 2, context_size);
   }
 
   // queries (tokens, query_size) are written; keys and values of these positions are stored.
   void project(const AttentionInput& in, Rows queries, KvCache& cache, Context& ctx) const {
     const Workspace::Mark mark(ctx.workspace);
-    const Rows qkv = take_rows(in.hidden.rows, qkv_.rows(), ctx);
+    const Rows qkv = ctx.workspace.take_rows(in.hidden.rows, qkv_.rows());
     product<Backend>(qkv_.view(), in.hidden, qkv, ctx);
     prepare(in, qkv, queries, cache, ctx);
   }

@@ -50,20 +50,17 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
   }
 
   Status forward(const AttentionInput& in, RegionCache& cache, Rows y, Context& ctx) const {
-    if (Status status = check_attention(in, y, hidden_size(), shape().head_dim / 2, cache.context_size());
-        !status.ok()) {
-      return status;
-    }
+    if (Status status = Base::check_input(in, y, cache.context_size()); !status.ok()) return status;
     const Workspace::Mark mark(ctx.workspace);
     const index_t tokens = in.hidden.rows;
-    const Rows queries = Base::take_rows(tokens, shape().query_size(), ctx);
-    const Rows mixed = Base::take_rows(tokens, shape().query_size(), ctx);
+    const Rows queries = ctx.workspace.take_rows(tokens, shape().query_size());
+    const Rows mixed = ctx.workspace.take_rows(tokens, shape().query_size());
     Base::project(in, queries, cache.kv(), ctx);
     cache.update_means(in.first_position, in.first_position + tokens, ctx);
     // Sized by the text: a config may name more regions than any text has.
     const index_t earlier = (in.first_position + tokens) / regions_.region_size;
     const index_t width = (earlier < regions_.regions ? earlier : regions_.regions) + 1;
-    const MatrixView<index_t> chosen{ctx.workspace.take<index_t>(std::int64_t{tokens} * width).data(), tokens, width};
+    const MatrixView<index_t> chosen = ctx.workspace.take_rows<index_t>(tokens, width);
     choose(queries, in.first_position, cache, chosen, ctx);
     if (Status status = attend(queries, in.first_position, cache.kv(), chosen, mixed, ctx); !status.ok()) return status;
     Base::finish(mixed, y, ctx);

@@ -48,7 +48,6 @@ class BilevelRoutingAttention {
  public:
   static Expected<BilevelRoutingAttention> create(BilevelRoutingShape shape, BilevelRoutingWeights<T> weights) {
     const std::int64_t c = shape.channels;
-    const std::int64_t local = c * shape.local_kernel * shape.local_kernel;
     if (c < 1) return Status::mismatch("channels", c, 1);
     if (shape.num_heads < 1 || c % shape.num_heads != 0)
       return Status::mismatch("heads against channels", shape.num_heads, c);
@@ -57,9 +56,12 @@ class BilevelRoutingAttention {
     if (shape.regions_per_side > max_side)
       return Status::mismatch("regions per side", shape.regions_per_side, max_side);
     if (shape.top_k < 1) return Status::mismatch("routed regions", shape.top_k, 1);
+    if (shape.local_kernel > max_side)
+      return Status::mismatch("side of the local convolution", shape.local_kernel, max_side);
     if (shape.local_kernel < 0 || (shape.local_kernel > 0 && shape.local_kernel % 2 == 0)) {
       return Status::mismatch("side of the local convolution, which is odd or 0", shape.local_kernel, 5);
     }
+    const std::int64_t local = c * shape.local_kernel * shape.local_kernel;
     const auto check = [](const char* what, const std::vector<T>& values, std::int64_t size) {
       return static_cast<std::int64_t>(values.size()) == size
                  ? Status::success()
@@ -87,23 +89,25 @@ class BilevelRoutingAttention {
     const std::int64_t tokens = std::int64_t{height} * width;
     if (image.rows != tokens || out.rows != tokens) return Status::mismatch("tokens of the image", image.rows, tokens);
     if (image.cols != c || out.cols != c) return Status::mismatch("channels of the image", image.cols, c);
+    if (Status status = check_view(image); !status.ok()) return status;
+    if (Status status = check_view(out); !status.ok()) return status;
     Grid grid;
     if (Status status = make_grid(height, width, grid); !status.ok()) return status;
+    if (grid.tokens() > max_index) return {ErrorCode::limit, "tokens of the padded image", grid.tokens(), max_index};
 
     const Workspace::Mark mark(ctx.workspace);
     // q, k, v of every token of the padded image, (padded tokens, 3 channels); zero where `projected` appends.
-    const MatrixView<T> qkv{ctx.workspace.take<T>(grid.tokens() * 3 * c).data(), static_cast<index_t>(grid.tokens()),
-                            3 * c};
+    const MatrixView<T> qkv = ctx.workspace.take_rows<T>(static_cast<index_t>(grid.tokens()), 3 * c);
     project(image, grid, qkv, ctx);
-    const MatrixView<T> q_mean{ctx.workspace.take<T>(std::int64_t{grid.regions()} * c).data(), grid.regions(), c};
-    const MatrixView<T> k_mean{ctx.workspace.take<T>(std::int64_t{grid.regions()} * c).data(), grid.regions(), c};
+    const MatrixView<T> q_mean = ctx.workspace.take_rows<T>(grid.regions(), c);
+    const MatrixView<T> k_mean = ctx.workspace.take_rows<T>(grid.regions(), c);
     const std::span<std::uint8_t> allowed = ctx.workspace.take<std::uint8_t>(grid.regions());
     average(grid, qkv, q_mean, k_mean, allowed, ctx);
     const RegionRouter router(shape_.top_k);
     Status status = router.route(MatrixView<const T>(q_mean), MatrixView<const T>(k_mean), allowed, plan, ctx);
     if (!status.ok()) return status;
 
-    const MatrixView<T> mixed{ctx.workspace.take<T>(tokens * c).data(), static_cast<index_t>(tokens), c};
+    const MatrixView<T> mixed = ctx.workspace.take_rows<T>(static_cast<index_t>(tokens), c);
     attend(grid, qkv, plan, mixed, ctx);
     if (shape_.local_kernel > 0) enhance(grid, qkv, mixed, ctx);
     rows(static_cast<index_t>(tokens), ctx, [&](index_t t) {

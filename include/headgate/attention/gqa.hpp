@@ -34,13 +34,10 @@ class GroupedQueryAttention : public AttentionProjections<Format, Backend> {
   KvCache make_cache(index_t context_size) const { return {context_size, shape().num_kv_heads, shape().head_dim}; }
 
   Status forward(const AttentionInput& in, KvCache& cache, Rows y, Context& ctx) const {
-    if (Status status = check_attention(in, y, hidden_size(), shape().head_dim / 2, cache.context_size());
-        !status.ok()) {
-      return status;
-    }
+    if (Status status = Base::check_input(in, y, cache.context_size()); !status.ok()) return status;
     const Workspace::Mark mark(ctx.workspace);
-    const Rows queries = Base::take_rows(in.hidden.rows, shape().query_size(), ctx);
-    const Rows mixed = Base::take_rows(in.hidden.rows, shape().query_size(), ctx);
+    const Rows queries = ctx.workspace.take_rows(in.hidden.rows, shape().query_size());
+    const Rows mixed = ctx.workspace.take_rows(in.hidden.rows, shape().query_size());
     Base::project(in, queries, cache, ctx);
     if (Status status = attend(queries, in.first_position, cache, mixed, ctx); !status.ok()) return status;
     Base::finish(mixed, y, ctx);

@@ -3,6 +3,7 @@
 // values are rows, for the weighted sum.
 #pragma once
 
+#include <algorithm>
 #include <cstring>
 
 #include "headgate/core/aligned_buffer.hpp"
@@ -40,8 +41,9 @@ class KvCache {
     return {reinterpret_cast<const float*>(values_of(kv_head)), context_size_, head_dim_};
   }
 
-  // A cache of the same size that holds the first so many positions. Throws std::bad_alloc.
+  // A cache of the same size that holds the first so many positions, at most all. Throws std::bad_alloc.
   KvCache clone(index_t positions) const {
+    positions = std::clamp(positions, 0, context_size_);
     KvCache copy(context_size_, num_kv_heads_, head_dim_);
     const std::int64_t used = divide_up(positions, panel_rows) * F32::panel_bytes(head_dim_);
     for (index_t h = 0; h < num_kv_heads_; ++h) {

@@ -26,7 +26,7 @@ class Rope {
 
   index_t half() const noexcept { return static_cast<index_t>(frequencies_.size()); }
 
-  // cosines and sines (tokens, half) of the positions first_position, first_position + 1, ...
+  // cosines and sines of the positions first_position, first_position + 1, ... Precondition: both are (tokens, half).
   void angles(index_t first_position, Rows cosines, Rows sines) const noexcept {
     for (index_t t = 0; t < cosines.rows; ++t) {
       const double position = static_cast<double>(first_position) + t;

@@ -5,6 +5,7 @@
 
 #include <concepts>
 #include <type_traits>
+#include <utility>
 
 #include "headgate/core/types.hpp"
 
@@ -27,7 +28,7 @@ class TaskRef {
 
 template <class E>
 concept Executor = requires(E& executor, const E& constant, index_t n, TaskRef task) {
-  { constant.size() } noexcept -> std::convertible_to<index_t>;
+  { constant.size() } noexcept -> std::integral;
   executor.run(n, task);
 };
 
@@ -47,9 +48,10 @@ class ExecutorRef {
     requires(!std::same_as<E, ExecutorRef>)
   ExecutorRef(E& executor) noexcept  // NOLINT(google-explicit-constructor)
       : object_(&executor),
-        size_([](const void* object) { return static_cast<index_t>(static_cast<const E*>(object)->size()); }),
+        size_([](const void* object) { return limited(static_cast<const E*>(object)->size()); }),
         run_([](void* object, index_t n, TaskRef task) { static_cast<E*>(object)->run(n, task); }) {}
 
+  // 1 to 65,536, whatever the executor says: work is cut into so many slices, and must not vanish between them.
   index_t size() const noexcept { return object_ == nullptr ? 1 : size_(object_); }
   void run(index_t n, TaskRef task) const {
     if (object_ == nullptr || n <= 1) {
@@ -60,6 +62,11 @@ class ExecutorRef {
   }
 
  private:
+  static constexpr index_t limited(std::integral auto size) noexcept {
+    constexpr index_t most = 1 << 16;
+    return std::cmp_less(size, 1) ? 1 : std::cmp_greater(size, most) ? most : static_cast<index_t>(size);
+  }
+
   void* object_ = nullptr;
   index_t (*size_)(const void*) = nullptr;
   void (*run_)(void*, index_t, TaskRef) = nullptr;

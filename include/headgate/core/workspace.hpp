@@ -89,7 +89,7 @@ class Workspace {
     if (place.block == blocks_.size()) {
       // Nothing lies in the blocks behind the one in use: all were too small, and a larger one takes their place.
       place.block = place_.used == 0 ? place_.block : place_.block + 1;
-      blocks_.resize(place.block);
+      blocks_.erase(blocks_.begin() + static_cast<std::ptrdiff_t>(place.block), blocks_.end());
       blocks_.emplace_back(place.block == 0 ? held_for(std::max(rounded, most_taken_)) : std::max(rounded, min_block));
     }
     std::byte* const first = blocks_[place.block].data() + place.used;

@@ -37,7 +37,7 @@ inline Status check_apply(const RoutingPlan& plan, ConstRows x, Rows y, index_t 
   if (y.rows != plan.tokens()) return Status::mismatch("rows of y against tokens of the plan", y.rows, plan.tokens());
   if (x.cols != hidden_size) return Status::mismatch("width of x against hidden_size", x.cols, hidden_size);
   if (y.cols != hidden_size) return Status::mismatch("width of y against hidden_size", y.cols, hidden_size);
-  return Status::success();
+  return check_apart(x, y);
 }
 
 // And the rows that experts will see: NaN and infinity must not reach an activation that would hide them.

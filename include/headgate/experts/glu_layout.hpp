@@ -127,6 +127,11 @@ struct GluLayout {
       status.expert = e;
       return status;
     }
+    for (const ConstRows& matrix : {m.gate, m.up, m.down}) {
+      Status status = check_view(matrix);
+      status.expert = e;
+      if (!status.ok()) return status;
+    }
     return Status::success();
   }
 

@@ -50,11 +50,8 @@ class PerExpert {
   Status apply(const ExpertMajor& plan, ConstRows x, Rows y, Context& ctx) const {
     const Workspace::Mark mark(ctx.workspace);
     const index_t entries = plan.offsets.back();
-    const auto take_rows = [&] {
-      return Rows(ctx.workspace.take<float>(std::int64_t{entries} * hidden_size()).data(), entries, hidden_size());
-    };
-    const Rows in = take_rows();
-    const Rows out = take_rows();
+    const Rows in = ctx.workspace.take_rows(entries, hidden_size());
+    const Rows out = ctx.workspace.take_rows(entries, hidden_size());
     ctx.parallel(plan.size(), [&](index_t i) {
       const index_t first = plan.offsets[as_size(i)];
       const std::span<const index_t> tokens = plan.tokens_of(i);

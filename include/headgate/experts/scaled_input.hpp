@@ -27,7 +27,7 @@ class ScaledInput {
   Status apply(const RoutingPlan& plan, ConstRows x, Rows y, Context& ctx) const {
     if (Status status = check_apply(plan, x, y, num_experts(), hidden_size()); !status.ok()) return status;
     const Workspace::Mark mark(ctx.workspace);
-    const Rows scaled(ctx.workspace.take<float>(std::int64_t{x.rows} * x.cols).data(), x.rows, x.cols);
+    const Rows scaled = ctx.workspace.take_rows(x.rows, x.cols);
     for (index_t t = 0; t < x.rows; ++t) {
       for (index_t i = 0; i < x.cols; ++i) scaled.row_data(t)[i] = factor_ * x.row_data(t)[i];
     }

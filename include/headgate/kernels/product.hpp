@@ -34,7 +34,7 @@ void product(PanelView<Format> weights, ConstRows x, Rows y, Context& ctx) {
   const TileCut cut{x.rows};
   const float* tiles = x.data;
   if (x.rows > 1) {
-    float* const out = ctx.workspace.take<float>(std::int64_t{x.rows} * x.cols).data();
+    float* const out = ctx.workspace.take_rows(x.rows, x.cols).data;
     const index_t n = ctx.slices(cut.count());
     ctx.parallel(n, [&](index_t i) { make_tiles<Backend>(x, Slice::of(cut.count(), n, i), out); });
     tiles = out;

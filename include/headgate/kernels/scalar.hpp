@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "headgate/core/best_k.hpp"
+#include "headgate/core/exactly_equal.hpp"
 #include "headgate/kernels/fused_multiply_add.hpp"
 #include "headgate/kernels/kernel_backend.hpp"
 
@@ -66,7 +68,7 @@ struct Scalar {
 
   static void softmax(float* x, index_t n) noexcept {
     const float largest = max(x, n);
-    if (largest == -std::numeric_limits<float>::infinity()) {  // nothing allowed: nothing weighs
+    if (exactly_equal(largest, -std::numeric_limits<float>::infinity())) {  // nothing allowed: nothing weighs
       for (index_t i = 0; i < n; ++i) x[i] = 0.0f;
       return;
     }
@@ -127,17 +129,9 @@ struct Scalar {
   }
 
   static index_t top_k(const float* keys, index_t n, index_t k, index_t* order) noexcept {
-    index_t chosen = 0;
-    for (index_t i = 0; i < n; ++i) {
-      if (keys[i] == -std::numeric_limits<float>::infinity()) continue;
-      index_t place = chosen;  // behind every key that is at least as large: ties keep the lower index first
-      while (place > 0 && keys[order[place - 1]] < keys[i]) --place;
-      if (place >= k) continue;
-      if (chosen < k) ++chosen;
-      for (index_t j = chosen - 1; j > place; --j) order[j] = order[j - 1];
-      order[place] = i;
-    }
-    return chosen;
+    BestK<float> best(keys, k, order);
+    for (index_t i = 0; i < n; ++i) best.offer(i);
+    return best.size();
   }
 };
 static_assert(KernelBackend<Scalar>);

@@ -83,6 +83,7 @@ class ChainLayer {
     if (y.cols != experts_.hidden_size()) {
       return Status::mismatch("width of y against hidden_size", y.cols, experts_.hidden_size());
     }
+    if (Status status = check_apart(x, y); !status.ok()) return status;
     if (in.edits.forced_plan != nullptr && iterations() > 1) {
       return {ErrorCode::usage, "a forced plan does not say which iteration of a chain of experts it is for"};
     }
@@ -90,8 +91,7 @@ class ChainLayer {
     const Workspace::Mark mark(ctx.workspace);
     state.plans.resize(as_size(iterations()));
     // Iterations write in turn to y and to scratch, so that the last one writes to y.
-    const std::int64_t scratch_size = iterations() > 1 ? std::int64_t{x.rows} * y.cols : 0;
-    const Rows scratch(ctx.workspace.take<float>(scratch_size).data(), x.rows, y.cols);
+    const Rows scratch = ctx.workspace.take_rows(iterations() > 1 ? x.rows : 0, y.cols);
     RouterInput input = in;
     for (index_t i = 0; i < iterations(); ++i) {
       const Rows out = (iterations() - i) % 2 == 1 ? y : scratch;
@@ -106,9 +106,7 @@ class ChainLayer {
     const R& router = routers_[routers_.size() == 1 ? 0 : as_size(i)];
     Status status = edited_routing(router, in, state.router, plan, state.shared_plan, ctx);
     if (!status.ok()) return status;
-    for (index_t t = 0; t < y.rows; ++t) {
-      for (float& value : y.row(t)) value = 0.0f;
-    }
+    fill(y, 0.0f);
     status = experts_.apply(plan, in.hidden, y, ctx);
     if (status.ok() && shared_) status = shared_->add(in.hidden, y, state.shared_plan, ctx);
     if (!status.ok() || !options_.inner_residual) return status;

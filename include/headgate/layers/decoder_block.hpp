@@ -52,8 +52,8 @@ class DecoderBlock {
 
   Status forward(const DecoderRows& rows, index_t layer, Cache& cache, State& state, Context& ctx) const {
     const Workspace::Mark mark(ctx.workspace);
-    const Rows normed = rows_like(rows.x, ctx);
-    const Rows out = rows_like(rows.x, ctx);
+    const Rows normed = ctx.workspace.take_rows(rows.x.rows, rows.x.cols);
+    const Rows out = ctx.workspace.take_rows(rows.x.rows, rows.x.cols);
     const AttentionInput attention_in{normed, rows.first_position, rows.cosines, rows.sines};
 
     Status status = attention_norm_.forward(rows.x, normed, ctx);
@@ -90,9 +90,6 @@ class DecoderBlock {
         ffn_norm_(std::move(ffn_norm)),
         ffn_(std::move(ffn)) {}
 
-  static Rows rows_like(Rows x, Context& ctx) {
-    return {ctx.workspace.take<float>(std::int64_t{x.rows} * x.cols).data(), x.rows, x.cols};
-  }
   // x += y
   static void add(ConstRows y, Rows x, Context& ctx) {
     const index_t n = ctx.slices(x.rows);
@@ -103,9 +100,7 @@ class DecoderBlock {
   }
   Status forward_ffn(const RouterInput& in, State& state, Rows y, Context& ctx) const {
     if (const Routed* const moe = routed()) return moe->forward(in, state, y, ctx);
-    for (index_t t = 0; t < y.rows; ++t) {
-      for (float& value : y.row(t)) value = 0.0f;
-    }
+    fill(y, 0.0f);
     return std::get<Dense>(ffn_).add(in.hidden, y, state.shared_plan, ctx);
   }
 

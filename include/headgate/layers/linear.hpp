@@ -24,6 +24,7 @@ class Linear {
     if (!bias.empty() && static_cast<std::int64_t>(bias.size()) != weights.rows) {
       return Status::mismatch("size of the bias against rows", static_cast<std::int64_t>(bias.size()), weights.rows);
     }
+    if (Status status = check_view(weights); !status.ok()) return status;
     Expected<Linear> linear = create(weights.rows, weights.cols, !bias.empty());
     if (!linear) return linear;
     for (index_t r = 0; r < weights.rows; ++r) linear.value().set_row(r, weights.row_data(r));
@@ -54,6 +55,7 @@ class Linear {
     if (x.cols != cols()) return Status::mismatch("width of x against columns of a linear layer", x.cols, cols());
     if (y.cols != rows()) return Status::mismatch("width of y against rows of a linear layer", y.cols, rows());
     if (y.rows != x.rows) return Status::mismatch("rows of y against rows of x", y.rows, x.rows);
+    if (Status status = check_apart(x, y); !status.ok()) return status;
     product<Backend>(weights_.view(), x, y, ctx);
     if (bias_.empty()) return Status::success();
     const index_t n = ctx.slices(y.rows);

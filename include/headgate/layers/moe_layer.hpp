@@ -57,6 +57,7 @@ class MoELayer {
       : MoELayer(create(std::move(router), std::move(experts), std::move(shared)).value()) {}
 
   // y (tokens, hidden_size) = the layer's output for in.hidden, routed as in.edits ask; the residual is the caller's.
+  // y does not overlap it.
   Status forward(const RouterInput& in, State& state, Rows y, Context& ctx) const {
     Status status = compute(in, state, y, ctx);
     if (!status.ok() && status.layer < 0) status.layer = in.layer;
@@ -89,12 +90,11 @@ class MoELayer {
     if (y.cols != experts_.hidden_size()) {
       return Status::mismatch("width of y against hidden_size", y.cols, experts_.hidden_size());
     }
+    if (Status status = check_apart(in.hidden, y); !status.ok()) return status;
     const FloatModes modes;
     Status status = edited_routing(router_, in, state.router, state.plan, state.shared_plan, ctx);
     if (!status.ok()) return status;
-    for (index_t t = 0; t < y.rows; ++t) {
-      for (float& value : y.row(t)) value = 0.0f;
-    }
+    fill(y, 0.0f);
     status = experts_.apply(state.plan, in.hidden, y, ctx);
     if (status.ok() && shared_) status = shared_->add(in.hidden, y, state.shared_plan, ctx);
     return status;

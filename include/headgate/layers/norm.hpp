@@ -32,11 +32,13 @@ class RmsNorm {
   float epsilon() const noexcept { return epsilon_; }
   std::span<const float> weight() const noexcept { return weight_; }
 
-  // x (T, width) -> y (T, width); y may be x.
+  // x (T, width) -> y (T, width); y is x or does not overlap it.
   Status forward(ConstRows x, Rows y, Context& ctx) const {
     if (x.cols != width()) return Status::mismatch("width of x against width of a norm", x.cols, width());
     if (y.cols != width()) return Status::mismatch("width of y against width of a norm", y.cols, width());
     if (y.rows != x.rows) return Status::mismatch("rows of y against rows of x", y.rows, x.rows);
+    const bool in_place = x.data == y.data && x.stride == y.stride;
+    if (Status status = in_place ? check_view(y) : check_apart(x, y); !status.ok()) return status;
     const index_t n = ctx.slices(x.rows);
     ctx.parallel(n, [&](index_t i) {
       const Slice rows = Slice::of(x.rows, n, i);

@@ -2,15 +2,15 @@
 // 1 (DeepSeek-V2) or with weight sigmoid(g . x) (Qwen2-MoE; g is `shared_expert_gate`, (1, hidden_size)).
 #pragma once
 
-#include <cmath>
 #include <vector>
 
 #include "headgate/core/expected.hpp"
 #include "headgate/experts/experts.hpp"
+#include "headgate/kernels/native.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
-template <Experts Bank>
+template <Experts Bank, class Backend = NativeBackend>
 class SharedExpert {
  public:
   // gate: empty for weight 1, else (hidden_size).
@@ -32,6 +32,7 @@ class SharedExpert {
   // y (tokens, hidden_size) += weight(x) * expert(x). The plan is scratch that the caller keeps.
   Status add(ConstRows x, Rows y, RoutingPlan& plan, Context& ctx) const {
     if (x.cols != hidden_size()) return Status::mismatch("width of x against hidden_size", x.cols, hidden_size());
+    if (Status status = check_view(x); !status.ok()) return status;
     plan.clear(1);
     if (Status status = plan.reserve(x.rows, x.rows); !status.ok()) return status;
     for (index_t t = 0; t < x.rows; ++t) {
@@ -52,18 +53,11 @@ class SharedExpert {
   struct Checked {};
   SharedExpert(Bank bank, std::vector<float> gate, Checked) : bank_(std::move(bank)), gate_(std::move(gate)) {}
 
-  // sigmoid(g . x), summed in 16 interleaved parts: a fixed order that compilers turn into vector code.
+  // sigmoid(g . x)
   float gate(const float* x) const noexcept {
-    float part[16] = {};
-    const std::size_t n = gate_.size();
-    std::size_t i = 0;
-    for (; i + 16 <= n; i += 16) {
-      for (std::size_t j = 0; j < 16; ++j) part[j] += gate_[i + j] * x[i + j];
-    }
-    float sum = 0.0f;
-    for (; i < n; ++i) sum += gate_[i] * x[i];
-    for (const float p : part) sum += p;
-    return 1.0f / (1.0f + std::exp(-sum));
+    float value = Backend::dot(gate_.data(), x, hidden_size());
+    Backend::sigmoid(&value, 1);
+    return value;
   }
 
   Bank bank_;

@@ -123,10 +123,8 @@ class Model {
   Status forward(const Pass& pass, State& state, Rows x, Context& ctx) const {
     const FloatModes modes;
     const Workspace::Mark mark(ctx.workspace);
-    const Rows cosines{ctx.workspace.take<float>(std::int64_t{x.rows} * parts_.rope.half()).data(), x.rows,
-                       parts_.rope.half()};
-    const Rows sines{ctx.workspace.take<float>(std::int64_t{x.rows} * parts_.rope.half()).data(), x.rows,
-                     parts_.rope.half()};
+    const Rows cosines = ctx.workspace.take_rows(x.rows, parts_.rope.half());
+    const Rows sines = ctx.workspace.take_rows(x.rows, parts_.rope.half());
     parts_.rope.angles(pass.first_position, cosines, sines);
     parts_.embedding.read(pass.tokens, x);
     state.routing.reset(x.rows);
@@ -148,7 +146,7 @@ class Model {
   Status logits(ConstRows x, Rows logits, Context& ctx) const {
     const FloatModes modes;
     const Workspace::Mark mark(ctx.workspace);
-    const Rows normed{ctx.workspace.take<float>(std::int64_t{x.rows} * x.cols).data(), x.rows, x.cols};
+    const Rows normed = ctx.workspace.take_rows(x.rows, x.cols);
     Status status = parts_.norm.forward(x, normed, ctx);
     if (status.ok()) {
       status = parts_.head ? parts_.head->forward(normed, logits, ctx) : parts_.embedding.forward(normed, logits, ctx);

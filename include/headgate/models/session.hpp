@@ -180,8 +180,7 @@ class Session {
     const ScratchCount scratch{model_->config(), rows, std::int64_t{first_position} + rows, ctx.executor.size()};
     ctx.workspace.reserve(scratch.bytes(logits.rows));
     const Workspace::Mark mark(ctx.workspace);
-    const index_t width = model_->hidden_size();
-    const Rows x{ctx.workspace.take<float>(std::int64_t{rows} * width).data(), rows, width};
+    const Rows x = ctx.workspace.take_rows(rows, model_->hidden_size());
     Status status =
         model_->forward({tokens, first_position, on_route, interrupted_.flag, &on_hidden, rules}, state_, x, ctx);
     index_t first_row = 0;

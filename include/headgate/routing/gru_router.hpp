@@ -51,9 +51,8 @@ class RecurrentCell {
   void step(ConstRows u, Rows h, Context& ctx) const {
     const Workspace::Mark mark(ctx.workspace);
     const index_t rows = weight_ih_.rows();
-    const auto take = [&] { return Rows(ctx.workspace.take<float>(std::int64_t{u.rows} * rows).data(), u.rows, rows); };
-    const Rows input = take();
-    const Rows hidden = take();
+    const Rows input = ctx.workspace.take_rows(u.rows, rows);
+    const Rows hidden = ctx.workspace.take_rows(u.rows, rows);
     product<Backend>(weight_ih_.view(), u, input, ctx);
     product<Backend>(weight_hh_.view(), ConstRows(h), hidden, ctx);
     const index_t n = ctx.slices(u.rows);
@@ -94,7 +93,8 @@ class GruRouter {
  public:
   using State = CarriedRows;
 
-  // projection P (inputs, hidden_size); gate G (num_experts, size); the cell is shared and outlives the router.
+  // projection P (inputs, hidden_size); gate G (num_experts, size); the cell is shared and outlives the router, so it
+  // is no temporary.
   static Expected<GruRouter> create(const RecurrentCell& cell, ConstRows projection, ConstRows gate, Select select,
                                     Weigh weigh) {
     if (projection.rows != cell.inputs()) {
@@ -106,12 +106,15 @@ class GruRouter {
     if (gate.cols != cell.size()) {
       return Status::mismatch("columns of the gate against size of the cell", gate.cols, cell.size());
     }
-    if (projection.data == nullptr || gate.data == nullptr)
-      return Status{ErrorCode::usage, "gate of a router has no data"};
+    for (const ConstRows& matrix : {projection, gate}) {
+      if (Status status = check_view(matrix); !status.ok()) return status;
+    }
     Expected<Selection> selection = Selection::create(gate.rows, SoftmaxScore{}, select, weigh);
     if (!selection) return selection.error();
     return GruRouter(cell, projection, gate, std::move(selection).value());
   }
+  static Expected<GruRouter> create(const RecurrentCell&& cell, ConstRows projection, ConstRows gate, Select select,
+                                    Weigh weigh) = delete;
 
   index_t num_experts() const noexcept { return selection_.num_experts(); }
   index_t hidden_size() const noexcept { return projection_.cols(); }
@@ -130,11 +133,8 @@ class GruRouter {
     if (Status status = state.enter(x, in.layer, cell_->size()); !status.ok()) return status;
 
     const Workspace::Mark mark(ctx.workspace);
-    const auto take = [&](index_t cols) {
-      return Rows(ctx.workspace.take<float>(std::int64_t{x.rows} * cols).data(), x.rows, cols);
-    };
-    const Rows u = take(cell_->inputs());
-    const Rows logits = take(gate_.rows());
+    const Rows u = ctx.workspace.take_rows(x.rows, cell_->inputs());
+    const Rows logits = ctx.workspace.take_rows(x.rows, gate_.rows());
     const Rows h = state.rows(cell_->size());
     product<Backend>(projection_.view(), x, u, ctx);
     cell_->step<Backend>(u, h, ctx);

@@ -88,6 +88,9 @@ class MoePlusPlusRouter {
 
   static Expected<MoePlusPlusRouter> create(const MoePlusPlusGate& gate, const MoePlusPlusOptions& options) {
     const index_t num_experts = gate.last.rows;
+    for (const ConstRows& matrix : {gate.first, gate.last, gate.residual}) {
+      if (Status status = check_view(matrix); !status.ok()) return status;
+    }
     if (num_experts < 1) return Status::mismatch("rows of a router's gate (experts), at least", num_experts, 1);
     if (gate.last.cols < 1) return Status::mismatch("columns of a router's gate, at least", gate.last.cols, 1);
     if (gate.first.rows != 0) {
@@ -131,11 +134,8 @@ class MoePlusPlusRouter {
     if (Status status = state.enter(x, in.layer, num_experts()); !status.ok()) return status;
 
     const Workspace::Mark mark(ctx.workspace);
-    const auto take = [&](index_t cols) {
-      return Rows(ctx.workspace.take<float>(std::int64_t{x.rows} * cols).data(), x.rows, cols);
-    };
-    const Rows logits = take(num_experts());
-    const Rows inner = take(first_.rows());
+    const Rows logits = ctx.workspace.take_rows(x.rows, num_experts());
+    const Rows inner = ctx.workspace.take_rows(x.rows, first_.rows());
     if (first_.rows() != 0) product<Backend>(first_.view(), x, inner, ctx);
     const index_t n = ctx.slices(x.rows);
     ctx.parallel(n, [&](index_t i) {
@@ -147,7 +147,7 @@ class MoePlusPlusRouter {
     const bool has_residual = residual_.rows() != 0 && !state.empty();
     const Rows carried = state.rows(num_experts());
     if (has_residual) {
-      const Rows before = take(num_experts());
+      const Rows before = ctx.workspace.take_rows(x.rows, num_experts());
       product<Backend>(residual_.view(), ConstRows(carried), before, ctx);
       for (index_t t = 0; t < x.rows; ++t) Backend::axpy(1.0f, before.row_data(t), num_experts(), logits.row_data(t));
     }

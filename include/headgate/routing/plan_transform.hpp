@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "headgate/core/exactly_equal.hpp"
 #include "headgate/routing/routing_plan.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -81,7 +82,7 @@ Status filter(const RoutingPlan& plan, WeightsAfterDrop after, Keep keep, Routin
       experts.push_back(plan.experts(t)[i]);
       weights.push_back(weight);
     }
-    if (after == WeightsAfterDrop::same_sum && left != 0.0f && experts.size() < plan.experts(t).size()) {
+    if (after == WeightsAfterDrop::same_sum && !exactly_equal(left, 0.0f) && experts.size() < plan.experts(t).size()) {
       for (float& w : weights) w *= before / left;
     }
     if (Status status = out.append_row(experts, weights); !status.ok()) return status;

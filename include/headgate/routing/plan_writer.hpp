@@ -16,7 +16,7 @@ class PlanWriter {
     if (finished_) return;
     plan_.experts_.clear();
     plan_.weights_.clear();
-    if (!plan_.offsets_.empty()) plan_.offsets_.resize(1);
+    if (!plan_.offsets_.empty()) cut(plan_.offsets_, 1);
   }
 
   // First. Room for `tokens` rows of up to max_row entries; more than a 32-bit index counts is an error.
@@ -58,12 +58,17 @@ class PlanWriter {
       next += count;
       plan_.offsets_[t + 1] = static_cast<index_t>(next);
     }
-    plan_.experts_.resize(next);
-    plan_.weights_.resize(next);
+    cut(plan_.experts_, next);
+    cut(plan_.weights_, next);
     finished_ = true;
   }
 
  private:
+  // The first `size` elements stay. Not resize, which could grow: g++ 12 warns of what would happen then.
+  template <class T>
+  static void cut(std::vector<T>& values, std::size_t size) noexcept {
+    values.erase(values.begin() + static_cast<std::ptrdiff_t>(size), values.end());
+  }
   template <class T>
   std::span<T> room(std::vector<T>& values, index_t token) const noexcept {
     return std::span(values).subspan(as_size(token) * as_size(max_row_), as_size(max_row_));

@@ -8,6 +8,7 @@
 #include <concepts>
 #include <limits>
 
+#include "headgate/core/best_k.hpp"
 #include "headgate/core/context.hpp"
 #include "headgate/core/matrix_view.hpp"
 #include "headgate/routing/routing_plan.hpp"
@@ -25,18 +26,9 @@ class RegionRouter {
   // affinity (key regions), order (at least min(regions, key regions)).
   template <std::floating_point T>
   index_t select(std::span<const T> affinity, index_t* order) const noexcept {
-    index_t chosen = 0;
-    for (index_t j = 0; j < static_cast<index_t>(affinity.size()); ++j) {
-      const T key = affinity[as_size(j)];
-      if (key == -std::numeric_limits<T>::infinity()) continue;
-      index_t place = chosen;
-      while (place > 0 && affinity[as_size(order[place - 1])] < key) --place;
-      if (place >= regions_) continue;
-      if (chosen < regions_) ++chosen;
-      for (index_t i = chosen - 1; i > place; --i) order[i] = order[i - 1];
-      order[place] = j;
-    }
-    return chosen;
+    BestK<T> best(affinity.data(), regions_, order);
+    for (index_t j = 0; j < static_cast<index_t>(affinity.size()); ++j) best.offer(j);
+    return best.size();
   }
 
   // queries (query regions, channels) and keys (key regions, channels): region means. allowed (key regions): 0 keeps a
@@ -45,6 +37,9 @@ class RegionRouter {
   Status route(MatrixView<const T> queries, MatrixView<const T> keys, std::span<const std::uint8_t> allowed,
                RoutingPlan& plan, Context& ctx) const {
     plan.clear(keys.rows);
+    if (Status status = check_view(queries); !status.ok()) return status;
+    if (Status status = check_view(keys); !status.ok()) return status;
+    if (regions_ < 1) return Status::mismatch("routed regions, at least", regions_, 1);
     if (queries.cols != keys.cols) return Status::mismatch("channels of the region keys", keys.cols, queries.cols);
     if (!allowed.empty() && allowed.size() != as_size(keys.rows)) {
       return Status::mismatch("size of allowed against key regions", static_cast<std::int64_t>(allowed.size()),

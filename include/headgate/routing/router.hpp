@@ -61,11 +61,10 @@ inline Status check_layer_edits(const RouteEdits& edits) noexcept {
 
 // What every router that reads hidden states checks first.
 inline Status check_hidden(ConstRows x, index_t hidden_size) noexcept {
-  if (x.rows < 0) return Status::mismatch("rows of hidden, at least", x.rows, 0);
+  if (Status status = check_view(x); !status.ok()) return status;
   if (x.cols != hidden_size) {
     return Status::mismatch("width of hidden against hidden_size of the router", x.cols, hidden_size);
   }
-  if (x.data == nullptr && x.rows != 0) return {ErrorCode::usage, "hidden has no data"};
   return Status::success();
 }
 

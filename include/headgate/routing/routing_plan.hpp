@@ -32,8 +32,8 @@ class RoutingPlan {
     weights_.reserve(as_size(entries));
     return Status::success();
   }
-  // Appends the row of the next token. On an error the plan is unchanged and the status names token and expert. Throws
-  // std::bad_alloc, and then too the plan is unchanged.
+  // Appends the row of the next token, which may be a row of this plan. On an error the plan is unchanged and the
+  // status names token and expert. Throws std::bad_alloc, and then too the plan is unchanged.
   Status append_row(std::span<const ExpertId> experts, std::span<const float> weights) {
     if (experts.size() != weights.size()) {
       return Status::mismatch("number of weights in a row", static_cast<std::int64_t>(weights.size()),
@@ -45,9 +45,11 @@ class RoutingPlan {
     }
     if (experts.size() > few) seen_.resize(as_size(num_experts_));
     if (Status status = check_row(num_experts_, tokens(), experts, weights, seen_); !status.ok()) return status;
-    make_room(experts_, experts.size());
-    make_room(weights_, weights.size());
-    make_room(offsets_, 1);
+    // The row may lie in the memory that was outgrown.
+    const auto old_experts = make_room(experts_, experts.size());
+    const auto old_weights = make_room(weights_, weights.size());
+    const auto old_offsets = make_room(offsets_, 2);
+    if (offsets_.empty()) offsets_.push_back(0);
     for (const ExpertId e : experts) experts_.push_back(e);
     for (const float w : weights) weights_.push_back(w);
     offsets_.push_back(entries());
@@ -91,11 +93,17 @@ class RoutingPlan {
     const index_t first = offsets_[as_size(token)];
     return {values.data() + first, as_size(offsets_[as_size(token) + 1] - first)};
   }
-  // For `more` elements, so that appending them cannot fail. Throws std::bad_alloc.
+  // For `more` elements, so that appending them cannot fail. Returns the memory that was outgrown. Throws
+  // std::bad_alloc.
   template <class T>
-  static void make_room(std::vector<T>& values, std::size_t more) {
+  static std::vector<T> make_room(std::vector<T>& values, std::size_t more) {
     const std::size_t size = values.size() + more;
-    if (size > values.capacity()) values.reserve(size > 2 * values.capacity() ? size : 2 * values.capacity());
+    std::vector<T> other;
+    if (size <= values.capacity()) return other;
+    other.reserve(size > 2 * values.capacity() ? size : 2 * values.capacity());
+    other.assign(values.begin(), values.end());
+    other.swap(values);
+    return other;
   }
   friend class PlanWriter;
   static constexpr std::size_t few = 32;  // up to here comparing pairs is quicker than marking

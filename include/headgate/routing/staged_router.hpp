@@ -34,7 +34,7 @@ class StagedRouter {
     const ConstRows gate = weights.gate;
     if (gate.rows < 1) return Status::mismatch("rows of a router's gate (experts), at least", gate.rows, 1);
     if (gate.cols < 1) return Status::mismatch("columns of a router's gate (hidden_size), at least", gate.cols, 1);
-    if (gate.data == nullptr) return Status{ErrorCode::usage, "gate of a router has no data"};
+    if (Status status = check_view(gate); !status.ok()) return status;
     const auto bias_size = static_cast<std::int64_t>(weights.gate_bias.size());
     if (bias_size != 0 && bias_size != gate.rows) {
       return Status::mismatch("size of gate_bias against experts", bias_size, gate.rows);
@@ -72,7 +72,7 @@ class StagedRouter {
     if (Status status = selection_.check(in.edits); !status.ok()) return status;
 
     const Workspace::Mark mark(ctx.workspace);
-    const Rows logits(ctx.workspace.take<float>(std::int64_t{x.rows} * gate_->rows()).data(), x.rows, gate_->rows());
+    const Rows logits = ctx.workspace.take_rows(x.rows, gate_->rows());
     product<Backend>(gate_->view(), x, logits, ctx);
     if (!gate_bias_.empty()) {
       const index_t n = ctx.slices(x.rows);

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "headgate/core/context.hpp"
+#include "headgate/core/exactly_equal.hpp"
 #include "headgate/core/expected.hpp"
 #include "headgate/core/matrix_view.hpp"
 #include "headgate/kernels/native.hpp"
@@ -76,7 +77,7 @@ class StagedSelection {
     if (Status status = check_bias(bias, num_logits_); !status.ok()) return status;
     key_offset_.resize(bias.size(), 0.0f);
     for (std::size_t e = 0; e < bias.size(); ++e) {
-      if (key_offset_[e] != masked) key_offset_[e] = bias[e];
+      if (!exactly_equal(key_offset_[e], masked)) key_offset_[e] = bias[e];
     }
     return Status::success();
   }

@@ -8,6 +8,7 @@
 #include <span>
 #include <vector>
 
+#include "headgate/core/exactly_equal.hpp"
 #include "headgate/core/types.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -18,7 +19,7 @@ struct Candidate {
 };
 
 constexpr bool is_better(const Candidate& a, const Candidate& b) noexcept {
-  return a.logit > b.logit || (a.logit == b.logit && a.token < b.token);
+  return a.logit > b.logit || (exactly_equal(a.logit, b.logit) && a.token < b.token);
 }
 
 // The most likely token. Precondition: at least one logit, no NaN.

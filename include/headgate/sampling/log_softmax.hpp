@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "headgate/core/exactly_equal.hpp"
 #include "headgate/core/types.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -40,7 +41,7 @@ class LogSoftmax {
                       [&](std::int32_t a, std::int32_t b) {
                         const float x = logits_[as_size(a)];
                         const float y = logits_[as_size(b)];
-                        return x > y || (x == y && a < b);
+                        return x > y || (exactly_equal(x, y) && a < b);
                       });
     std::vector<TokenLogprob> best;
     best.reserve(count);

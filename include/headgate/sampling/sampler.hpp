@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "headgate/core/exactly_equal.hpp"
 #include "headgate/core/expected.hpp"
 #include "headgate/sampling/candidates.hpp"
 #include "headgate/sampling/random.hpp"
@@ -59,7 +60,7 @@ class Sampler {
     if (logits.empty()) return Status::mismatch("logits to sample from, at least", 0, 1);
     bool any = false;
     for (const float x : logits) {
-      if (std::isnan(x) || x == std::numeric_limits<float>::infinity()) {
+      if (std::isnan(x) || exactly_equal(x, std::numeric_limits<float>::infinity())) {
         return Status::not_finite("a logit to sample from is NaN or +inf", -1, -1);
       }
       any = any || std::isfinite(x);
@@ -68,8 +69,8 @@ class Sampler {
 
     candidates_.clear();
     for (const float x : logits) candidates_.push_back({static_cast<std::int32_t>(candidates_.size()), x});
-    if (options_.repeat_penalty != 1.0f) penalize_repeats(candidates_, recent_, options_.repeat_penalty);
-    if (options_.temperature == 0.0f) {
+    if (!exactly_equal(options_.repeat_penalty, 1.0f)) penalize_repeats(candidates_, recent_, options_.repeat_penalty);
+    if (exactly_equal(options_.temperature, 0.0f)) {
       token = std::min_element(candidates_.begin(), candidates_.end(), is_better)->token;
       return Status::success();
     }
@@ -90,7 +91,7 @@ class Sampler {
     double left = random_.next_unit() * total;
     std::size_t i = 0;
     while (i + 1 < weights.size() && left >= weights[i]) left -= weights[i++];
-    while (weights[i] == 0.0) --i;  // rounding left the last one, which cannot be: the best has weight 1
+    while (exactly_equal(weights[i], 0.0)) --i;  // rounding left the last one, which cannot be: the best has weight 1
     return candidates_[i].token;
   }
 

@@ -40,12 +40,13 @@ struct WeightLine<Arch, Bf16> {
 // sums += weights of column K of a line, times that column's row of the tile. Whichever of weights and numbers are
 // fewer wait in registers.
 template <class Arch, class Format, index_t K, index_t PANELS, index_t ROWS>
-HEADGATE_INLINE void multiply_column(const std::byte* line, std::int64_t panel_bytes, const float* tile,
-                                     Floats<Arch> (&sums)[PANELS][panel_rows / lanes<Arch>][ROWS]) noexcept {
+HEADGATE_INLINE void multiply_column(
+    const std::byte* line, std::int64_t panel_bytes, const float* tile,
+    Floats<Arch> (&sums)[as_size(PANELS)][as_size(panel_rows / lanes<Arch>)][as_size(ROWS)]) noexcept {
   constexpr index_t parts = panel_rows / lanes<Arch>;
   using Line = WeightLine<Arch, Format>;
   if constexpr (ROWS <= PANELS * parts) {
-    Floats<Arch> x[ROWS];
+    Floats<Arch> x[as_size(ROWS)];
 #pragma GCC unroll 16
     for (index_t r = 0; r < ROWS; ++r) x[r] = Floats<Arch>(tile[r]);
 #pragma GCC unroll 16
@@ -58,7 +59,7 @@ HEADGATE_INLINE void multiply_column(const std::byte* line, std::int64_t panel_b
       }
     }
   } else {
-    Floats<Arch> weights[PANELS][parts];
+    Floats<Arch> weights[as_size(PANELS)][as_size(parts)];
 #pragma GCC unroll 16
     for (index_t p = 0; p < PANELS; ++p) {
 #pragma GCC unroll 16
@@ -85,7 +86,7 @@ HEADGATE_NOINLINE void multiply_block(const std::byte* panels, std::int64_t pane
                                       index_t tile_stride, float* y, std::int64_t stride) noexcept {
   constexpr index_t parts = panel_rows / lanes<Arch>;
   constexpr index_t per_line = WeightLine<Arch, Format>::per_line;
-  Floats<Arch> sums[PANELS][parts][ROWS];
+  Floats<Arch> sums[as_size(PANELS)][as_size(parts)][as_size(ROWS)];
 #pragma GCC unroll 16
   for (index_t p = 0; p < PANELS; ++p) {
 #pragma GCC unroll 16

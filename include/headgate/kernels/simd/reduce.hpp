@@ -3,6 +3,7 @@
 // Scalar's bits.
 #pragma once
 
+#include "headgate/core/exactly_equal.hpp"
 #include "headgate/kernels/simd/arch.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -66,7 +67,7 @@ HEADGATE_NOINLINE bool all_finite(const float* x, index_t n) noexcept {
     }
   }
   for (; i < n; i += width) totals[0] = multiply_add<Arch>(load<Arch>(x + i, n - i), zero, totals[0]);
-  return sum_lanes<Arch>((totals[0] + totals[1]) + (totals[2] + totals[3])) == 0.0f;
+  return exactly_equal(sum_lanes<Arch>((totals[0] + totals[1]) + (totals[2] + totals[3])), 0.0f);
 }
 
 template <class Arch>
@@ -82,7 +83,7 @@ template <class Arch, index_t REGISTERS>
 HEADGATE_NOINLINE void weighted_sum_block(const float* weights, index_t count, const float* rows, std::int64_t stride,
                                           float* out) noexcept {
   constexpr index_t width = lanes<Arch>;
-  Floats<Arch> sums[REGISTERS];
+  Floats<Arch> sums[as_size(REGISTERS)];
 #pragma GCC unroll 8
   for (index_t i = 0; i < REGISTERS; ++i) sums[i] = Floats<Arch>(0.0f);
   for (index_t j = 0; j < count; ++j, rows += stride) {

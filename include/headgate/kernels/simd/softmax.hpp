@@ -2,6 +2,7 @@
 //   softmax(x)_i = exp(x_i - max x) / sum_j exp(x_j - max x);  -inf gives exactly 0, and so does a row of nothing else.
 #pragma once
 
+#include "headgate/core/exactly_equal.hpp"
 #include "headgate/kernels/simd/exp.hpp"
 #include "headgate/kernels/simd/reduce.hpp"
 
@@ -11,7 +12,7 @@ template <class Arch>
 HEADGATE_NOINLINE void softmax(float* x, index_t n) noexcept {
   constexpr float infinity = std::numeric_limits<float>::infinity();
   const float largest = max<Arch>(x, n);
-  if (largest == -infinity) {
+  if (exactly_equal(largest, -infinity)) {
     for (index_t i = 0; i < n; ++i) x[i] = 0.0f;
     return;
   }

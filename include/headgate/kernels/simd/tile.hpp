@@ -14,7 +14,7 @@ HEADGATE_NOINLINE void make_squares(const float* const* rows, index_t m, index_t
   typedef float Quad __attribute__((vector_size(16)));
   index_t i = 0;
   for (; i + 8 <= k; i += 4) {
-    Quad turned[SQUARES][4];
+    Quad turned[as_size(SQUARES)][4];
 #pragma GCC unroll 3
     for (index_t s = 0; s < SQUARES; ++s) {
       Quad row[4];

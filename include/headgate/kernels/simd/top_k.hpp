@@ -4,6 +4,7 @@
 
 #include <limits>
 
+#include "headgate/core/exactly_equal.hpp"
 #include "headgate/kernels/scalar.hpp"
 #include "headgate/kernels/simd/arch.hpp"
 
@@ -36,7 +37,7 @@ HEADGATE_NOINLINE index_t top_k(const float* keys, index_t n, index_t k, index_t
       position = position + F(static_cast<float>(lanes<Arch>));
     }
     const float best_key = max_lanes<Arch>(best);
-    if (best_key == -infinity) return chosen;
+    if (exactly_equal(best_key, -infinity)) return chosen;
     last_key = F(best_key);
     // Signs, so that the largest is the lowest position.
     const float first = -max_lanes<Arch>(xsimd::select(best == last_key, -best_position, F(-infinity)));

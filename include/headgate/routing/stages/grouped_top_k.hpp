@@ -12,6 +12,8 @@
 
 #include <limits>
 
+#include "headgate/core/best_k.hpp"
+#include "headgate/core/exactly_equal.hpp"
 #include "headgate/routing/stages/select.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -60,12 +62,12 @@ struct GroupedTopK {
     float strengths[max_groups];
     for (index_t g = 0; g < num_groups; ++g)
       strengths[g] = strength(group_keys.subspan(as_size(g * size), as_size(size)));
-    index_t count = 0;
+    BestK<float> best(keys.data(), max_k(num_experts), chosen.data());
     for (index_t g = 0; g < num_groups; ++g) {
       if (groups_above(g, strengths) >= topk_group) continue;
-      for (ExpertId e = g * size; e < (g + 1) * size; ++e) count = insert(e, keys, chosen, count, max_k(num_experts));
+      for (ExpertId e = g * size; e < (g + 1) * size; ++e) best.offer(e);
     }
-    return count;
+    return best.size();
   }
 
  private:
@@ -74,7 +76,7 @@ struct GroupedTopK {
   index_t groups_above(index_t g, const float* strengths) const noexcept {
     index_t above = 0;
     for (index_t other = 0; other < num_groups; ++other) {
-      above += strengths[other] > strengths[g] || (strengths[other] == strengths[g] && other < g) ? 1 : 0;
+      above += strengths[other] > strengths[g] || (exactly_equal(strengths[other], strengths[g]) && other < g) ? 1 : 0;
     }
     return above;
   }
@@ -84,7 +86,7 @@ struct GroupedTopK {
     index_t taken = 0;
     if (as_size(keys_per_group) == group.size()) {
       for (const float key : group) {
-        if (key == masked) continue;
+        if (exactly_equal(key, masked)) continue;
         sum += key;
         ++taken;
       }
@@ -99,24 +101,11 @@ struct GroupedTopK {
         times = key > next ? 1 : times + 1;
         next = key;
       }
-      if (next == masked) return masked;
+      if (exactly_equal(next, masked)) return masked;
       for (; times > 0 && taken < keys_per_group; --times, ++taken) sum += next;
       last = next;
     }
     return sum;
-  }
-  // Keeps the `most` best so far, best first. Experts come in ascending id, so a tie stays behind.
-  static index_t insert(ExpertId e, std::span<const float> keys, std::span<ExpertId> chosen, index_t count,
-                        index_t most) noexcept {
-    const float key = keys[as_size(e)];
-    if (key == masked) return count;
-    index_t place = count;
-    while (place > 0 && keys[as_size(chosen[as_size(place - 1)])] < key) --place;
-    if (place >= most) return count;
-    if (count < most) ++count;
-    for (index_t i = count - 1; i > place; --i) chosen[as_size(i)] = chosen[as_size(i - 1)];
-    chosen[as_size(place)] = e;
-    return count;
   }
 };
 static_assert(SelectStage<GroupedTopK>);

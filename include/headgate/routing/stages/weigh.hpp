@@ -12,6 +12,7 @@
 #include <concepts>
 #include <span>
 
+#include "headgate/core/exactly_equal.hpp"
 #include "headgate/kernels/kernel_backend.hpp"
 #include "headgate/routing/router.hpp"
 
@@ -62,7 +63,8 @@ struct Renormalize {
   static constexpr bool never_negative(bool /*scores*/) noexcept { return true; }
   WeightSum sum(WeightSum scores) const noexcept {
     if (keep_single && scores.kind != RowSum::one && scores.kind != RowSum::at_most_one) return {RowSum::free};
-    return {add == 0.0f && at_least == 0.0f && !keep_single ? RowSum::one : RowSum::at_most_one};
+    const bool is_exact = exactly_equal(add, 0.0f) && exactly_equal(at_least, 0.0f) && !keep_single;
+    return {is_exact ? RowSum::one : RowSum::at_most_one};
   }
   Status check() const noexcept {
     if (!(add >= 0.0f && at_least >= 0.0f && std::isfinite(add) && std::isfinite(at_least))) {

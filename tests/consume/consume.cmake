@@ -1,6 +1,10 @@
 # cmake -DWAY=… -P consume.cmake: see CMakeLists.txt.
 cmake_minimum_required(VERSION 3.25)
 
+# What a strict consumer compiles with, no warning of ours switched off.
+set(strict -O3 -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wpedantic -Wfloat-equal -Wold-style-cast -Werror)
+list(JOIN strict " " strict_text)
+
 function(run)
   execute_process(COMMAND ${ARGN} COMMAND_ERROR_IS_FATAL ANY)
 endfunction()
@@ -10,7 +14,8 @@ function(build_and_run)
   set(project ${CMAKE_CURRENT_FUNCTION_LIST_DIR}/${WAY})
   set(folder ${BUILD}/consume/${WAY})
   file(REMOVE_RECURSE ${folder})
-  run(${CMAKE_COMMAND} -S ${project} -B ${folder} -G ${GENERATOR} -DCMAKE_CXX_COMPILER=${COMPILER} ${ARGN})
+  run(${CMAKE_COMMAND} -S ${project} -B ${folder} -G ${GENERATOR} -DCMAKE_CXX_COMPILER=${COMPILER}
+      "-DCMAKE_CXX_FLAGS=${strict_text}" ${ARGN})
   run(${CMAKE_COMMAND} --build ${folder})
   run(${folder}/consumer)
 endfunction()
@@ -22,6 +27,37 @@ elseif(WAY STREQUAL "find_package")
   build_and_run(-DCMAKE_PREFIX_PATH=${PREFIX})
 elseif(WAY STREQUAL "add_subdirectory" OR WAY STREQUAL "fetch_content")
   build_and_run(-DHEADGATE_SOURCE=${SOURCE} -DHEADGATE_FETCH_DEPS=OFF)
+elseif(WAY STREQUAL "warnings")
+  # The examples and every header, by each compiler there is, for several instruction sets, as headers of a project
+  # (whose warnings a consumer sees) and as headers of the system (of which g++ shows those that it finds while inlining).
+  file(GLOB_RECURSE headers RELATIVE ${SOURCE}/include ${SOURCE}/include/headgate/*.hpp)
+  list(FILTER headers EXCLUDE REGEX "windows")
+  list(TRANSFORM headers REPLACE "(.+)" "#include \"\\1\"\n")
+  list(JOIN headers "" text)
+  set(everything ${BUILD}/consume/everything.cpp)
+  file(WRITE ${everything} "${text}")
+  file(GLOB examples ${SOURCE}/examples/*.cpp)
+  foreach(compiler IN ITEMS g++ clang++)
+    find_program(found_${compiler} ${compiler})
+    if(NOT found_${compiler})
+      message(STATUS "no ${compiler} here: skipped")
+      continue()
+    endif()
+    list(TRANSFORM INCLUDES REPLACE "(.+)" "-idirafter\\1" OUTPUT_VARIABLE third_parties)
+    foreach(march IN ITEMS "" -march=native -march=x86-64-v3)
+      run(${found_${compiler}} -std=c++20 ${strict} ${march} -I ${SOURCE}/include ${third_parties} -fsyntax-only ${everything})
+      foreach(example IN LISTS examples)
+        foreach(kind IN ITEMS -I -isystem)
+          if(compiler STREQUAL "clang++" AND kind STREQUAL "-isystem")
+            continue() # it never shows these
+          endif()
+          message(STATUS "${compiler} ${march} ${kind} ${example}")
+          run(${found_${compiler}} -std=c++20 ${strict} ${march} -DHEADGATE_DEMO_MODEL_DIR="" ${kind} ${SOURCE}/include ${third_parties} -c ${example}
+              -o ${BUILD}/consume/warnings.o)
+        endforeach()
+      endforeach()
+    endforeach()
+  endforeach()
 elseif(WAY STREQUAL "pkg_config")
   # The prefix was chosen when installing, and the folder may be moved afterwards.
   set(moved ${BUILD}/consume/moved)

@@ -11,7 +11,7 @@
 #include <span>
 #include <vector>
 
-#include "headgate/core/types.hpp"
+#include "headgate/core/error.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -29,9 +29,13 @@ struct BootstrapOptions {
 };
 
 // Several statistics of the same blocks: statistics(times) gives one number each, times (blocks) being how often a
-// block counts. The value is that of every block once.
+// block counts. The value is that of every block once. Throws where the level is not in [0, 1].
 template <class F>
 std::vector<Interval> bootstrap(index_t blocks, F&& statistics, const BootstrapOptions& options = {}) {
+  if (blocks < 0) throw_if_error(Status::mismatch("blocks, at least", blocks, 0));
+  if (!(options.level >= 0.0 && options.level <= 1.0)) {
+    throw_if_error({ErrorCode::usage, "level of an interval is not in [0, 1]"});
+  }
   std::vector<index_t> times(as_size(blocks), 1);
   const std::vector<double> values = statistics(std::span<const index_t>(times));
   std::vector<Interval> intervals;

@@ -34,12 +34,16 @@ struct RoutingMetrics {
 
 class RoutingTrace {
  public:
-  // layers, experts and tokens of a block >= 1; the experts from num_computing on compute nothing.
+  // The experts from num_computing on compute nothing. Throws where layers, experts or tokens of a block are below 1.
   RoutingTrace(index_t layers, index_t num_experts, index_t num_computing, index_t block_tokens)
       : num_experts_(num_experts),
         num_computing_(num_computing),
         block_tokens_(block_tokens),
-        layers_(as_size(layers)) {}
+        layers_(as_size(std::max(layers, 0))) {
+    for (const index_t size : {layers, num_experts, block_tokens}) {
+      if (size < 1) throw_if_error(Status::mismatch("layers, experts or tokens of a block, at least", size, 1));
+    }
+  }
 
   // So many tokens in a block that a text of `tokens` gives about 64.
   static index_t block_size(std::int64_t tokens) {
@@ -52,6 +56,7 @@ class RoutingTrace {
   }
   // The next tokens of layer < num_layers(), with a reference's plan for the same tokens where there is one.
   void add(index_t layer, const RoutingPlan& plan, const RoutingPlan* reference = nullptr) {
+    if (layer < 0 || layer >= num_layers()) throw_if_error(Status::mismatch("layer", layer, num_layers() - 1));
     throw_if_different("experts of the plan against experts of the trace", plan.num_experts(), num_experts_);
     if (reference != nullptr) throw_if_different("tokens of the reference", reference->tokens(), plan.tokens());
     Layer& of = layers_[as_size(layer)];

@@ -121,6 +121,15 @@ class Model {
   // x (tokens, hidden_size) = the rows behind the last layer. Status.token is the row. Preconditions: the ids are below
   // vocab_size, the state is of this model and holds the positions before first_position.
   Status forward(const Pass& pass, State& state, Rows x, Context& ctx) const {
+    if (x.rows != static_cast<std::int64_t>(pass.tokens.size())) {
+      return Status::mismatch("rows of x against tokens", x.rows, static_cast<std::int64_t>(pass.tokens.size()));
+    }
+    if (x.cols != hidden_size()) return Status::mismatch("width of x against hidden_size", x.cols, hidden_size());
+    if (Status status = check_view(x); !status.ok()) return status;
+    if (state.caches.size() != parts_.blocks.size()) {
+      return Status::mismatch("caches of the state against layers", static_cast<std::int64_t>(state.caches.size()),
+                              num_layers());
+    }
     const FloatModes modes;
     const Workspace::Mark mark(ctx.workspace);
     const Rows cosines = ctx.workspace.take_rows(x.rows, parts_.rope.half());

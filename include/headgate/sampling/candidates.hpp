@@ -36,7 +36,9 @@ inline void penalize_repeats(std::span<Candidate> by_token, std::span<const std:
   for (const std::int32_t token : tokens) {
     if (token < 0 || as_size(token) >= by_token.size()) continue;
     float& logit = by_token[as_size(token)].logit;
-    logit = logit > 0.0f ? std::min(logit / penalty, std::numeric_limits<float>::max()) : logit * penalty;
+    if (!std::isfinite(logit)) continue;
+    constexpr float largest = std::numeric_limits<float>::max();
+    logit = std::clamp(logit > 0.0f ? logit / penalty : logit * penalty, -largest, largest);
   }
 }
 
@@ -51,7 +53,7 @@ inline void keep_top_k(std::vector<Candidate>& candidates, index_t k) {
 
 // exp(logit - largest), in the order of the candidates: probabilities before they are divided by their sum.
 inline std::vector<double> unnormalized_probabilities(std::span<const Candidate> candidates, double temperature = 1.0) {
-  double largest = candidates.front().logit;
+  double largest = -std::numeric_limits<double>::infinity();
   for (const Candidate& c : candidates) largest = std::max(largest, static_cast<double>(c.logit));
   std::vector<double> weights;
   weights.reserve(candidates.size());
@@ -75,7 +77,7 @@ inline void keep_top_p(std::vector<Candidate>& candidates, float p) {
 
 // Those at least p times as likely as the best (Nguyen et al. 2024). p <= 0: all.
 inline void keep_min_p(std::vector<Candidate>& candidates, float p) {
-  if (p <= 0.0f) return;
+  if (p <= 0.0f || candidates.empty()) return;
   const Candidate best = *std::min_element(candidates.begin(), candidates.end(), is_better);
   const double least = best.logit + std::log(static_cast<double>(p));
   std::erase_if(candidates, [&](const Candidate& c) { return c.token != best.token && c.logit < least; });

@@ -20,6 +20,7 @@ struct TokenLogprob {
 class LogSoftmax {
  public:
   explicit LogSoftmax(std::span<const float> logits) : logits_(logits) {
+    if (logits.empty()) return;
     const double largest = *std::max_element(logits.begin(), logits.end());
     if (std::isinf(largest)) return;
     double total = 0.0;

@@ -5,10 +5,12 @@
 
 #include "headgate/core/aligned_buffer.hpp"
 #include "headgate/core/available_threads.hpp"
+#include "headgate/core/best_k.hpp"
 #include "headgate/core/config.hpp"
 #include "headgate/core/context.hpp"
 #include "headgate/core/dtype.hpp"
 #include "headgate/core/error.hpp"
+#include "headgate/core/exactly_equal.hpp"
 #include "headgate/core/executor.hpp"
 #include "headgate/core/expected.hpp"
 #include "headgate/core/float_modes.hpp"

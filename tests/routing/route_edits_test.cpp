@@ -12,6 +12,7 @@
 #include "headgate/routing/topk_softmax.hpp"
 #include "support/random.hpp"
 #include "support/routing.hpp"
+#include "support/status.hpp"
 
 using namespace headgate;
 
@@ -159,4 +160,46 @@ TEST_CASE("edits fit the experts and tokens of a call, or are refused with what 
   CHECK_FALSE(RouteEdits{.expert_mask = mask}.empty());
   CHECK_FALSE(RouteEdits{.k = 1}.empty());
   CHECK_FALSE(RouteEdits{.forced_plan = &plan}.empty());
+}
+
+TEST_CASE("edits are taken at their bounds, and what does not fit is said") {
+  CHECK(RouteEdits{}.empty());
+  CHECK(RouteEdits{}.mask_meaning == MaskMeaning::select);
+  CHECK(RouteEdits{}.k == 0);
+  const std::vector<std::uint8_t> mask(4, 1);
+  RoutingPlan plan;
+  plan.clear(4);
+  throw_if_error(plan.append_row({}, {}));
+  const auto outcome = [&](auto change) {
+    RouteEdits edits;
+    change(edits);
+    return said(edits.check(4, 1));
+  };
+  CHECK(outcome([](RouteEdits&) {}) == "ok");
+  CHECK(outcome([&](RouteEdits& e) {
+          e.expert_mask = mask;
+          e.mask_meaning = MaskMeaning::zero_output;
+          e.k = 1;
+          e.forced_plan = &plan;
+        }) == "ok");
+  CHECK(outcome([&](RouteEdits& e) { e.expert_mask = std::span(mask).first(3); }) ==
+        "usage: size of expert_mask against experts (got 3, allowed 4)");
+  CHECK(outcome([](RouteEdits& e) { e.k = -1; }) == "usage: k of the call, at least (got -1, allowed 0)");
+  CHECK(outcome([](RouteEdits& e) { e.mask_meaning = static_cast<MaskMeaning>(200); }) ==
+        "usage: meaning of a mask is none that is known");
+  plan.clear(5);
+  CHECK(outcome([&](RouteEdits& e) { e.forced_plan = &plan; }) ==
+        "usage: experts of a forced plan against experts of the layer (got 5, allowed 4)");
+  plan.clear(4);
+  CHECK(outcome([&](RouteEdits& e) { e.forced_plan = &plan; }) ==
+        "usage: rows of a forced plan against tokens (got 0, allowed 1)");
+  for (const auto& change : {+[](RouteEdits& e) { e.k = 1; },
+                             +[](RouteEdits& e) {
+                               static const std::vector<std::uint8_t> one(1, 0);
+                               e.expert_mask = one;
+                             }}) {
+    RouteEdits edits;
+    change(edits);
+    CHECK_FALSE(edits.empty());
+  }
 }

@@ -237,3 +237,27 @@ TEST_CASE("rows of a plan are copied to another, which they replace") {
   CHECK(copy.copy_rows(RoutingPlan(), 0, 0).ok());
   CHECK(copy.copy_rows(RoutingPlan(), 0, 1).code == ErrorCode::usage);
 }
+
+TEST_CASE("rows of a plan are copied up to its ends, and a refusal says what there is") {
+  RoutingPlan plan;
+  plan.clear(4);
+  REQUIRE(append(plan, {3, 1}, {1.0f, 2.0f}).ok());
+  REQUIRE(append(plan, {}, {}).ok());
+  REQUIRE(append(plan, {0}, {3.0f}).ok());
+  RoutingPlan part;
+  REQUIRE(part.copy_rows(plan, 0, 3).ok());
+  CHECK(part == plan);
+  REQUIRE(part.copy_rows(plan, 1, 2).ok());
+  CHECK(part.tokens() == 2);
+  CHECK(part.experts(0).empty());
+  CHECK(part.experts(1)[0] == 0);
+  CHECK(part.weights(1)[0] == 3.0f);
+  CHECK(part.num_experts() == 4);
+  REQUIRE(part.copy_rows(plan, 3, 0).ok());
+  CHECK(part.tokens() == 0);
+  REQUIRE(part.copy_rows(plan, 0, 0).ok());
+  CHECK(said(part.copy_rows(plan, -1, 1)) == "usage: rows to copy from a plan, at least (got -1, allowed 0)");
+  CHECK(said(part.copy_rows(plan, 0, -2)) == "usage: rows to copy from a plan, at least (got -2, allowed 0)");
+  CHECK(said(part.copy_rows(plan, 1, 3)) == "usage: rows to copy from a plan (got 4, allowed 3)");
+  CHECK(said(plan.copy_rows(plan, 0, 1)) == "usage: rows copied from a plan to itself");
+}

@@ -1,6 +1,7 @@
 // What each router policy costs on the same tokens, one thread: 64 experts, 8 per token where the policy takes a
 // number, hidden size 2048, 512 tokens together and one alone. The policies are those of
-// headgate/analysis/policies.hpp: one added there appears here. The table of the README is this program's output.
+// headgate/analysis/policies.hpp: one added there appears here; each is called as AnyRouter, a virtual call a batch.
+// The table of the README is this program's output.
 //   bench_routers [TEXT]     only policies whose name holds TEXT
 // The fastest of many rounds counts; a round of each size takes about 2 ms or one call. The ratio is to plain top-k
 // softmax (Mixtral's) measured in turns with the policy. A recurrent or two-layer gate multiplies more than a linear
@@ -26,10 +27,9 @@ constexpr index_t k = 8;
 constexpr index_t tokens = 512;
 
 // Calls of one router on the same rows, timed a round at a time.
-template <Router R>
 class Timed {
  public:
-  Timed(const R& router, ConstRows hidden, std::span<const std::int32_t> token_ids)
+  Timed(const AnyRouter& router, ConstRows hidden, std::span<const std::int32_t> token_ids)
       : router_(router), hidden_(hidden), token_ids_(token_ids.first(as_size(hidden.rows))) {
     route();  // makes the scratch memory
     calls_ = static_cast<int>(1 + 2e6 / std::max(round_of(3), 1.0));
@@ -50,11 +50,11 @@ class Timed {
     return std::chrono::duration<double, std::nano>(std::chrono::steady_clock::now() - start).count() / calls;
   }
 
-  const R& router_;
+  const AnyRouter& router_;
   ConstRows hidden_;
   std::span<const std::int32_t> token_ids_;
   Context ctx_;
-  typename R::State state_;
+  AnyRouter::State state_;
   RoutingPlan plan_;
   int calls_ = 1;
   double fastest_ = std::numeric_limits<double>::infinity();
@@ -70,13 +70,13 @@ int main(int argc, char** argv) {
   const ConstRows hidden(values.data(), tokens, hidden_size);
   std::vector<std::int32_t> token_ids;
   for (index_t t = 0; t < tokens; ++t) token_ids.push_back(t * 37 % hidden_size);
-  const auto plain = mixtral_router<NativeBackend>(parameters.plain(), k).value();
+  const AnyRouter plain = mixtral_router(parameters.plain(), k).value();
 
   std::printf("%d experts, hidden size %d, kernels %s, one thread\n", num_experts, hidden_size, NativeBackend::name());
   std::printf("%-32s %10s %9s %10s %9s %9s\n", "ns/token", "of 512", "of top-k", "alone", "of top-k", "mean k");
-  for_each_policy<NativeBackend>([&](const char* name, unsigned, auto make) {
-    if (std::string_view(name).find(wanted) == std::string_view::npos) return;
-    const auto router = make(parameters);
+  for (const Policy& policy : all_policies()) {
+    if (policy.name.find(wanted) == std::string::npos) continue;
+    const AnyRouter router = policy.make(parameters);
     Timed together(router, hidden, token_ids);
     Timed alone(router, hidden.middle_rows(0, 1), token_ids);
     Timed plain_together(plain, hidden, token_ids);
@@ -87,9 +87,9 @@ int main(int argc, char** argv) {
       alone.round();
       plain_alone.round();
     }
-    std::printf("%-32s %10.0f %9.2f %10.0f %9.2f %9.2f\n", name, together.per_token(),
+    std::printf("%-32s %10.0f %9.2f %10.0f %9.2f %9.2f\n", policy.name.c_str(), together.per_token(),
                 together.per_token() / plain_together.per_token(), alone.per_token(),
                 alone.per_token() / plain_alone.per_token(),
                 static_cast<double>(together.plan().entries()) / static_cast<double>(tokens));
-  });
+  }
 }

@@ -72,7 +72,13 @@ headgate::ReportFacts facts(const RoutersOptions& options, const std::string& te
 }
 
 void write(JsonWriter& out, const Comparison& table) {
-  out.begin_object().key("title").value(table.title).key("note").value(table.note).key("rows").begin_array();
+  out.begin_object().key("title").value(table.title).key("note").value(table.note).key("columns").begin_array();
+  for (const headgate::ComparisonColumn& column : table.columns) {
+    constexpr const char* better[] = {"neither", "lower", "higher"};
+    out.begin_object().key("key").value(column.key).key("meaning").value(column.meaning);
+    out.key("better").value(better[static_cast<std::size_t>(column.better)]).end_object();
+  }
+  out.end_array().key("rows").begin_array();
   for (const headgate::ComparisonRow& row : table.rows) {
     out.begin_object();
     for (std::size_t i = 0; i < row.labels.size(); ++i) out.key(table.label_columns[i]).value(row.labels[i]);
@@ -97,31 +103,6 @@ std::string json_text(const headgate::ReportFacts& run, const std::vector<Compar
   out.key("comparisons").begin_array();
   for (const Comparison& table : tables) write(out, table);
   return out.end_array().end_object().take() + '\n';
-}
-
-// A page stays below 300 kB: a comparison adds no more than 40.
-constexpr std::size_t max_page = 255'000;
-
-std::string html_text(const RoutersOptions& options, const headgate::ReportFacts& run,
-                      const std::vector<Comparison>& tables) {
-  headgate::Report report(options.policies ? "Router policies compared" : "Models compared by their routing", run);
-  for (const Comparison& table : tables) {
-    if (report.size() > max_page) {
-      report.add_note("More comparisons are left out, to keep this page small; --csv and --json have them all.");
-      break;
-    }
-    report.add_table(table, /*with_intervals=*/!options.policies);
-    if (options.policies) {
-      report.add_first_layer(table);
-      report.add_scatter(table, "ns_per_token", "gini");
-      continue;
-    }
-    for (const headgate::ComparisonRow& row : table.rows) report.add_layers(row.labels.front(), row);
-    report.add_load_curves(table);
-    report.add_scatter(table, "weight_bytes_per_token", "loss");
-    report.add_scatter(table, "weight_bytes_per_token", "max_violation");
-  }
-  return std::move(report).finish();
 }
 
 // CSV of tables that have the same columns.
@@ -158,11 +139,6 @@ void routers(const RoutersOptions& options) {
   std::vector<Comparison> tables;
   if (options.policies) tables = policy_tables(options);
   Comparison models = headgate::model_comparison();
-  models.note =
-      "loss is the mean negative logarithm (nats) of the probability of each token; FFN rows are true experts per "
-      "token and "
-      "layer; bytes are of the weights read for a token; balance is the mean over layers, dead the number in all "
-      "layers.";
   for (const std::string& folder : folders) {
     LoadedText loaded = load(options, model_folder(folder), name_of(folder, folders), text, threads);
     const Interrupt interrupt(loaded.session);
@@ -187,12 +163,17 @@ void routers(const RoutersOptions& options) {
     file->close();
   };
   save(csv, options.csv ? csv_text(tables) : std::string());
-  save(html, options.html ? html_text(options, run, tables) : std::string());
+  save(html, options.html
+                 ? options.policies ? headgate::policies_page(run, tables) : headgate::models_page(run, tables.front())
+                 : std::string());
   std::string out;
   if (options.json) {
     out = json_text(run, tables);
   } else {
-    for (const Comparison& table : tables) out += table.text() + (&table == &tables.back() ? "" : "\n");
+    for (const Comparison& table : tables) {
+      out += table.title + '\n' + headgate::wrapped(table.note) + '\n' + table.text() + '\n';
+    }
+    out += tables.back().meanings();
   }
   OutputFile::standard_output().write(out);
 }

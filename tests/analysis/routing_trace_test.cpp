@@ -39,6 +39,36 @@ TEST_CASE("loads, k, overlap and agreement of a trace are those computed by hand
   CHECK(trace.metrics(times).mean_k == Catch::Approx(0.5));
 }
 
+TEST_CASE("what chance gives stands beside overlap and agreement, computed by hand") {
+  RoutingTrace trace(1, 5, 5, 2);
+  const RoutingPlan plan = plan_of(5, {{0, 1}, {1, 2, 3}, {}, {4}});
+  const RoutingPlan reference = plan_of(5, {{0, 1}, {2}, {1}, {4, 0}});
+  trace.add(0, plan, &reference);
+  const RoutingMetrics m = trace.metrics();
+  // Tokens 1 and 3 have a neighbour and experts: 2 of 5 and none of 5.
+  CHECK(m.overlap_by_chance == Catch::Approx((2.0 / 5 + 0.0) / 2));
+  // Of the three other tokens, expert 1 is in one, 2, 3 and 4 in none.
+  CHECK(m.overlap_by_load == Catch::Approx((1.0 / 3 / 3 + 0.0) / 2));
+  CHECK(m.agreement_by_chance == Catch::Approx((agreement_by_chance(2, 2, 5) + agreement_by_chance(3, 1, 5) +
+                                                agreement_by_chance(0, 1, 5) + agreement_by_chance(1, 2, 5)) /
+                                               4));
+  // Against the reference's row two tokens on: {1}, {4, 0}, {0, 1}, {2}.
+  CHECK(m.agreement_by_load == Catch::Approx((1.0 / 2 + 0.0 + 0.0 + 0.0) / 4));
+  CHECK(m.weight_sum == Catch::Approx((1.0 + 1.5 + 0.0 + 0.5) / 4));  // 0.5 each
+  CHECK(m.weight_distance == Catch::Approx((0.0 + 1.0 + 0.5 + 0.5) / 4));
+  // Shares: the same; 1/3 of each against 1; nothing against 1; 1 against 1/2 each.
+  CHECK(m.weight_total_variation == Catch::Approx((0.0 + 2.0 / 3 + 1.0 + 0.5) / 4));
+  // The second block three times: tokens 2 and 3, of which the last has a neighbour.
+  const index_t times[] = {0, 3};
+  CHECK(trace.metrics(times).overlap_by_load == Catch::Approx((3.0 - 1) / (6 - 1)));
+  CHECK(trace.metrics(times).weight_sum == Catch::Approx(0.25));
+
+  RoutingTrace alone(1, 5, 5, 2);
+  alone.add(0, plan_of(5, {{0}}));
+  CHECK(std::isnan(alone.metrics().overlap_by_load));
+  CHECK(std::isnan(alone.metrics().weight_distance));
+}
+
 TEST_CASE("a text cut into calls is the same trace, and the first token of a text has no neighbour") {
   RoutingTrace whole(2, 3, 3, 4);
   RoutingTrace parts(2, 3, 3, 4);

@@ -37,24 +37,39 @@ TEST_CASE("headgate routers prints a table of the demo model, and JSON with the 
                  {"loss", 4},
                  {"mean_k", 3},
                  {"experts_per_token", 3},
-                 {"weight_bytes_per_token", 0},
-                 {"max_violation", 4},
-                 {"variation", 4},
-                 {"gini", 4},
-                 {"jain", 4},
-                 {"entropy_ratio", 4},
+                 {"weight_bytes_per_token", 3},
+                 {"max_violation", 3},
+                 {"variation", 3},
+                 {"gini", 3},
+                 {"jain", 3},
+                 {"entropy_ratio", 3},
                  {"dead_experts", 0},
-                 {"adjacent_overlap", 4}};
-  const std::string line = table.substr(table.find('\n') + 1);
+                 {"adjacent_overlap", 3},
+                 {"overlap_by_chance", 3},
+                 {"overlap_by_load", 3}};
+  const std::string line = table.substr(table.find("\ntales") + 1);
   std::size_t place = 0;
   for (const auto& column : columns) {
     INFO(column.key);
     const json& v = row.at(column.key);
-    const std::string shown = fmt::format("  {:.{}f}", v.at("value").get<double>(), column.decimals);
+    const std::string shown = fmt::format(
+        "  {:.{}f}", v.at("value").get<double>() / (column.key == std::string("weight_bytes_per_token") ? 1e6 : 1.0),
+        column.decimals);
     place = line.find(shown, place);
     REQUIRE(place != std::string::npos);
     place += shown.size();
     CHECK(v.at("low").get<double>() <= v.at("high").get<double>());
+  }
+  // No line is too long for a terminal, and all that is printed is explained.
+  for (std::size_t begin = 0; begin < table.size();) {
+    const std::size_t end = table.find('\n', begin);
+    CHECK(end - begin <= 120);
+    begin = end + 1;
+  }
+  for (const json& column : document["comparisons"][0]["columns"]) {
+    INFO(column.at("key").get<std::string>());
+    CHECK(row.contains(column["key"].get<std::string>()));
+    CHECK(table.find(column.at("meaning").get<std::string>()) != std::string::npos);
   }
   // The demo model knows such stories: far better than the 8.3 nats of a guess among 4096 tokens.
   CHECK(row["loss"]["value"].get<double>() > 1.0);
@@ -95,9 +110,10 @@ TEST_CASE("headgate routers --policies compares policies on skewed logits, real 
   std::string counts = "model,dataset,layer,expert,count\n";
   for (int e = 0; e < 8; ++e) counts += fmt::format("mix,book,0,{},{}\n", e, 10 + 30 * e);
   cli::write_all(scratch / "counts.csv", counts);
+  const std::string html = (scratch / "out.html").string();
   const json document =
-      json::parse(run_routers({"--policies", "--json", "-p", "The king and the fox went into the wood.", "--counts",
-                               (scratch / "counts.csv").string()})
+      json::parse(run_routers({"--policies", "--json", "--html", html, "-p", "The king and the fox went into the wood.",
+                               "--counts", (scratch / "counts.csv").string()})
                       .out);
   const json& tables = document.at("comparisons");
   REQUIRE(tables.size() == 3);
@@ -107,8 +123,16 @@ TEST_CASE("headgate routers --policies compares policies on skewed logits, real 
     for (const json& row : table["rows"]) {
       CHECK(row.at("ns_per_token").at("value").get<double>() > 0.0);
       if (row.at("policy") == "Mixtral") CHECK(row.at("agreement").at("value") == 1.0);
+      if (row.at("policy") == "MiniMax-M2" && &table == &tables[0]) {
+        CHECK(row.at("dead_experts").at("value") == 0.0);
+      }
+      CHECK(row.at("policy").get<std::string>().find("mask") == std::string::npos);
+      CHECK(row.at("agreement").at("low").get<double>() <= row.at("agreement").at("high").get<double>());
     }
   }
+  const std::string page = cli::read_all(html);
+  CHECK(page.size() < 300'000);
+  CHECK(page.find("<small>") != std::string::npos);  // intervals
 }
 
 TEST_CASE("headgate routers refuses what it cannot do") {

@@ -1,5 +1,6 @@
-// Every router of analysis/policies.hpp behind AnyRouter, with what the generic properties of routing/router_test.cpp
-// do to its parameters. Behind one type, because a law written for each router's own type compiled for five minutes.
+// Every policy of analysis/policies.hpp and, for the laws alone, some that are masked or degenerate; with what the
+// generic properties of routing/router_test.cpp do to its parameters. Behind one type, because a law written for each
+// router's own type compiled for five minutes.
 #pragma once
 
 #include <functional>
@@ -11,7 +12,17 @@
 
 // Random parameters of a router, which a property can permute, shift and raise without knowing the router.
 struct Instance : headgate::PolicyParameters {
-  using PolicyParameters::PolicyParameters;
+  Instance(headgate::index_t experts, headgate::index_t hidden, headgate::index_t chosen, unsigned seed)
+      : PolicyParameters(experts, hidden, chosen, seed), mask(headgate::as_size(experts), 1) {
+    for (std::size_t e = 1; e < mask.size(); e += 3) mask[e] = 0;  // at least one expert stays
+  }
+  std::vector<std::uint8_t> mask;  // (num_experts)
+
+  headgate::GateWeights masked() const {
+    headgate::GateWeights weights = biased();
+    weights.mask = mask;
+    return weights;
+  }
 
   // Expert order[i] stands at place i.
   Instance permuted(const std::vector<std::int32_t>& order) const {
@@ -53,9 +64,17 @@ struct NamedRouter {
 
 template <class Backend>
 std::vector<NamedRouter> all_routers() {
+  using namespace headgate;
+  using NormalizedThenScaled = Then<Renormalize, Scale>;
+  using I = const Instance&;
   std::vector<NamedRouter> routers;
-  headgate::for_each_policy<Backend>([&](const char* name, unsigned laws, auto make) {
-    routers.push_back({name, laws, [make](const Instance& instance) { return headgate::AnyRouter(make(instance)); }});
-  });
+  for (const Policy& policy : all_policies<Backend>()) routers.push_back({policy.name, policy.laws, policy.make});
+  // clang-format off
+  routers.push_back({"test: masked top-k, softmax", shift_invariant, [](I i) { return granite_router<Backend>(i.masked(), i.k).value(); }});
+  routers.push_back({"test: masked biased sigmoid", no_law, [](I i) { return StagedRouter<SigmoidScore, TopK, Renormalize, Backend>(i.masked(), {i.k}, {}); }});
+  routers.push_back({"test: biased sigmoid, scaled", no_law, [](I i) { return StagedRouter<SigmoidScore, TopK, NormalizedThenScaled, Backend>(i.biased(), {i.k}, {{}, {2.5f}}); }});
+  routers.push_back({"test: masked top-p", shift_invariant, [](I i) { return StagedRouter<SoftmaxScore, TopP, Renormalize, Backend>(i.masked(), {0.6f, i.k}, {}); }});
+  routers.push_back({"test: AdaMoE without nulls", shift_invariant | logit_order, [](I i) { return adamoe_of<Backend>(i, 0); }});
+  // clang-format on
   return routers;
 }

@@ -127,15 +127,34 @@ inline Curve load_curve(std::string label, const std::vector<std::vector<std::in
 namespace detail {
 
 struct Axis {
-  double low, high;
-  int from, to;  // pixels
+  double low, high;  // their logarithms where it is logarithmic
+  int from, to;      // pixels
+  bool is_log = false;
   int place(double value) const {
-    return from + static_cast<int>(std::lround((value - low) / (high - low) * static_cast<double>(to - from)));
+    const double v = is_log ? std::log10(value) : value;
+    return from + static_cast<int>(std::lround((v - low) / (high - low) * static_cast<double>(to - from)));
+  }
+  // Round numbers, about four; of a logarithmic axis powers of ten and three times them.
+  std::vector<double> ticks() const {
+    std::vector<double> values;
+    if (is_log) {
+      for (double power = std::floor(low); power <= high; power += 1) {
+        for (const double v : {std::pow(10.0, power), 3.0 * std::pow(10.0, power)}) {
+          if (std::log10(v) >= low && std::log10(v) <= high) values.push_back(v);
+        }
+      }
+      return values;
+    }
+    const double power = std::pow(10.0, std::floor(std::log10((high - low) / 4.0)));
+    const double part = (high - low) / 4.0 / power;
+    const double step = power * (part < 2 ? 1 : part < 5 ? 2 : 5);
+    for (double v = std::ceil(low / step) * step; v <= high; v += step)
+      values.push_back(std::abs(v) < step * 1e-6 ? 0.0 : v);
+    return values;
   }
 };
 // A number of a tick, short: 6.2M for 6,200,000.
-inline std::string tick(double value, double step) {
-  if (std::abs(value) < step * 1e-6) return "0";
+inline std::string tick(double value) {
   constexpr const char* units[] = {"", "k", "M", "G", "T"};
   double size = std::abs(value);
   int unit = 0;
@@ -145,30 +164,28 @@ inline std::string tick(double value, double step) {
   }
   return fmt::format("{:.4g}{}", value, units[unit]);
 }
+// Logarithmic where positive numbers differ by more than a factor of 30.
 inline Axis axis_of(double low, double high, int from, int to) {
+  const bool is_log = low > 0 && high > 30 * low;
+  if (is_log) low = std::log10(low), high = std::log10(high);
   const double margin = high > low ? 0.06 * (high - low) : std::max(std::abs(low) * 0.1, 1e-9);
-  return {low - margin, high + margin, from, to};
+  return {low - margin, high + margin, from, to, is_log};
 }
-// Frame, ticks at round numbers and the names of both axes.
+// Frame, ticks and the names of both axes.
 inline std::string frame(const Axis& x, const Axis& y, std::string_view x_name, std::string_view y_name) {
   std::string out;
-  const auto step_of = [](const Axis& axis) {
-    const double power = std::pow(10.0, std::floor(std::log10((axis.high - axis.low) / 4.0)));
-    const double part = (axis.high - axis.low) / 4.0 / power;
-    return power * (part < 2 ? 1 : part < 5 ? 2 : 5);
-  };
-  const double x_step = step_of(x);
-  for (double v = std::ceil(x.low / x_step) * x_step; v <= x.high; v += x_step) {
+  for (const double v : x.ticks()) {
     out += fmt::format("<path class=\"g\" d=\"M{0} {1}V{2}\"/><text class=\"s m\" x=\"{0}\" y=\"{3}\">{4}</text>\n",
-                       x.place(v), y.from, y.to, y.from + 15, tick(v, x_step));
+                       x.place(v), y.from, y.to, y.from + 15, tick(v));
   }
-  const double y_step = step_of(y);
-  for (double v = std::ceil(y.low / y_step) * y_step; v <= y.high; v += y_step) {
+  for (const double v : y.ticks()) {
     out += fmt::format("<path class=\"g\" d=\"M{0} {1}H{2}\"/><text class=\"s e\" x=\"{3}\" y=\"{4}\">{5}</text>\n",
-                       x.from, y.place(v), x.to, x.from - 5, y.place(v) + 4, tick(v, y_step));
+                       x.from, y.place(v), x.to, x.from - 5, y.place(v) + 4, tick(v));
   }
-  out += fmt::format("<text class=\"s m\" x=\"{}\" y=\"{}\">{}</text><text class=\"s\" x=\"4\" y=\"{}\">{}</text>\n",
-                     (x.from + x.to) / 2, y.from + 32, escaped_xml(x_name), y.to - 8, escaped_xml(y_name));
+  const auto kind = [](const Axis& axis) { return axis.is_log ? " (logarithmic)" : ""; };
+  out += fmt::format(
+      "<text class=\"s m\" x=\"{}\" y=\"{}\">{}{}</text><text class=\"s\" x=\"4\" y=\"{}\">{}{}</text>\n",
+      (x.from + x.to) / 2, y.from + 32, escaped_xml(x_name), kind(x), y.to - 8, escaped_xml(y_name), kind(y));
   return out;
 }
 
@@ -198,7 +215,60 @@ struct Point {
   double x, y;
 };
 
-// Points with numbers, and what the numbers mean on the right.
+namespace detail {
+
+// Points whose circles cover each other: one label for all.
+struct Mark {
+  int x, y;                         // of the first
+  std::vector<std::size_t> points;  // their numbers from 1, ascending
+
+  bool covers(int px, int py) const { return std::abs(px - x) <= 4 && std::abs(py - y) <= 4; }
+  // 1-3, 7
+  std::string label() const {
+    std::string out;
+    for (std::size_t i = 0; i < points.size();) {
+      std::size_t end = i + 1;
+      while (end < points.size() && points[end] == points[end - 1] + 1) ++end;
+      out += fmt::format("{}{}", out.empty() ? "" : ", ", points[i]);
+      if (end > i + 1) out += fmt::format("{}{}", end > i + 2 ? "-" : ", ", points[end - 1]);
+      i = end;
+    }
+    return out;
+  }
+};
+
+// Where a label stands: its left end, its base line, its size (characters of 6 pixels).
+struct LabelBox {
+  int x, y, width;
+  bool meets(const LabelBox& other) const {
+    return x < other.x + other.width && other.x < x + width && std::abs(y - other.y) < 11;
+  }
+  bool covers(const Mark& mark) const {
+    return mark.x + 4 > x && mark.x - 4 < x + width && mark.y + 4 > y - 9 && mark.y - 4 < y;
+  }
+};
+// The first place around its mark where a label covers nothing; beside it, if there is none.
+inline LabelBox label_place(const Mark& mark, int width, const std::vector<Mark>& marks,
+                            const std::vector<LabelBox>& taken, int right_end) {
+  const LabelBox beside{mark.x + 6, mark.y - 4, width};
+  for (const int down : {-4, 12, 4, -16, 24, -28, 36}) {
+    for (const int x : {mark.x + 6, mark.x - 6 - width, mark.x - width / 2}) {
+      const LabelBox box{x, mark.y + down, width};
+      const auto meets = [&](const LabelBox& other) { return box.meets(other); };
+      const auto covers = [&](const Mark& other) { return box.covers(other); };
+      if (x >= 2 && x + width <= right_end && std::none_of(taken.begin(), taken.end(), meets) &&
+          std::none_of(marks.begin(), marks.end(), covers)) {
+        return box;
+      }
+    }
+  }
+  return beside;
+}
+
+}  // namespace detail
+
+// Points with numbers, and what the numbers mean on the right; points that coincide share one label. Empty if fewer
+// than two places are drawn: nothing could be compared. Points that are not finite are left out.
 inline std::string scatter(std::string_view label, const std::vector<Point>& points, std::string_view x_name,
                            std::string_view y_name) {
   std::vector<Point> drawn;
@@ -210,18 +280,31 @@ inline std::string scatter(std::string_view label, const std::vector<Point>& poi
       std::minmax_element(drawn.begin(), drawn.end(), [](const Point& a, const Point& b) { return a.x < b.x; });
   const auto [y_low, y_high] =
       std::minmax_element(drawn.begin(), drawn.end(), [](const Point& a, const Point& b) { return a.y < b.y; });
+  if (!(x_low->x < x_high->x) && !(y_low->y < y_high->y)) return {};
   const int height = std::max(360, 40 + 16 * static_cast<int>(drawn.size()));
-  const detail::Axis x = detail::axis_of(x_low->x, x_high->x, 70, 430);
+  constexpr int right = 430;
+  const detail::Axis x = detail::axis_of(x_low->x, x_high->x, 70, right);
   const detail::Axis y = detail::axis_of(y_low->y, y_high->y, height - 42, 24);
   std::string svg = detail::svg_open(690, height, label) + detail::frame(x, y, x_name, y_name);
+  std::vector<detail::Mark> marks;
   for (std::size_t i = 0; i < drawn.size(); ++i) {
     const int px = x.place(drawn[i].x);
     const int py = y.place(drawn[i].y);
     svg += fmt::format(
-        "<circle class=\"p\" cx=\"{}\" cy=\"{}\" r=\"4\"/><text class=\"s{}\" x=\"{}\" y=\"{}\">{}</text>"
-        "<text class=\"s\" x=\"446\" y=\"{}\">{}. {}</text>\n",
-        px, py, i % 2 == 0 ? "" : " e", i % 2 == 0 ? px + 6 : px - 6, i % 4 < 2 ? py - 4 : py + 12, i + 1, 32 + 16 * i,
-        i + 1, detail::shortened(drawn[i].label, 36));
+        "<circle class=\"p\" cx=\"{}\" cy=\"{}\" r=\"4\"/><text class=\"s\" x=\"446\" y=\"{}\">{}. {}</text>\n", px, py,
+        32 + 16 * i, i + 1, detail::shortened(drawn[i].label, 36));
+    const auto mark = std::find_if(marks.begin(), marks.end(), [&](const detail::Mark& m) { return m.covers(px, py); });
+    if (mark != marks.end()) {
+      mark->points.push_back(i + 1);
+    } else {
+      marks.push_back({px, py, {i + 1}});
+    }
+  }
+  std::vector<detail::LabelBox> boxes;
+  for (const detail::Mark& mark : marks) {
+    const std::string numbers = mark.label();
+    boxes.push_back(detail::label_place(mark, 6 * static_cast<int>(numbers.size()), marks, boxes, right + 10));
+    svg += fmt::format("<text class=\"s\" x=\"{}\" y=\"{}\">{}</text>\n", boxes.back().x, boxes.back().y, numbers);
   }
   return svg + "</svg>\n";
 }

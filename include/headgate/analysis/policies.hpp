@@ -1,14 +1,18 @@
-// Every router policy of this library, one line each: what runs the generic properties of the routers' tests, the
-// program's comparison (headgate routers --policies) and the benchmark over it; nothing else has to be written for
-// them. A line names the policy, says which laws its logits obey and makes its router from PolicyParameters.
+// The router policies of this library as a list: what the generic properties of the routers' tests, the comparison
+// (analysis/policy_comparison.hpp, `headgate routers --policies`) and the benchmark walk. A list is a value: a program
+// of your own adds its policies with push_back and calls the same comparison (examples/06_compare_your_router.cpp).
 #pragma once
 
 #include <algorithm>
 #include <cmath>
-#include <random>
+#include <functional>
+#include <string>
 #include <vector>
 
+#include "headgate/analysis/policy_parameters.hpp"
+#include "headgate/kernels/native.hpp"
 #include "headgate/kernels/scalar.hpp"
+#include "headgate/routing/any_router.hpp"
 #include "headgate/routing/bilevel_expert.hpp"
 #include "headgate/routing/block_ffn_router.hpp"
 #include "headgate/routing/deepseek.hpp"
@@ -22,67 +26,6 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
-// n floats, uniform in [-scale, scale), the same on every machine and standard library.
-inline std::vector<float> uniform_floats(std::int64_t n, float scale, unsigned seed) {
-  std::mt19937 rng(seed);
-  std::vector<float> values(as_size(n));
-  for (float& value : values) value = scale * (static_cast<float>(rng() >> 8) * 0x1p-23f - 1.0f);
-  return values;
-}
-
-// What routers are made from. Whatever belongs to one expert stands in its row or place. Parts that only some policies
-// have, and that are not here, are random (null experts, recurrent cell, two-layer gate).
-struct PolicyParameters {
-  // All of them random.
-  PolicyParameters(index_t experts, index_t hidden, index_t chosen, unsigned seed)
-      : num_experts(experts),
-        hidden_size(hidden),
-        k(chosen),
-        gate(uniform_floats(std::int64_t{experts} * hidden, 0.5f, seed)),
-        gate_bias(uniform_floats(experts, 0.5f, seed + 1)),
-        selection_bias(uniform_floats(experts, 0.3f, seed + 2)),
-        gain(selection_bias),
-        mask(as_size(experts), 1) {
-    for (std::size_t e = 1; e < mask.size(); e += 3) mask[e] = 0;  // at least one expert stays
-  }
-  // Of a gate (experts, hidden): no biases, gains of 1.
-  PolicyParameters(ConstRows of_gate, index_t chosen) : PolicyParameters(of_gate.rows, of_gate.cols, chosen, 0) {
-    for (index_t e = 0; e < num_experts; ++e) {
-      for (index_t j = 0; j < hidden_size; ++j)
-        gate[as_size(std::int64_t{e} * hidden_size + j)] = of_gate.row_data(e)[j];
-    }
-    gate_bias.assign(as_size(num_experts), 0.0f);
-    selection_bias.assign(as_size(num_experts), 0.0f);
-    gain.assign(as_size(num_experts), 1.0f);
-    double squares = 0;
-    for (const float w : gate) squares += static_cast<double>(w) * static_cast<double>(w);
-    gate_bound = static_cast<float>(std::sqrt(3.0 * squares / static_cast<double>(gate.size())));
-  }
-
-  index_t num_experts;
-  index_t hidden_size;
-  index_t k;
-  std::vector<float> gate;            // (num_experts, hidden_size)
-  std::vector<float> gate_bias;       // (num_experts)
-  std::vector<float> selection_bias;  // (num_experts)
-  std::vector<float> gain;            // (num_experts), of routers that normalise scores
-  std::vector<std::uint8_t> mask;     // (num_experts), of routers that mask
-  float gate_bound = 0.5f;            // uniform numbers below it are as large as the gate's
-  float null_bias = 0.0f;             // added to the logits of null experts
-
-  GateWeights plain() const { return {.gate = {gate.data(), num_experts, hidden_size}, .gate_bias = gate_bias}; }
-  GateWeights biased() const {
-    GateWeights weights = plain();
-    weights.selection_bias = selection_bias;
-    return weights;
-  }
-  GateWeights masked() const {
-    GateWeights weights = biased();
-    weights.mask = mask;
-    return weights;
-  }
-};
-
 enum Laws : unsigned {
   no_law = 0,
   shift_invariant = 1,  // the same constant added to every logit changes nothing
@@ -91,6 +34,15 @@ enum Laws : unsigned {
   last_is_free = 8,     // the last expert is a zero expert: it has a place in the plan and computes nothing
   trained_bias = 16,    // its selection bias is one that training moves towards equal loads
 };
+
+// A policy: a name, which laws its logits obey, and its router for some parameters (throws where there is none).
+struct Policy {
+  std::string name;
+  unsigned laws = no_law;
+  std::function<AnyRouter(const PolicyParameters&)> make;
+  std::string random_part = {};  // of its parameters, what PolicyParameters does not have and is random; "": nothing
+};
+using Policies = std::vector<Policy>;
 
 // AdaMoE's router with m null experts, which no permutation touches.
 template <class Backend>
@@ -103,15 +55,14 @@ auto adamoe_of(const PolicyParameters& i, index_t m) {
   return adamoe_router<Backend>({.gate = {gate.data(), rows, i.hidden_size}, .gate_bias = bias}, m, i.k).value();
 }
 
-// Groups that divide the experts and hold k of them.
-inline DeepseekGroups groups_of(const PolicyParameters& i) {
+// Groups that divide the experts, of which so many of 8 compete: at least those that k experts need.
+inline DeepseekGroups groups_of(const PolicyParameters& i, index_t of_8) {
   const index_t count = i.num_experts % 8 == 0 ? (i.num_experts > 8 ? 8 : 4) : i.num_experts % 13 == 0 ? 5 : 1;
-  const index_t needed = divide_up(i.k, i.num_experts / count);
-  return {count, needed < count ? needed + 1 : count};
+  return {count, std::max(divide_up(of_8 * count, 8), divide_up(i.k, i.num_experts / count))};
 }
 
 // A bound for the random weights of a sum over n inputs of the size of 1, which then is no larger.
-inline float small(float bound, index_t n) { return std::min(bound, std::sqrt(3.0f / static_cast<float>(n))); }
+inline float sum_bound(float bound, index_t n) { return std::min(bound, std::sqrt(3.0f / static_cast<float>(n))); }
 
 // RMoE's router: the first columns of the instance's gate are its gate, all routers share a cell: of the paper's size
 // 128 where the hidden size is a model's, else of an odd one.
@@ -122,8 +73,8 @@ auto gru_of(const PolicyParameters& i, RecurrentKind kind) {
   const index_t size = is_large ? 128 : 11;
   const auto make = [](RecurrentKind of_kind, index_t in, index_t out) {
     const index_t rows = num_gates(of_kind) * out;
-    const std::vector<float> ih = uniform_floats(std::int64_t{rows} * in, small(0.6f, in), 81);
-    const std::vector<float> hh = uniform_floats(std::int64_t{rows} * out, small(0.6f, out), 82);
+    const std::vector<float> ih = uniform_floats(std::int64_t{rows} * in, sum_bound(0.6f, in), 81);
+    const std::vector<float> hh = uniform_floats(std::int64_t{rows} * out, sum_bound(0.6f, out), 82);
     const std::vector<float> b = uniform_floats(std::int64_t{2} * rows, 0.3f, 83);
     const std::span<const float> bias(b);
     return RecurrentCell::create({of_kind, ih, hh, bias.first(as_size(rows)), bias.last(as_size(rows))}, in, out)
@@ -132,7 +83,7 @@ auto gru_of(const PolicyParameters& i, RecurrentKind kind) {
   static const RecurrentCell odd[] = {make(RecurrentKind::gru, 9, 11), make(RecurrentKind::rnn, 9, 11)};
   static const RecurrentCell large[] = {make(RecurrentKind::gru, 128, 128), make(RecurrentKind::rnn, 128, 128)};
   const std::vector<float> projection =
-      uniform_floats(std::int64_t{inputs} * i.hidden_size, small(0.5f, i.hidden_size), 84);
+      uniform_floats(std::int64_t{inputs} * i.hidden_size, sum_bound(0.5f, i.hidden_size), 84);
   std::vector<float> gate;
   for (const float w : i.gate) gate.push_back(4.0f * (0.5f / i.gate_bound) * w);
   return GruRouter<TopK, Renormalize, Backend>::create(
@@ -146,7 +97,8 @@ auto gru_of(const PolicyParameters& i, RecurrentKind kind) {
 template <class Backend>
 auto moe_plus_plus_of(const PolicyParameters& i, ZeroExpertWeight zero_expert, float norm_std) {
   const index_t inner = std::min(i.hidden_size, 8 * i.num_experts);
-  const std::vector<float> first = uniform_floats(std::int64_t{inner} * i.hidden_size, small(0.4f, i.hidden_size), 91);
+  const std::vector<float> first =
+      uniform_floats(std::int64_t{inner} * i.hidden_size, sum_bound(0.4f, i.hidden_size), 91);
   std::vector<float> residual;
   const float factor = 0.3f * (0.5f / i.gate_bound) * (0.5f / i.gate_bound);
   for (index_t e = 0; e < i.num_experts; ++e) {
@@ -175,45 +127,43 @@ inline HashRouter hash_of(const PolicyParameters& i) {
   return HashRouter::create(table, i.k, i.num_experts, i.hidden_size).value();
 }
 
-// Calls f(name, laws, make) for every policy, make(const PolicyParameters&) being a factory. clang-format off keeps one
-// line each.
-template <class Backend, class F>
-void for_each_policy(F&& f) {
+// The policies, every one with a name of its own. A row with a model's name is that model's policy, with its constants;
+// k, E and the gate are the parameters'. clang-format off keeps one line each.
+template <class Backend = NativeBackend>
+Policies all_policies() {
   using I = const PolicyParameters&;
-  using NormalizedThenScaled = Then<Renormalize, Scale>;
   using NormalizedSigmoid = Then<SigmoidOverSelected, Renormalize>;
   constexpr unsigned softmax_laws = shift_invariant | logit_order;
   // clang-format off
-  f("Switch", softmax_laws, [](I i) { return switch_router<Backend>(i.plain()).value(); });
-  f("Mixtral", softmax_laws, [](I i) { return mixtral_router<Backend>(i.plain(), i.k).value(); });
-  f("OLMoE", softmax_laws, [](I i) { return olmoe_router<Backend>(i.plain(), i.k).value(); });
-  f("Qwen2-MoE", softmax_laws, [](I i) { return qwen2_moe_router<Backend>(i.plain(), i.k).value(); });
-  f("Qwen3-MoE", softmax_laws, [](I i) { return qwen3_moe_router<Backend>(i.plain(), i.k).value(); });
-  f("Granite", softmax_laws, [](I i) { return granite_router<Backend>(i.plain(), i.k).value(); });
-  f("masked Granite", shift_invariant, [](I i) { return granite_router<Backend>(i.masked(), i.k).value(); });
-  f("Tutel", softmax_laws, [](I i) { return SoftmaxTopK<Renormalize, Backend>(i.plain(), {i.k}, {0.0f, 0x1p-23f, true}); });
-  f("ERNIE 4.5", shift_invariant | trained_bias, [](I i) { return SoftmaxTopK<Renormalize, Backend>(i.biased(), {i.k}, {.at_least = 1e-12f}); });
-  f("DeepSeek-V2, greedy", softmax_laws, [](I i) { return deepseek_v2_router<Backend>(i.plain(), i.k, Scale{16.0f}).value(); });
-  f("DeepSeek-V2, in groups", shift_invariant | by_place, [](I i) { return deepseek_v2_router<Backend>(i.plain(), i.k, Scale{16.0f}, groups_of(i)).value(); });
-  f("DeepSeek-V3", by_place | trained_bias, [](I i) { return deepseek_v3_router<Backend>(i.biased(), i.k, 2.5f, groups_of(i)).value(); });
-  f("Moonlight", trained_bias, [](I i) { return deepseek_v3_router<Backend>(i.biased(), i.k, 2.446f, {1, 1}).value(); });
-  f("MiniMax-M2", trained_bias, [](I i) { return StagedRouter<SigmoidScore, TopK, Renormalize, Backend>(i.masked(), {i.k}, {}); });
-  f("V3 weights without epsilon", trained_bias, [](I i) { return StagedRouter<SigmoidScore, TopK, NormalizedThenScaled, Backend>(i.biased(), {i.k}, {{}, {2.5f}}); });
-  f("Llama 4", logit_order, [](I i) { return StagedRouter<IdentityScore, TopK, SigmoidOverSelected, Backend>(i.plain(), {i.k}, {}); });
-  f("SmallThinker", logit_order, [](I i) { return StagedRouter<IdentityScore, TopK, NormalizedSigmoid, Backend>(i.plain(), {i.k}, {}); });
-  f("FactorLLM", softmax_laws, [](I i) { return StagedRouter<IdentityScore, TopK, EqualWeights, Backend>(i.plain(), {i.k}, {2.0f}); });
-  f("top-p", shift_invariant, [](I i) { return StagedRouter<SoftmaxScore, TopP, Keep, Backend>(i.plain(), {0.6f}, {}); });
-  f("top-p, at most k, renormalized", shift_invariant, [](I i) { return StagedRouter<SoftmaxScore, TopP, Renormalize, Backend>(i.masked(), {0.6f, i.k}, {}); });
-  f("AdaMoE", no_law, [](I i) { return adamoe_of<Backend>(i, 3); });
-  f("AdaMoE without nulls", softmax_laws, [](I i) { return adamoe_of<Backend>(i, 0); });
-  f("RMoE", no_law, [](I i) { return gru_of<Backend>(i, RecurrentKind::gru); });
-  f("RMoE, plain cell", no_law, [](I i) { return gru_of<Backend>(i, RecurrentKind::rnn); });
-  f("experts in regions", shift_invariant | by_place, [](I i) { return bilevel_expert_router<Backend>(i.plain(), i.k, {groups_of(i).num_groups, groups_of(i).topk_group}).value(); });
-  f("ReMoE", no_law, [](I i) { return relu_router<Backend>(i.plain()).value(); });
-  f("BlockFFN", no_law, [](I i) { return block_ffn_router<Backend>(i.plain(), i.gain, 1e-5f).value(); });
-  f("hash", no_law, [](I i) { return hash_of(i); });
-  f("MoE++ of the paper", last_is_free, [](I i) { return moe_plus_plus_of<Backend>(i, ZeroExpertWeight::paper, 0.0f); });
-  f("MoE++ of the code", by_place | last_is_free, [](I i) { return moe_plus_plus_of<Backend>(i, ZeroExpertWeight::code, 1.0f); });
+  return {
+    {"Switch", softmax_laws, [](I i) { return switch_router<Backend>(i.plain()).value(); }},
+    {"Mixtral", softmax_laws, [](I i) { return mixtral_router<Backend>(i.plain(), i.k).value(); }},
+    {"OLMoE", softmax_laws, [](I i) { return olmoe_router<Backend>(i.plain(), i.k).value(); }},
+    {"Qwen2-MoE", softmax_laws, [](I i) { return qwen2_moe_router<Backend>(i.plain(), i.k).value(); }},
+    {"Qwen3-MoE", softmax_laws, [](I i) { return qwen3_moe_router<Backend>(i.plain(), i.k).value(); }},
+    {"Granite", softmax_laws, [](I i) { return granite_router<Backend>(i.plain(), i.k).value(); }},
+    {"Tutel", softmax_laws, [](I i) { return SoftmaxTopK<Renormalize, Backend>(i.plain(), {i.k}, {0.0f, 0x1p-23f, true}); }},
+    {"ERNIE 4.5", shift_invariant | trained_bias, [](I i) { return SoftmaxTopK<Renormalize, Backend>(i.biased(), {i.k}, {.at_least = 1e-12f}); }},
+    {"DeepSeek-V2, greedy", softmax_laws, [](I i) { return deepseek_v2_router<Backend>(i.plain(), i.k, Scale{16.0f}).value(); }},
+    {"DeepSeek-V2, in groups", shift_invariant | by_place, [](I i) { return deepseek_v2_router<Backend>(i.plain(), i.k, Scale{16.0f}, groups_of(i, 3)).value(); }},
+    {"DeepSeek-V3", by_place | trained_bias, [](I i) { return deepseek_v3_router<Backend>(i.biased(), i.k, 2.5f, groups_of(i, 4)).value(); }},
+    {"Moonlight", trained_bias, [](I i) { return deepseek_v3_router<Backend>(i.biased(), i.k, 2.446f, {1, 1}).value(); }},
+    {"MiniMax-M2", trained_bias, [](I i) { return StagedRouter<SigmoidScore, TopK, Renormalize, Backend>(i.biased(), {i.k}, {}); }},
+    {"Llama 4", logit_order, [](I i) { return StagedRouter<IdentityScore, TopK, SigmoidOverSelected, Backend>(i.plain(), {i.k}, {}); }},
+    {"SmallThinker", logit_order, [](I i) { return StagedRouter<IdentityScore, TopK, NormalizedSigmoid, Backend>(i.plain(), {i.k}, {}); }},
+    {"FactorLLM", softmax_laws, [](I i) { return StagedRouter<IdentityScore, TopK, EqualWeights, Backend>(i.plain(), {i.k}, {static_cast<float>(i.num_experts) / static_cast<float>(i.k)}); }},
+    {"top-p", shift_invariant, [](I i) { return StagedRouter<SoftmaxScore, TopP, Keep, Backend>(i.plain(), {0.6f}, {}); }},
+    {"top-p, at most k", shift_invariant, [](I i) { return StagedRouter<SoftmaxScore, TopP, Renormalize, Backend>(i.plain(), {0.6f, i.k}, {}); }},
+    {"AdaMoE", no_law, [](I i) { return adamoe_of<Backend>(i, 3); }, "3 null experts"},
+    {"RMoE", no_law, [](I i) { return gru_of<Backend>(i, RecurrentKind::gru); }, "projection, cell"},
+    {"RMoE, plain cell", no_law, [](I i) { return gru_of<Backend>(i, RecurrentKind::rnn); }, "projection, cell"},
+    {"experts in regions", shift_invariant | by_place, [](I i) { return bilevel_expert_router<Backend>(i.plain(), i.k, {groups_of(i, 2).num_groups, groups_of(i, 2).topk_group}).value(); }},
+    {"ReMoE", no_law, [](I i) { return relu_router<Backend>(i.plain()).value(); }},
+    {"BlockFFN", no_law, [](I i) { return block_ffn_router<Backend>(i.plain(), i.gain, 1e-5f).value(); }},
+    {"hash", no_law, [](I i) { return hash_of(i); }, "table"},
+    {"MoE++ of the paper", last_is_free, [](I i) { return moe_plus_plus_of<Backend>(i, ZeroExpertWeight::paper, 0.0f); }, "first matrix, residual"},
+    {"MoE++ of the code", by_place | last_is_free, [](I i) { return moe_plus_plus_of<Backend>(i, ZeroExpertWeight::code, 1.0f); }, "first matrix, residual"},
+  };
   // clang-format on
 }
 

@@ -1,6 +1,7 @@
-// Every policy of analysis/policies.hpp on one PolicyInput: what routing costs, what the plans cost, how balanced they
-// are, and how far they agree with plain top-k softmax. The same parameters for all. A policy whose selection bias is
-// trained gets it here, from BiasBalancer on the same tokens: 60 steps of the sign rule, the better of two step sizes.
+// Policies (analysis/policies.hpp, yours among them) on one PolicyInput: what routing costs, what the plans cost, how
+// balanced they are, and how far they agree with a reference, plain top-k softmax unless another is named. The same
+// parameters for all. A policy whose selection bias is trained gets it here, from BiasBalancer on the same tokens: 60
+// steps of the sign rule, the better of two step sizes.
 #pragma once
 
 #include <chrono>
@@ -13,15 +14,16 @@ namespace headgate::inline HEADGATE_ABI {
 
 struct PolicyComparisonOptions {
   std::uint64_t seed = 1;
-  int timing_rounds = 9;  // 0: no time is taken
+  int timing_rounds = 9;              // 0: no time is taken
+  std::string reference = "Mixtral";  // a name among the policies
 };
 
 namespace detail {
 
 // The plans of all layers.
-template <Router R>
-void route_layers(const std::vector<R>& routers, const PolicyInput& in, std::vector<RoutingPlan>& plans, Context& ctx) {
-  typename R::State state;
+inline void route_layers(const std::vector<AnyRouter>& routers, const PolicyInput& in, std::vector<RoutingPlan>& plans,
+                         Context& ctx) {
+  AnyRouter::State state;
   state.reset(in.tokens);
   plans.resize(routers.size());
   for (std::size_t l = 0; l < routers.size(); ++l) {
@@ -30,8 +32,8 @@ void route_layers(const std::vector<R>& routers, const PolicyInput& in, std::vec
 }
 
 // Nanoseconds of a token in one layer: one number a round.
-template <Router R>
-std::vector<double> routing_times(const std::vector<R>& routers, const PolicyInput& in, int rounds, Context& ctx) {
+inline std::vector<double> routing_times(const std::vector<AnyRouter>& routers, const PolicyInput& in, int rounds,
+                                         Context& ctx) {
   std::vector<RoutingPlan> plans;
   std::vector<double> times;
   const auto divisor = static_cast<double>(in.tokens) * static_cast<double>(routers.size());
@@ -44,26 +46,38 @@ std::vector<double> routing_times(const std::vector<R>& routers, const PolicyInp
   return times;
 }
 
-template <Router R>
-void train_bias(R& router, ConstRows hidden, Context& ctx) {
-  std::vector<float> best(as_size(router.num_experts()), 0.0f);
+// Writes the selection bias that spreads the layer's tokens most evenly.
+inline void train_bias(const Policy& policy, PolicyParameters& parameters, ConstRows hidden, Context& ctx) {
+  std::vector<float> best = parameters.selection_bias;
   double least = std::numeric_limits<double>::infinity();
-  for (const float rate : {0.02f, 0.2f / static_cast<float>(router.num_experts())}) {  // of sigmoids, of a softmax
-    BiasBalancer balancer = BiasBalancer::create(router.num_experts(), {.rate = rate}).value();
+  for (const float rate : {0.02f, 0.2f / static_cast<float>(parameters.num_experts)}) {  // of sigmoids, of a softmax
+    BiasBalancer balancer = BiasBalancer::create(parameters.num_experts, {.rate = rate}).value();
     for (int step = 0; step <= 60; ++step) {
-      NoState none;
+      parameters.selection_bias.assign(balancer.bias().begin(), balancer.bias().end());
+      AnyRouter::State state;
+      state.reset(hidden.rows);
       RoutingPlan plan;
-      throw_if_error(router.set_selection_bias(balancer.bias()));
-      throw_if_error(router.route({.hidden = hidden}, none, plan, ctx));
+      throw_if_error(policy.make(parameters).route({.hidden = hidden}, state, plan, ctx));
       throw_if_error(balancer.observe(plan));
       if (const double variation = LoadStats::of(balancer.loads()).variation; variation < least) {
         least = variation;
-        best.assign(balancer.bias().begin(), balancer.bias().end());
+        best = parameters.selection_bias;
       }
       balancer.step();
     }
   }
-  throw_if_error(router.set_selection_bias(best));
+  parameters.selection_bias = best;
+}
+
+// The routers of all layers.
+inline std::vector<AnyRouter> routers_of(const Policy& policy, const PolicyInput& in, Context& ctx) {
+  std::vector<AnyRouter> routers;
+  for (std::size_t l = 0; l < in.layers.size(); ++l) {
+    PolicyParameters parameters = in.layers[l].parameters;
+    if ((policy.laws & trained_bias) != 0) train_bias(policy, parameters, in.hidden(l), ctx);
+    routers.push_back(policy.make(parameters));
+  }
+  return routers;
 }
 
 inline double median_of(std::vector<double> values, std::span<const index_t> times) {
@@ -76,43 +90,41 @@ inline double median_of(std::vector<double> values, std::span<const index_t> tim
 
 }  // namespace detail
 
-template <class Backend>
-Comparison compare_policies(const PolicyInput& in, const PolicyComparisonOptions& options, Context& ctx) {
+// A row for each policy. Throws usage where no policy has the reference's name, and whatever a policy's make throws.
+inline Comparison compare_policies(const PolicyInput& in, const Policies& policies,
+                                   const PolicyComparisonOptions& options, Context& ctx) {
   Comparison table;
   table.title = in.name;
-  table.label_columns = {"input", "policy"};
-  table.columns = {{"ns_per_token", "ns/token", 0}, {"time_ratio", "of top-k", 2}};
-  for (const auto& columns : {cost_columns(), balance_columns()}) {
+  table.note = in.note + (in.note.empty() ? "" : " ") + "Per token and layer; times on one thread. Compared with " +
+               options.reference + ". Random parts are parameters that the gate does not give; selection biases were " +
+               "balanced on these tokens.";
+  table.label_columns = {"input", "policy", "random part"};
+  table.columns = {{"ns_per_token", "ns/token", 0, Better::lower, "time to route a token in one layer, in nanoseconds"},
+                   {"time_ratio", "time\nratio", 2, Better::lower, "that time / the reference's"}};
+  for (const auto& columns : {cost_columns(), balance_columns(), overlap_columns(), likeness_columns()}) {
     table.columns.insert(table.columns.end(), columns.begin(), columns.end());
   }
-  table.columns.push_back({"agreement", "agree", 4});
 
-  using Reference = SoftmaxTopK<Renormalize, Backend>;
-  std::vector<Reference> references;
-  for (const PolicyLayer& layer : in.layers) {
-    references.push_back(mixtral_router<Backend>(layer.parameters.plain(), layer.parameters.k).value());
+  const auto named = [&](const Policy& policy) { return policy.name == options.reference; };
+  const auto reference = std::find_if(policies.begin(), policies.end(), named);
+  if (reference == policies.end()) {
+    throw Error(ErrorCode::usage, {"", "reference", -1, "no policy is named '" + escaped(options.reference, 80) + "'"});
   }
+  const std::vector<AnyRouter> references = detail::routers_of(*reference, in, ctx);
   std::vector<RoutingPlan> reference_plans;
   detail::route_layers(references, in, reference_plans, ctx);
   const index_t num_experts = in.layers.front().parameters.num_experts;
   const WeightCost cost{static_cast<double>(in.expert_bytes), 0.0};
 
-  for_each_policy<Backend>([&](const char* name, unsigned laws, auto make) {
-    using R = decltype(make(in.layers.front().parameters));
-    std::vector<R> routers;
-    for (std::size_t l = 0; l < in.layers.size(); ++l) {
-      routers.push_back(make(in.layers[l].parameters));
-      if constexpr (requires(R& router, std::span<const float> bias) { router.set_selection_bias(bias); }) {
-        if ((laws & trained_bias) != 0) detail::train_bias(routers.back(), in.hidden(l), ctx);
-      }
-    }
+  for (const Policy& policy : policies) {
+    const std::vector<AnyRouter> routers = detail::routers_of(policy, in, ctx);
     std::vector<RoutingPlan> plans;
     detail::route_layers(routers, in, plans, ctx);
     RoutingTrace trace(static_cast<index_t>(in.layers.size()), num_experts,
-                       num_experts - ((laws & last_is_free) != 0 ? 1 : 0), RoutingTrace::block_size(in.tokens));
+                       num_experts - ((policy.laws & last_is_free) != 0 ? 1 : 0), RoutingTrace::block_size(in.tokens));
     for (std::size_t l = 0; l < plans.size(); ++l) trace.add(static_cast<index_t>(l), plans[l], &reference_plans[l]);
 
-    ComparisonRow row{{in.name, name}, {}, {}};
+    ComparisonRow row{{in.name, policy.name, policy.random_part.empty() ? "-" : policy.random_part}, {}, {}};
     if (options.timing_rounds > 0) {
       // Taken in one go with the reference's, so that what slows the machine slows both.
       const std::vector<double> plain = detail::routing_times(references, in, options.timing_rounds, ctx);
@@ -126,19 +138,21 @@ Comparison compare_policies(const PolicyInput& in, const PolicyComparisonOptions
     } else {
       row.values.resize(2);
     }
-    const std::vector<Interval> metrics = bootstrap(trace.num_blocks(),
-                                                    [&](std::span<const index_t> times) {
-                                                      const RoutingMetrics m = trace.metrics(times);
-                                                      std::vector<double> values = cost_values(m, cost);
-                                                      for (const double v : balance_values(m)) values.push_back(v);
-                                                      values.push_back(m.agreement);
-                                                      return values;
-                                                    },
-                                                    {.seed = options.seed});
+    const std::vector<Interval> metrics = bootstrap(
+        trace.num_blocks(),
+        [&](std::span<const index_t> times) {
+          const RoutingMetrics m = trace.metrics(times);
+          std::vector<double> values;
+          for (const auto& part : {cost_values(m, cost), balance_values(m), overlap_values(m), likeness_values(m)}) {
+            values.insert(values.end(), part.begin(), part.end());
+          }
+          return values;
+        },
+        {.seed = options.seed});
     row.values.insert(row.values.end(), metrics.begin(), metrics.end());
     for (index_t l = 0; l < trace.num_layers(); ++l) row.loads.push_back(trace.loads(l));
     table.rows.push_back(std::move(row));
-  });
+  }
   return table;
 }
 

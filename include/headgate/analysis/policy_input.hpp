@@ -27,6 +27,7 @@ struct PolicyLayer {
 
 struct PolicyInput {
   std::string name;
+  std::string note;  // how it was made, in a sentence
   index_t tokens = 0;
   std::int64_t expert_bytes = 0;        // of the weights of one expert
   std::vector<std::int32_t> token_ids;  // (tokens), below the hidden size: hash routers have so many
@@ -77,7 +78,7 @@ inline std::vector<float> orthonormal_rows(index_t rows, index_t cols, unsigned 
 // worth of one size. hidden_size >= experts.
 inline PolicyInput sampled_input(std::string name, const std::vector<std::vector<double>>& popularity, index_t k,
                                  index_t hidden_size, index_t tokens, unsigned seed) {
-  PolicyInput input{std::move(name), tokens, 0, {}, {}};
+  PolicyInput input{std::move(name), {}, tokens, 0, {}, {}};
   std::mt19937 generator(seed);
   const auto uniform = [&] { return (static_cast<double>(generator()) + 0.5) * 0x1p-32; };
   for (index_t t = 0; t < tokens; ++t)
@@ -112,6 +113,16 @@ inline std::vector<double> zipf_popularity(index_t experts, unsigned seed) {
   std::mt19937 generator(seed);
   for (std::size_t i = p.size() - 1; i > 0; --i) std::swap(p[i], p[generator() % (i + 1)]);
   return p;
+}
+
+// What `headgate routers --policies` starts with: two layers of 64 experts, k = 8, 1,024 tokens, experts of the size of
+// OLMoE-1B-7B's in bfloat16 (3 matrices of 2048 x 1024).
+inline PolicyInput skewed_input(unsigned seed = 1) {
+  PolicyInput input =
+      sampled_input("skewed logits", {zipf_popularity(64, seed), zipf_popularity(64, seed + 1)}, 8, 256, 1024, seed);
+  input.note = "Gumbel noise on a Zipf law over 64 experts, k = 8; bytes as of experts of OLMoE.";
+  input.expert_bytes = std::int64_t{3} * 2048 * 1024 * 2;
+  return input;
 }
 
 // Real routing counts of one model on one text.

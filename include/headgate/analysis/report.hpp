@@ -31,17 +31,15 @@ class Report {
     html_ += "</table>\n";
   }
 
-  // The table of a comparison, without a first column that repeats its title; with_intervals adds the 95 % intervals
-  // below the numbers.
-  void add_table(const Comparison& table, bool with_intervals) {
+  // The table of a comparison, 95 % intervals below the numbers, without a first column that repeats its title.
+  void add_table(const Comparison& table) {
     heading(table.title, table.note);
     html_ += "<div class=\"wide\"><table>\n<tr>";
-    const std::size_t first = table.rows.size() > 1 && table.rows.front().labels.front() == table.title ? 1 : 0;
+    const std::size_t first = table.first_label();
     for (std::size_t i = first; i < table.label_columns.size(); ++i) {
       html_ += fmt::format("<th class=\"w\">{}</th>", escaped_xml(table.label_columns[i]));
     }
-    for (const ComparisonColumn& column : table.columns)
-      html_ += fmt::format("<th>{}</th>", escaped_xml(column.heading));
+    for (const ComparisonColumn& column : table.columns) html_ += fmt::format("<th>{}</th>", two_lines(column.heading));
     html_ += "</tr>\n";
     for (const ComparisonRow& row : table.rows) {
       html_ += "<tr>";
@@ -51,12 +49,26 @@ class Report {
       for (std::size_t c = 0; c < table.columns.size(); ++c) {
         const Interval& v = row.values[c];
         html_ += "<td>" + table.shown(c, v.value);
-        if (with_intervals && v.low < v.high) {
+        if (v.low < v.high) {
           html_ += fmt::format("<small>{}<br/>{}</small>", table.shown(c, v.low), table.shown(c, v.high));
         }
         html_ += "</td>";
       }
       html_ += "</tr>\n";
+    }
+    html_ += "</table></div>\n";
+  }
+
+  // What the columns of a table mean.
+  void add_meanings(const Comparison& table) {
+    heading("What the numbers mean",
+            "E is the number of experts of a layer. Small numbers below a number are its 95 % interval: where it would "
+            "likely be for another text of the same kind (bootstrap over blocks of neighbouring tokens; of times, over "
+            "rounds). Numbers are means over layers unless their line says otherwise.");
+    html_ += "<div class=\"wide\"><table class=\"facts\">\n";
+    for (const ComparisonColumn& column : table.columns) {
+      html_ +=
+          fmt::format("<tr><th>{}</th><td>{}</td></tr>\n", escaped_xml(column.name()), escaped_xml(column.explained()));
     }
     html_ += "</table></div>\n";
   }
@@ -88,9 +100,10 @@ class Report {
         "<div class=\"wide\"><table>\n<tr><th class=\"w\"></th><th>MaxVio</th><th>CV</th><th>dead</th></tr>\n";
     for (const ComparisonRow& row : table.rows) {
       const LoadStats s = LoadStats::of(row.loads.front());
-      rows.push_back({row.labels.back(), row.loads.front(), fmt::format("{:.2f}", s.max_violation)});
+      const std::string& label = row.labels[table.first_label()];
+      rows.push_back({label, row.loads.front(), fmt::format("{:.2f}", s.max_violation)});
       numbers += fmt::format("<tr><td class=\"w\">{}</td><td>{:.4f}</td><td>{:.4f}</td><td>{}</td></tr>\n",
-                             escaped_xml(row.labels.back()), s.max_violation, s.variation, s.dead);
+                             escaped_xml(label), s.max_violation, s.variation, s.dead);
     }
     heading("Load of the experts: " + table.title, "First layer; tokens of an expert against the mean.");
     figure(heat_map("expert loads by row of " + table.title, rows, "MaxVio"), numbers + "</table></div>\n");
@@ -118,23 +131,28 @@ class Report {
            rows + "</table></div>\n");
   }
 
-  // Two columns of a comparison against each other.
+  // Two columns of a comparison against each other; nothing where fewer than two points differ.
   void add_scatter(const Comparison& table, std::string_view x_key, std::string_view y_key) {
     const std::size_t x = table.column_of(x_key);
     const std::size_t y = table.column_of(y_key);
+    const auto in_unit = [&](std::size_t c, const ComparisonRow& row) {
+      return row.values[c].value / table.columns[c].unit;
+    };
     std::vector<Point> points;
     std::string rows =
         fmt::format("<div class=\"wide\"><table>\n<tr><th class=\"w\"></th><th>{}</th><th>{}</th></tr>\n",
-                    escaped_xml(table.columns[x].heading), escaped_xml(table.columns[y].heading));
+                    escaped_xml(table.columns[x].name()), escaped_xml(table.columns[y].name()));
     for (const ComparisonRow& row : table.rows) {
-      const std::string& label = table.label_columns.front() == "input" ? row.labels.back() : row.labels.front();
-      points.push_back({label, row.values[x].value, row.values[y].value});
+      const std::string& label = row.labels[table.first_label()];
+      points.push_back({label, in_unit(x, row), in_unit(y, row)});
       rows += fmt::format("<tr><td class=\"w\">{}</td><td>{}</td><td>{}</td></tr>\n", escaped_xml(label),
                           table.shown(x, row.values[x].value), table.shown(y, row.values[y].value));
     }
-    const std::string title = table.columns[y].heading + " against " + table.columns[x].heading;
-    heading(title + ": " + table.title, "");
-    figure(scatter(title, points, table.columns[x].heading, table.columns[y].heading), rows + "</table></div>\n");
+    const std::string title = table.columns[y].name() + " against " + table.columns[x].name();
+    const std::string picture = scatter(title, points, table.columns[x].name(), table.columns[y].name());
+    if (picture.empty()) return;
+    heading(title + ": " + table.title, "A circle for each row; rows that coincide share one label.");
+    figure(picture, rows + "</table></div>\n");
   }
 
   void add_note(std::string_view text) { html_ += fmt::format("<p>{}</p>\n", escaped_xml(text)); }
@@ -146,6 +164,11 @@ class Report {
   void heading(std::string_view title, std::string_view note) {
     html_ += fmt::format("<h2>{}</h2>\n", escaped_xml(title));
     if (!note.empty()) html_ += fmt::format("<p>{}</p>\n", escaped_xml(note));
+  }
+  static std::string two_lines(const std::string& text) {
+    std::string out = escaped_xml(text);
+    if (const std::size_t end = out.find('\n'); end != std::string::npos) out.replace(end, 1, "<br/>");
+    return out;
   }
   void figure(const std::string& svg, const std::string& table) {
     html_ += "<div class=\"pair\"><div class=\"wide\">" + svg + "</div>\n" + table + "</div>\n";
@@ -166,9 +189,10 @@ class Report {
       "1.5rem;align-items:flex-start}table{border-collapse:collapse;font-size:13px;font-variant-numeric:tabular-nums}"
       "th,td{padding:.22rem .55rem;text-align:right;border-bottom:1px solid "
       "var(--r);white-space:nowrap;vertical-align:top}"
-      "th{color:var(--q);font-weight:600}.w,.facts th,.facts td{text-align:left}.facts "
+      "th{color:var(--q);font-weight:600;vertical-align:bottom}.w,.facts th,.facts td{text-align:left}.facts "
       "td{white-space:normal;overflow-wrap:"
-      "anywhere}small{display:block;color:var(--q);font-size:10.5px}"
+      "anywhere}td.w:first-child{position:sticky;left:0;background:var(--b)}"
+      "small{display:block;color:var(--q);font-size:10.5px}"
       "svg text{fill:var(--f);font:12px system-ui,sans-serif}svg "
       ".s{fill:var(--q);font-size:11px}.e{text-anchor:end}.m{text-"
       "anchor:middle}.g{stroke:var(--r);fill:none}.d{stroke:var(--q);stroke-dasharray:4 "
@@ -182,5 +206,42 @@ class Report {
 
   std::string html_;
 };
+
+// A page stays below 300 kB, which loads at once: a comparison adds no more than 90.
+inline constexpr std::size_t max_page_bytes = 210'000;
+
+// The page of models (analysis/text_run.hpp) compared.
+inline std::string models_page(const ReportFacts& facts, const Comparison& models) {
+  Report report("Models compared by their routing", facts);
+  report.add_table(models);
+  report.add_meanings(models);
+  for (const ComparisonRow& row : models.rows) {
+    if (report.size() > max_page_bytes) {
+      report.add_note("More models are left out, to keep this page small.");
+      break;
+    }
+    report.add_layers(row.labels.front(), row);
+  }
+  report.add_load_curves(models);
+  report.add_scatter(models, "weight_bytes_per_token", "loss");
+  report.add_scatter(models, "weight_bytes_per_token", "max_violation");
+  return std::move(report).finish();
+}
+// The page of policies (analysis/policy_comparison.hpp) compared on one input or several.
+inline std::string policies_page(const ReportFacts& facts, const std::vector<Comparison>& tables) {
+  Report report("Router policies compared", facts);
+  for (const Comparison& table : tables) {
+    if (report.size() > max_page_bytes) {
+      report.add_note("More comparisons are left out, to keep this page small; --csv and --json have them all.");
+      break;
+    }
+    report.add_table(table);
+    if (&table == &tables.front()) report.add_meanings(table);
+    report.add_first_layer(table);
+    report.add_scatter(table, "ns_per_token", "gini");
+    report.add_scatter(table, "weight_total_variation", "agreement");
+  }
+  return std::move(report).finish();
+}
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -1,18 +1,28 @@
 // RoutingTrace: what the plans of one text add up to, by layer and by block of neighbouring tokens, so that metrics can
-// be taken of any choice of blocks (analysis/bootstrap.hpp). S_t are the experts of token t:
+// be taken of any choice of blocks (analysis/bootstrap.hpp). S_t are the experts of token t, T tokens, c_e of them sent
+// to expert e:
+// clang-format off
 //   mean k              mean of |S_t|
 //   experts per token   the same without experts that compute nothing: rows of feed-forward networks per token
-//   adjacent overlap    mean of |S_t and S_{t-1}| / |S_t| over tokens with a neighbour before them and experts
-//   agreement           mean of |S_t and R_t| / |S_t or R_t| (Jaccard) with a reference's R_t; both empty: 1
-// All but the agreement are summed in integers; sums run in the order of the tokens.
+//   overlap             mean of |S_t and S_{t-1}| / |S_t| over tokens with a neighbour before them and experts
+//     by chance         mean of |S_{t-1}| / E over these: expected of S_{t-1} drawn uniformly, as many
+//     by load           mean of sum_{e in S_t} (c_e - 1) / (T - 1) / |S_t|: the overlap with a random other token
+//   agreement           with the row of a reference for the same token, as analysis/row_likeness.hpp defines it
+//     by chance         its chance
+//     by load           with the reference's row of another token of the call, half of them away
+//   weight ...          as there; weight sum is the mean of the sum of a row's weights
+// clang-format on
+// Loads are summed in integers; sums run in the order of the tokens.
 #pragma once
 
 #include <algorithm>
 #include <limits>
+#include <map>
 #include <span>
 #include <vector>
 
 #include "headgate/analysis/load_stats.hpp"
+#include "headgate/analysis/row_likeness.hpp"
 #include "headgate/core/expected.hpp"
 #include "headgate/routing/routing_plan.hpp"
 
@@ -29,7 +39,14 @@ struct RoutingMetrics {
   double entropy_ratio = 0;
   double dead = 0;
   double overlap = 0;
+  double overlap_by_chance = 0;
+  double overlap_by_load = 0;
   double agreement = 0;
+  double agreement_by_chance = 0;
+  double agreement_by_load = 0;
+  double weight_total_variation = 0;
+  double weight_distance = 0;
+  double weight_sum = 0;
 };
 
 class RoutingTrace {
@@ -64,25 +81,26 @@ class RoutingTrace {
       if (of.tokens++ % block_tokens_ == 0) {
         of.blocks.emplace_back();
         of.blocks.back().loads.resize(as_size(num_experts_));
+        of.blocks.back().shares.resize(as_size(num_experts_));
       }
       const std::span<const ExpertId> experts = plan.experts(t);
+      const auto size = static_cast<double>(experts.size());
       Block& block = of.blocks.back();
       ++block.tokens;
       for (const ExpertId e : experts) {
         ++block.loads[as_size(e)];
         block.computing += e < num_computing_ ? 1 : 0;
       }
+      for (const float w : plan.weights(t)) block.sums[weight_sum] += static_cast<double>(w);
       if (of.has_before && !experts.empty()) {
         ++block.neighbours;
-        block.overlap += share(common(experts, of.before), static_cast<index_t>(experts.size()));
+        block.sums[overlap] += common_experts(experts, of.before) / size;
+        block.sums[overlap_by_chance] += static_cast<double>(of.before.size()) / num_experts_;
+        for (const ExpertId e : experts) block.shares[as_size(e)] += 1.0 / size;
       }
       of.before.assign(experts.begin(), experts.end());
       of.has_before = true;
-      if (reference != nullptr) {
-        ++block.compared;
-        const index_t both = common(experts, reference->experts(t));
-        block.agreement += share(both, static_cast<index_t>(experts.size() + reference->experts(t).size()) - both);
-      }
+      if (reference != nullptr) add_compared(block, plan, t, *reference);
     }
   }
 
@@ -101,33 +119,56 @@ class RoutingTrace {
   }
   RoutingMetrics layer_metrics(index_t layer, std::span<const index_t> times = {}) const {
     Block sum;
+    sum.shares.resize(as_size(num_experts_));
     for_blocks(layer, times, [&](const Block& block, index_t n) {
       sum.tokens += n * block.tokens;
       sum.computing += n * block.computing;
       sum.neighbours += n * block.neighbours;
       sum.compared += n * block.compared;
-      sum.overlap += static_cast<double>(n) * block.overlap;
-      sum.agreement += static_cast<double>(n) * block.agreement;
+      for (std::size_t s = 0; s < num_sums; ++s) sum.sums[s] += n * block.sums[s];
+      for (std::size_t e = 0; e < sum.shares.size(); ++e) sum.shares[e] += n * block.shares[e];
     });
-    const LoadStats balance = LoadStats::of(loads(layer, times));
-    return {mean(static_cast<double>(balance.total), sum.tokens),
-            mean(static_cast<double>(sum.computing), sum.tokens),
-            balance.max_violation,
-            balance.variation,
-            balance.gini,
-            balance.jain,
-            balance.entropy_ratio,
-            static_cast<double>(balance.dead),
-            mean(sum.overlap, sum.neighbours),
-            mean(sum.agreement, sum.compared)};
+    const std::vector<std::int64_t> of = loads(layer, times);
+    const LoadStats balance = LoadStats::of(of);
+    double by_load = 0;  // times T - 1
+    for (std::size_t e = 0; e < of.size(); ++e) by_load += sum.shares[e] * static_cast<double>(of[e] - 1);
+    return {.mean_k = mean(static_cast<double>(balance.total), sum.tokens),
+            .experts_per_token = mean(static_cast<double>(sum.computing), sum.tokens),
+            .max_violation = balance.max_violation,
+            .variation = balance.variation,
+            .gini = balance.gini,
+            .jain = balance.jain,
+            .entropy_ratio = balance.entropy_ratio,
+            .dead = static_cast<double>(balance.dead),
+            .overlap = mean(sum.sums[overlap], sum.neighbours),
+            .overlap_by_chance = mean(sum.sums[overlap_by_chance], sum.neighbours),
+            .overlap_by_load = mean(by_load, sum.neighbours * (sum.tokens - 1)),
+            .agreement = mean(sum.sums[agree], sum.compared),
+            .agreement_by_chance = mean(sum.sums[agree_by_chance], sum.compared),
+            .agreement_by_load = mean(sum.sums[agree_by_load], sum.compared),
+            .weight_total_variation = mean(sum.sums[weight_total_variation], sum.compared),
+            .weight_distance = mean(sum.sums[weight_distance], sum.compared),
+            .weight_sum = mean(sum.sums[weight_sum], sum.tokens)};
   }
   RoutingMetrics metrics(std::span<const index_t> times = {}) const {
     RoutingMetrics all;
-    constexpr double RoutingMetrics::* members[] = {&RoutingMetrics::mean_k,        &RoutingMetrics::experts_per_token,
-                                                    &RoutingMetrics::max_violation, &RoutingMetrics::variation,
-                                                    &RoutingMetrics::gini,          &RoutingMetrics::jain,
-                                                    &RoutingMetrics::entropy_ratio, &RoutingMetrics::overlap,
-                                                    &RoutingMetrics::agreement};
+    using M = RoutingMetrics;
+    constexpr double M::* members[] = {&M::mean_k,
+                                       &M::experts_per_token,
+                                       &M::max_violation,
+                                       &M::variation,
+                                       &M::gini,
+                                       &M::jain,
+                                       &M::entropy_ratio,
+                                       &M::overlap,
+                                       &M::overlap_by_chance,
+                                       &M::overlap_by_load,
+                                       &M::agreement,
+                                       &M::agreement_by_chance,
+                                       &M::agreement_by_load,
+                                       &M::weight_total_variation,
+                                       &M::weight_distance,
+                                       &M::weight_sum};
     for (index_t l = 0; l < num_layers(); ++l) {
       const RoutingMetrics layer = layer_metrics(l, times);
       for (const auto member : members) all.*member += layer.*member;
@@ -138,14 +179,25 @@ class RoutingTrace {
   }
 
  private:
+  enum Sum : std::size_t {
+    overlap,
+    overlap_by_chance,
+    agree,
+    agree_by_chance,
+    agree_by_load,
+    weight_total_variation,
+    weight_distance,
+    weight_sum,
+    num_sums
+  };
   struct Block {
     std::vector<std::int64_t> loads;  // (num_experts)
+    std::vector<double> shares;       // (num_experts), of tokens with a neighbour: sum of 1 / |S_t| over e in S_t
     std::int64_t tokens = 0;
     std::int64_t computing = 0;  // entries of experts that compute
     std::int64_t neighbours = 0;
     std::int64_t compared = 0;
-    double overlap = 0;
-    double agreement = 0;
+    double sums[num_sums] = {};
   };
   struct Layer {
     std::vector<Block> blocks;
@@ -157,12 +209,20 @@ class RoutingTrace {
   static void throw_if_different(const char* what, index_t found, index_t wanted) {
     if (found != wanted) throw_if_error(Status::mismatch(what, found, wanted));
   }
-  static index_t common(std::span<const ExpertId> a, std::span<const ExpertId> b) noexcept {
-    index_t count = 0;
-    for (const ExpertId e : a) count += std::find(b.begin(), b.end(), e) != b.end() ? 1 : 0;
-    return count;
+  void add_compared(Block& block, const RoutingPlan& plan, index_t t, const RoutingPlan& reference) {
+    ++block.compared;
+    const std::span<const ExpertId> own = plan.experts(t);
+    const std::span<const ExpertId> of = reference.experts(t);
+    block.sums[agree] += agreement(own, of);
+    const auto sizes = std::pair(static_cast<index_t>(own.size()), static_cast<index_t>(of.size()));
+    const auto [chance, is_new] = chances_.try_emplace(sizes, 0.0);
+    if (is_new) chance->second = agreement_by_chance(sizes.first, sizes.second, num_experts_);
+    block.sums[agree_by_chance] += chance->second;
+    block.sums[agree_by_load] += agreement(own, reference.experts((t + plan.tokens() / 2) % plan.tokens()));
+    const WeightLikeness weights = weight_likeness(plan, t, reference, t);
+    block.sums[weight_total_variation] += weights.total_variation;
+    block.sums[weight_distance] += weights.distance;
   }
-  static double share(index_t part, index_t all) noexcept { return all == 0 ? 1.0 : static_cast<double>(part) / all; }
   static double mean(double sum, std::int64_t count) noexcept {
     return count == 0 ? std::numeric_limits<double>::quiet_NaN() : sum / static_cast<double>(count);
   }
@@ -178,6 +238,7 @@ class RoutingTrace {
   index_t num_computing_;
   index_t block_tokens_;
   std::vector<Layer> layers_;
+  std::map<std::pair<index_t, index_t>, double> chances_;  // agreement by chance of two sizes
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

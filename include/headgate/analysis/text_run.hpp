@@ -90,9 +90,11 @@ inline TextRun run_text(Session& session, std::span<const std::int32_t> tokens, 
 inline Comparison model_comparison() {
   Comparison table;
   table.title = "Models on the same text";
+  table.note = "Experts are per token and layer, bytes per token in all layers, balance and overlap means over layers.";
   table.label_columns = {"model", "router", "attention"};
-  table.columns = {{"tokens", "tokens", 0}, {"loss", "loss", 4}};
-  for (const auto& columns : {cost_columns(), balance_columns()}) {
+  table.columns = {{"tokens", "tokens", 0, Better::neither, "tokens of the text that a loss was taken of"},
+                   {"loss", "loss", 4, Better::lower, "mean of -ln p of each token, in nats"}};
+  for (const auto& columns : {cost_columns(), balance_columns(), overlap_columns()}) {
     table.columns.insert(table.columns.end(), columns.begin(), columns.end());
   }
   return table;
@@ -113,6 +115,7 @@ inline ComparisonRow model_row(std::vector<std::string> labels, const TextRun& r
                                                    std::vector<double> numbers = {sum / count};
                                                    for (const double v : cost_values(m, run.cost)) numbers.push_back(v);
                                                    for (const double v : balance_values(m)) numbers.push_back(v);
+                                                   for (const double v : overlap_values(m)) numbers.push_back(v);
                                                    return numbers;
                                                  },
                                                  {.seed = seed});

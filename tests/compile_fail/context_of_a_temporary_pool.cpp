@@ -1,5 +1,5 @@
 // A context refers to its executor.
-// expect: no matching function|cannot bind
+// expect: no matching (function|constructor)|cannot bind
 #include "headgate/core/context.hpp"
 #include "headgate/core/thread_pool.hpp"
 

@@ -23,15 +23,15 @@ TEST_CASE("a multiplication and an addition are rounded once, on every system") 
   const float infinity = std::numeric_limits<float>::infinity();
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const Case cases[] = {
-      {0x1.a2b7dcp-2f, 0x1.c61884p-1f, -0x1.f33b22p-23f, 0x1.735d06p-2f},   // MinGW-w64 10: ...04p-2
-      {1.0f + 0x1p-12f, 1.0f + 0x1p-12f, -1.0f, 0x1p-11f + 0x1p-24f},       // the product alone would lose 2^-24
-      {0x1p-30f, 0x1p-30f, 1.0f + 0x1p-23f, 1.0f + 0x1p-23f},               // below half a unit
-      {1.0f + 0x1p-12f, 0x1p-12f, 1.0f, 1.0f + 0x1p-12f},                   // in the middle: to even
-      {1.0f, 0x1p-24f, 1.0f, 1.0f},                                         // the middle itself
-      {0x1.000002p0f, 0x1p-24f, 1.0f, 1.0f + 0x1p-23f},                     // just above the middle
-      {0x1.fffffep-1f, 0x1p-24f, 1.0f, 1.0f},                               // just below it
-      {0x1.000002p-76f, 0x1.000002p-74f, 0.0f, 0x1p-149f},                  // above half of the smallest denormal
-      {0x1p-75f, 0x1p-75f, 0.0f, 0.0f},                                     // the half itself
+      {0x1.a2b7dcp-2f, 0x1.c61884p-1f, -0x1.f33b22p-23f, 0x1.735d06p-2f},  // MinGW-w64 10: ...04p-2
+      {1.0f + 0x1p-12f, 1.0f + 0x1p-12f, -1.0f, 0x1p-11f + 0x1p-24f},      // the product alone would lose 2^-24
+      {0x1p-30f, 0x1p-30f, 1.0f + 0x1p-23f, 1.0f + 0x1p-23f},              // below half a unit
+      {1.0f + 0x1p-12f, 0x1p-12f, 1.0f, 1.0f + 0x1p-12f},                  // in the middle: to even
+      {1.0f, 0x1p-24f, 1.0f, 1.0f},                                        // the middle itself
+      {0x1.000002p0f, 0x1p-24f, 1.0f, 1.0f + 0x1p-23f},                    // just above the middle
+      {0x1.fffffep-1f, 0x1p-24f, 1.0f, 1.0f},                              // just below it
+      {0x1.000002p-76f, 0x1.000002p-74f, 0.0f, 0x1p-149f},                 // above half of the smallest denormal
+      {0x1p-75f, 0x1p-75f, 0.0f, 0.0f},                                    // the half itself
       {0x1p100f, 0x1p100f, -1.0f, infinity},
       {infinity, 1.0f, -infinity, nan},
       {infinity, 0.0f, 1.0f, nan},

@@ -148,7 +148,8 @@ inline double read_rope_theta(const JsonObject& json) {
     require_plain_rope(rope);
     if (!rope.has(key)) continue;
     const double found = rope.get_number(key, smallest, largest);
-    if (!exactly_equal(theta.value_or(found), found)) json.fail(key, "it differs from " + std::string(name) + ".rope_theta");
+    if (!exactly_equal(theta.value_or(found), found))
+      json.fail(key, "it differs from " + std::string(name) + ".rope_theta");
     theta = found;
   }
   if (!theta) json.fail(key, "the key is missing, expected rope_theta or rope_parameters.rope_theta");

@@ -18,7 +18,7 @@ struct RoutingRule {
   // latest.
   index_t first_position = 0;
   index_t end_position = static_cast<index_t>(max_index);  // the first after the last
-  RouteEdits edits;
+  RouteEdits edits = {};
 
   index_t end() const noexcept {
     if (edits.forced_plan == nullptr) return end_position;

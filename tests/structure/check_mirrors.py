@@ -18,6 +18,11 @@ ELSEWHERE = {
     "experts/expert_batch.hpp": "tests/experts/glu_experts_test.cpp",
     "experts/glu_layout.hpp": "tests/experts/glu_experts_test.cpp",
     "layers/any_linear.hpp": "tests/layers/linear_test.cpp",
+    "tokenizer/character_class.hpp": "tests/tokenizer/pattern_test.cpp",
+    "tokenizer/class_syntax.hpp": "tests/tokenizer/pattern_syntax_test.cpp",
+    "tokenizer/pattern_code.hpp": "tests/tokenizer/pattern_test.cpp",
+    "tokenizer/pattern_cursor.hpp": "tests/tokenizer/pattern_syntax_test.cpp",
+    "tokenizer/unicode_tables.hpp": "tests/tokenizer/unicode_properties_test.cpp",
 }
 
 

@@ -1,6 +1,7 @@
 // What a layer makes of a call's edits, whatever its router.
 #include "headgate/layers/edited_routing.hpp"
 
+#include <algorithm>
 #include <set>
 
 #include "headgate/experts/glu_experts.hpp"
@@ -92,7 +93,11 @@ TEST_CASE("a layer finds out a router that ignores mask or k, and names token an
   std::vector<std::uint8_t> mask(as_size(num_experts), 1);
   mask[as_size(masked)] = 0;
   index_t first = 0;
-  while (std::ranges::find(state.plan.experts(first), masked) == state.plan.experts(first).end()) ++first;
+  const auto chosen_by = [&](index_t t) {
+    const std::span<const ExpertId> experts = state.plan.experts(t);
+    return std::find(experts.begin(), experts.end(), masked) != experts.end();
+  };
+  while (!chosen_by(first)) ++first;
   for (const MaskMeaning meaning : {MaskMeaning::select, MaskMeaning::prune}) {
     const Status status = forward(layer, x, state, {.expert_mask = mask, .mask_meaning = meaning}, 2).status;
     CHECK(status.code == ErrorCode::usage);

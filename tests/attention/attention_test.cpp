@@ -48,7 +48,7 @@ TEST_CASE("each part of an attention's input is named with what it has and what 
   CHECK(outcome([](AttentionInput& in, Rows&) { in.hidden.cols = 5; }) ==
         "usage: width of x against hidden_size (got 5, allowed 4)");
   CHECK(outcome([](AttentionInput&, Rows& y) { y.rows = 2; }) == "usage: rows of y against tokens (got 2, allowed 3)");
-  CHECK(outcome([](AttentionInput&, Rows& y) { y.cols = 5; }) ==
+  CHECK(outcome([](AttentionInput&, Rows& y) { y = Rows(y.data, 3, 5); }) ==
         "usage: width of y against hidden_size (got 5, allowed 4)");
   CHECK(outcome([](AttentionInput& in, Rows&) { in.cosines.rows = 2; }) ==
         "usage: rows of cosines against tokens (got 2, allowed 3)");
@@ -62,4 +62,20 @@ TEST_CASE("each part of an attention's input is named with what it has and what 
   CHECK(outcome([](AttentionInput& in, Rows&) { in.first_position = 0; }, 3) == "ok");
   CHECK(outcome([](AttentionInput&, Rows&) {}, 4) ==
         "limit: positions against the size of the context (got 5, allowed 4)");
+}
+
+TEST_CASE("an attention refuses each of its matrices without data") {
+  std::vector<float> data(64);
+  const AttentionInput good{{data.data(), 3, 4}, 2, {data.data(), 3, 2}, {data.data(), 3, 2}};
+  const auto outcome = [&](auto change) {
+    AttentionInput in = good;
+    Rows y(data.data() + 32, 3, 4);
+    change(in, y);
+    return said(check_attention(in, y, 4, 2, 5));
+  };
+  CHECK(outcome([](AttentionInput& in, Rows&) { in.hidden.data = nullptr; }) == "usage: rows of a matrix without data");
+  CHECK(outcome([](AttentionInput& in, Rows&) { in.cosines.data = nullptr; }) ==
+        "usage: rows of a matrix without data");
+  CHECK(outcome([](AttentionInput& in, Rows&) { in.sines.data = nullptr; }) == "usage: rows of a matrix without data");
+  CHECK(outcome([](AttentionInput&, Rows& y) { y.data = nullptr; }) == "usage: rows of a matrix without data");
 }

@@ -355,3 +355,16 @@ TEST_CASE("threads change no bit of bi-level routing attention") {
     CHECK(out == expected);
   }
 }
+
+TEST_CASE("bi-level routing attention refuses an image or output without data") {
+  Random random;
+  const BilevelRoutingShape shape{2, 1, 1, 1, 0, RegionPadding::strict, false};
+  const auto attention = BilevelRoutingAttention<double>::create(shape, random_weights(shape, random)).value();
+  std::vector<double> image(8, 0.5);
+  RoutingPlan plan;
+  Context ctx;
+  CHECK(said(attention.forward({nullptr, 4, 2}, 2, 2, {image.data(), 4, 2}, plan, ctx)) ==
+        "usage: rows of a matrix without data");
+  CHECK(said(attention.forward({image.data(), 4, 2}, 2, 2, {nullptr, 4, 2}, plan, ctx)) ==
+        "usage: rows of a matrix without data");
+}

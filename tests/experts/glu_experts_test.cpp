@@ -478,3 +478,24 @@ TEST_CASE("a shape of a bank is gated and without biases unless it says otherwis
   CHECK(shape_of(1, 1 << 29, 1).entries_at_a_time() == max_tile_rows);
   CHECK(shape.entries_at_a_time() == 1 << 22);
 }
+
+TEST_CASE("a bank refuses each matrix of an expert, and rows, without data") {
+  const GluShape shape = shape_of(2, 26, 37);
+  const reference::Bank plain(shape, 43);
+  GluExperts<F32, Scalar> bank(shape, plain.matrices());
+  const auto outcome = [&](auto change) {
+    GluMatrices m = plain.matrices(0);
+    change(m);
+    return said(bank.set_expert(1, m));
+  };
+  CHECK(outcome([](GluMatrices&) {}) == "ok");
+  CHECK(outcome([](GluMatrices& m) { m.gate.data = nullptr; }) == "usage: rows of a matrix without data, expert 1");
+  CHECK(outcome([](GluMatrices& m) { m.up.data = nullptr; }) == "usage: rows of a matrix without data, expert 1");
+  CHECK(outcome([](GluMatrices& m) { m.down.data = nullptr; }) == "usage: rows of a matrix without data, expert 1");
+  const RoutingPlan plan = reference::random_plan(3, 2, [](index_t) { return 1; }, 44);
+  Matrix x(3, 26, 1.0f);
+  Context ctx;
+  CHECK(said(bank.apply(plan, {nullptr, 3, 26}, x.view(), ctx)) == "usage: rows of a matrix without data");
+  CHECK(said(bank.apply(plan, x.view(), {nullptr, 3, 26}, ctx)) == "usage: rows of a matrix without data");
+  CHECK(said(bank.apply(plan, x.view(), x.view(), ctx)) == "usage: output that overlaps its input");
+}

@@ -143,3 +143,16 @@ TEST_CASE("a linear layer says which shape of x and y does not fit, and adds its
   }
   CHECK(layer.bytes() == 16 * 3 * 4 + 5 * 4);
 }
+
+TEST_CASE("a linear layer refuses weights and rows without data, and output over its input") {
+  using Layer = Linear<F32, Scalar>;
+  CHECK(refused(Layer::create(ConstRows(nullptr, 2, 2))) == "rows of a matrix without data");
+  const Matrix weights(2, 2, 1.0f);
+  const Layer layer(weights.view());
+  Matrix x(3, 2, 1.0f);
+  Matrix y(3, 2);
+  Context ctx;
+  CHECK(said(layer.forward({nullptr, 3, 2}, y.view(), ctx)) == "usage: rows of a matrix without data");
+  CHECK(said(layer.forward(x.view(), {nullptr, 3, 2}, ctx)) == "usage: rows of a matrix without data");
+  CHECK(said(layer.forward(x.view(), x.view(), ctx)) == "usage: output that overlaps its input");
+}

@@ -70,3 +70,15 @@ TEST_CASE("a norm adds its epsilon, and says which shape does not fit") {
   CHECK(outcome(x.view(), {y.values.data(), 3, 1}) == "usage: width of y against width of a norm (got 1, allowed 2)");
   CHECK(outcome(x.view(), {y.values.data(), 2, 2}) == "usage: rows of y against rows of x (got 2, allowed 3)");
 }
+
+TEST_CASE("a norm refuses rows without data, and output over a part of its input") {
+  const RmsNorm<Scalar> norm({1.0f, 2.0f}, 1.0f);
+  Matrix x(4, 2, 1.0f);
+  Matrix y(4, 2);
+  Context ctx;
+  CHECK(said(norm.forward({nullptr, 4, 2}, y.view(), ctx)) == "usage: rows of a matrix without data");
+  CHECK(said(norm.forward(x.view(), {nullptr, 4, 2}, ctx)) == "usage: rows of a matrix without data");
+  CHECK(said(norm.forward(x.view(), x.view(), ctx)) == "ok");
+  CHECK(said(norm.forward(ConstRows(x.view()).middle_rows(0, 3), x.view().middle_rows(1, 3), ctx)) ==
+        "usage: output that overlaps its input");
+}

@@ -97,3 +97,11 @@ TEST_CASE("a shared expert says what does not fit, and of which token a gate is 
   CHECK(outcome(x.view(), y.view()).starts_with("numeric: "));
   CHECK(outcome(x.view(), y.view()).find("token 2") != std::string::npos);
 }
+
+TEST_CASE("a shared expert refuses rows without data") {
+  const SharedExpert<Glu> shared(bank(8));
+  Matrix y(2, 42);
+  RoutingPlan plan;
+  Context ctx;
+  CHECK(said(shared.add({nullptr, 2, 42}, y.view(), plan, ctx)) == "usage: rows of a matrix without data");
+}

@@ -4,7 +4,7 @@ usage: run_mutants.py ROOT BUILD [--count N] [--seed S] [--only REGEX] [--jobs J
 
 BUILD is a configured build folder: compiler, flags and libraries are taken from it, nothing in it is built. A header's
 faults are compiled together, once a test file, and turned on one at a time (switch.hpp): first in the test file that
-mirrors the header, then in the others of the folder that include it. What is left, if the program never came to it or
+mirrors the header, then in the others of the folder (and of robustness) that include it. What is left, if the program never came to it or
 it has no switched form, is compiled alone. A fault that does not compile does not count; one listed in equivalent.txt,
 with the reason why no test can notice it, neither. --count 0: all faults. --quick: the mirroring test file and switched forms only, a first look at a header.
 --require: fails below the promised shares.
@@ -97,12 +97,12 @@ def run(program, number, seconds):
 
 
 def test_files(root, name, includes):
-    """Of the header's folder: the one that mirrors it, then the others that include it, smallest first."""
+    """Of those that include the header: the mirroring one, the others of its folder, smallest first, and last robustness."""
     mirror = ELSEWHERE.get(name, "tests/" + name.removesuffix(".hpp") + "_test.cpp").removeprefix("tests/")
     folder = name.split("/")[0]
-    others = [test for test in includes if test.startswith(folder + "/") and name in includes[test]]
-    others.sort(key=lambda test: (test != mirror, len(includes[test]), test))
-    return others
+    some = [test for test in includes if test.startswith((folder + "/", "robustness/")) and name in includes[test]]
+    some.sort(key=lambda test: (test != mirror, test.startswith("robustness/"), len(includes[test]), test))
+    return some
 
 
 def include_graph(root):

@@ -267,3 +267,13 @@ TEST_CASE("MoE++'s two-layer gate has tanh between, of every row and on any numb
     for (std::size_t i = 0; i < x.size(); ++i) CHECK(logits.data[i] == Catch::Approx(std::tanh(x[i])).margin(1e-6));
   }
 }
+
+TEST_CASE("MoE++'s router refuses each of its matrices without data") {
+  const std::vector<float> m(16, 0.5f);
+  const auto outcome = [](const MoePlusPlusGate& gate) { return refused(MoePlusPlusRouter<>::create(gate, {})); };
+  CHECK(outcome({.first = {m.data(), 4, 4}, .last = {m.data(), 4, 4}, .residual = {m.data(), 4, 4}}) == "made");
+  CHECK(outcome({.first = {nullptr, 4, 4}, .last = {m.data(), 4, 4}}) == "rows of a matrix without data");
+  CHECK(outcome({.first = {}, .last = {nullptr, 4, 4}}) == "rows of a matrix without data");
+  CHECK(outcome({.first = {}, .last = {m.data(), 4, 4}, .residual = {nullptr, 4, 4}}) ==
+        "rows of a matrix without data");
+}

@@ -295,3 +295,18 @@ TEST_CASE("a plan of no expert is mapped to no expert") {
   throw_if_error(remap(make_plan(0, {{}, {}}), {}, 0, out));
   CHECK(out == make_plan(0, {{}, {}}));
 }
+
+TEST_CASE("the first token, the first expert and the first id beyond the bank are no exceptions") {
+  const RoutingPlan plan = make_plan(2, {{{0, 0.9f}}, {{0, 0.5f}}, {{0, 0.7f}}});
+  CHECK(limited(plan, 1, CapacityOrder::priority) == make_plan(2, {{{0, 0.9f}}, {}, {}}));
+  RoutingPlan out;
+  CHECK(said(remap(plan, std::vector<ExpertId>{5, 0}, 2, out)) ==
+        "usage: id in a remap table (got 5, allowed 1), expert 0");
+  RoutingPlan merged;
+  merged.clear(2);
+  MergingAppender merging(merged);
+  const std::vector<ExpertId> beyond = {2};
+  const std::vector<float> weight = {1.0f};
+  CHECK(merging.append_row(beyond, weight).expert == 2);
+  CHECK(merged.tokens() == 0);
+}

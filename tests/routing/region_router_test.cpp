@@ -88,3 +88,16 @@ TEST_CASE("a region router says what does not fit, and chooses exactly its numbe
   }
   CHECK(RegionRouter(5).regions() == 5);
 }
+
+TEST_CASE("a region router refuses to choose none, and regions without data") {
+  const std::vector<float> values(4, 1.0f);
+  RoutingPlan plan;
+  Context ctx;
+  const auto outcome = [&](index_t regions, const float* queries, const float* keys) {
+    return said(RegionRouter(regions).route<float>({queries, 2, 2}, {keys, 2, 2}, {}, plan, ctx));
+  };
+  CHECK(outcome(1, values.data(), values.data()) == "ok");
+  CHECK(outcome(0, values.data(), values.data()) == "usage: routed regions, at least (got 0, allowed 1)");
+  CHECK(outcome(1, nullptr, values.data()) == "usage: rows of a matrix without data");
+  CHECK(outcome(1, values.data(), nullptr) == "usage: rows of a matrix without data");
+}

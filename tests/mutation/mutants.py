@@ -163,7 +163,7 @@ def mutants(text):
             continue
         if all(PARAMETER.match(t) and " " in t for t in texts):
             continue  # a declaration
-        if re.search(r"\bf?(min|max|swap)(<[\w:]+>)?$", code[:bracket]):
+        if re.search(r"\b(f?min|f?max|swap|exactly_equal)(<[\w:]+>)?$", code[:bracket]):
             continue  # of which the order is no matter
         for (a, b), (c, d) in zip(arguments, arguments[1:]):
             x, y = text[a:b], text[c:d]

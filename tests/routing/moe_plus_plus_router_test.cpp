@@ -277,3 +277,28 @@ TEST_CASE("MoE++'s router refuses each of its matrices without data") {
   CHECK(outcome({.first = {}, .last = {m.data(), 4, 4}, .residual = {nullptr, 4, 4}}) ==
         "rows of a matrix without data");
 }
+
+TEST_CASE("a gate with one row inside, and a residual of one expert, count") {
+  const std::vector<float> first = {1.0f};
+  const std::vector<float> last = {1.0f, -1.0f};
+  const MoePlusPlusGate gate{.first = {first.data(), 1, 1}, .last = {last.data(), 2, 1}};
+  const auto router = MoePlusPlusRouter<>::create(gate, {.zero_expert = ZeroExpertWeight::paper, .k = 1}).value();
+  const std::vector<float> x = {0.5f, -2.0f};
+  CarriedRows state;
+  RoutingPlan plan;
+  Context ctx;
+  state.reset(2);
+  throw_if_error(router.route({.hidden = {x.data(), 2, 1}}, state, plan, ctx));
+  CHECK(state.rows(2).row_data(0)[0] == Catch::Approx(std::tanh(0.5)));
+  CHECK(state.rows(2).row_data(1)[1] == Catch::Approx(std::tanh(2.0)));
+
+  const float three = 3.0f;
+  const MoePlusPlusGate one{.first = {}, .last = {first.data(), 1, 1}, .residual = {&three, 1, 1}};
+  const auto single = MoePlusPlusRouter<>::create(one, {.zero_expert = ZeroExpertWeight::paper, .k = 1}).value();
+  state.reset(2);
+  for (index_t layer = 0; layer < 2; ++layer) {
+    throw_if_error(single.route({.hidden = {x.data(), 2, 1}, .layer = layer}, state, plan, ctx));
+  }
+  CHECK(state.rows(1).row_data(0)[0] == 2.0f);   // 0.5 + 3 * 0.5
+  CHECK(state.rows(1).row_data(1)[0] == -8.0f);  // -2 - 3 * 2
+}

@@ -130,3 +130,9 @@ TEST_CASE("grouped top-k says how many it chooses and, of every setting, what is
   CHECK(outcome({0, 4, 1, 1}, 8) == "usage: k of top-k, at least (got 0, allowed 1)");
   CHECK(outcome({3, 4, 1, 1}, 8) == "usage: k of top-k against experts of topk_group groups (got 3, allowed 2)");
 }
+
+TEST_CASE("two keys of a group count unless said otherwise") {
+  CHECK(GroupedTopK{1, 1, 1}.keys_per_group == 2);
+  CHECK(GroupedTopK::max_groups == 256);
+  CHECK_FALSE(GroupedTopK::needs_nonnegative_scores);
+}

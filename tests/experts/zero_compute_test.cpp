@@ -201,3 +201,16 @@ TEST_CASE("a zero-computation bank names what does not fit and what is not finit
   CHECK(said(bank.apply(plan, x.view(), y.view(), ctx)) ==
         "numeric: input of an expert is not finite, token 2, expert " + std::to_string(plan.experts(2)[0]));
 }
+
+TEST_CASE("an error of the bank inside is the error of the whole") {
+  const GluShape shape{ffn_experts, hidden, 37, {}, true, false};
+  reference::Bank plain(shape, 23);
+  for (float& value : plain.down[1].values) value = 3e38f;
+  const Bank bank(Glu(shape, plain.matrices()), {{ZeroComputeKind::identity}});
+  std::mt19937 rng(24);
+  const Matrix x = Matrix::random(1, hidden, 1.0f, rng);
+  Matrix y(1, hidden);
+  Context ctx;
+  CHECK(said(bank.apply(row(4, {3, 1}, {0.5f, 0.5f}), x.view(), y.view(), ctx)) ==
+        "numeric: output of an expert is not finite, token 0, expert 1");
+}

@@ -17,6 +17,6 @@ TEST_CASE("the program in the README is examples/01_route_a_batch.cpp, and has t
   }
   std::size_t lines = 0;
   for (std::size_t line = 0; line < block.size(); line = block.find('\n', line) + 1)
-    lines += block[line] == '\n' ? 0 : 1;
+    lines += block[line] == '\n' ? 0u : 1u;
   CHECK(lines <= 12);
 }

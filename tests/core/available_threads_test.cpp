@@ -120,7 +120,7 @@ TEST_CASE("as many threads are available as the affinity mask and the quota allo
   CHECK(available_threads() == std::min(detail::affinity_threads(), detail::cgroup_threads("")));
   cpu_set_t one;
   CPU_ZERO(&one);
-  for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++cpu) {
+  for (std::size_t cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++cpu) {
     if (CPU_ISSET(cpu, &before)) CPU_SET(cpu, &one);
   }
   REQUIRE(sched_setaffinity(0, sizeof(one), &one) == 0);

@@ -204,7 +204,7 @@ TEST_CASE("a pool with more threads than processors finishes its runs") {
   REQUIRE(sched_getaffinity(0, sizeof(before), &before) == 0);
   cpu_set_t one;
   CPU_ZERO(&one);
-  for (int cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++cpu) {
+  for (std::size_t cpu = 0; cpu < CPU_SETSIZE && CPU_COUNT(&one) == 0; ++cpu) {
     if (CPU_ISSET(cpu, &before)) CPU_SET(cpu, &one);
   }
   REQUIRE(sched_setaffinity(0, sizeof(one), &one) == 0);

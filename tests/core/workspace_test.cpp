@@ -143,7 +143,7 @@ TEST_CASE("passes that grow step by step seldom get a new block") {
     const std::size_t before = workspace.capacity();
     const Workspace::Mark mark(workspace);
     workspace.take<float>(rows * 64);
-    changes += workspace.capacity() != before ? 1 : 0;
+    changes += workspace.capacity() != before ? 1u : 0u;
   }
   CHECK(changes <= 1 + 4 * 4);  // from 64 KiB to 1 MiB: four doublings of four steps
 }

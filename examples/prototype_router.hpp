@@ -39,7 +39,10 @@ class PrototypeRouter {
         for (index_t i = 0; i < hidden_size_; ++i) {
           scores[as_size(e)] += in.hidden.row(t)[as_size(i)] * prototypes_[as_size(e * hidden_size_ + i)];
         }
-        if (!std::isfinite(scores[as_size(e)])) return headgate::Status::not_finite("similarity", in.layer, t, e);
+        if (!std::isfinite(scores[as_size(e)])) {
+          plan.clear(num_experts());  // no half of a plan
+          return headgate::Status::not_finite("similarity", in.layer, t, e);
+        }
       }
       const float best = *std::max_element(scores.begin(), scores.end());
       for (index_t e = 0; e < num_experts(); ++e) {

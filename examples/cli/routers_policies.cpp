@@ -5,6 +5,9 @@
 #include "headgate/kernels/native.hpp"
 #include "prompt.hpp"
 #include "routers.hpp"
+#if defined(HEADGATE_POLICIES)
+#include HEADGATE_POLICIES
+#endif
 
 namespace {
 
@@ -13,7 +16,13 @@ constexpr headgate::index_t hidden_size = 256;
 constexpr headgate::index_t tokens = 1024;
 
 headgate::Comparison compared(const headgate::PolicyInput& input, std::uint64_t seed) {
-  static const headgate::Policies policies = headgate::all_policies();
+  static const headgate::Policies policies = [] {
+    headgate::Policies all = headgate::all_policies();
+#if defined(HEADGATE_POLICIES)
+    add_policies(all);
+#endif
+    return all;
+  }();
   headgate::Context serial;
   return headgate::compare_policies(input, policies, {.seed = seed}, serial);
 }

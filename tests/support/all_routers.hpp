@@ -1,6 +1,6 @@
-// Every policy of analysis/policies.hpp and, for the laws alone, some that are masked or degenerate; with what the
-// generic properties of routing/router_test.cpp do to its parameters. Behind one type, because a law written for each
-// router's own type compiled for five minutes.
+// Every policy of analysis/policies.hpp, those of a header of your own (-DHEADGATE_POLICIES) and, for the laws alone,
+// some that are masked or degenerate; with what the generic properties of routing/router_test.cpp do to its parameters.
+// Behind one type, because a law written for each router's own type compiled for five minutes.
 #pragma once
 
 #include <functional>
@@ -9,6 +9,7 @@
 #include "headgate/analysis/policies.hpp"
 #include "headgate/routing/any_router.hpp"
 #include "support/random.hpp"
+#include HEADGATE_POLICIES
 
 // Random parameters of a router, which a property can permute, shift and raise without knowing the router.
 struct Instance : headgate::PolicyParameters {
@@ -68,7 +69,9 @@ std::vector<NamedRouter> all_routers() {
   using NormalizedThenScaled = Then<Renormalize, Scale>;
   using I = const Instance&;
   std::vector<NamedRouter> routers;
-  for (const Policy& policy : all_policies<Backend>()) routers.push_back({policy.name, policy.laws, policy.make});
+  Policies policies = all_policies<Backend>();
+  add_policies(policies);
+  for (const Policy& policy : policies) routers.push_back({policy.name, policy.laws, policy.make});
   // clang-format off
   routers.push_back({"test: masked top-k, softmax", shift_invariant, [](I i) { return granite_router<Backend>(i.masked(), i.k).value(); }});
   routers.push_back({"test: masked biased sigmoid", no_law, [](I i) { return StagedRouter<SigmoidScore, TopK, Renormalize, Backend>(i.masked(), {i.k}, {}); }});

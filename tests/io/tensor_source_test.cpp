@@ -255,7 +255,7 @@ TEST_CASE("a single file is the model, whatever an index beside it says, as in t
   const ScratchFolder folder;
   write_shards(folder);
   folder.write("model.safetensors", safetensors(two_tensors("a", "x")));
-  for (const std::string& index : Names{read_small_file(folder / index_name, 10'000), "no JSON"}) {
+  for (const std::string& index : Names{read_small_file((folder / index_name).string(), 10'000), "no JSON"}) {
     folder.write(index_name, index);
     const TensorSource source = TensorSource::open(folder.path());
     CHECK(source.names() == Names{"a", "x"});
@@ -263,7 +263,7 @@ TEST_CASE("a single file is the model, whatever an index beside it says, as in t
     CHECK(skipped(source) == "model.safetensors.index.json: model.safetensors is read in its place\n");
     CHECK(contains(error_of([&] { source.require("c", {DType::f32}, {2}); }).what(), "c: the tensor is missing"));
   }
-  CHECK(skipped(TensorSource::open(folder / "model.safetensors")).empty());
+  CHECK(skipped(TensorSource::open((folder / "model.safetensors").string())).empty());
 }
 
 TEST_CASE("a tensor that cannot be read as numbers is refused with the reason where it is required") {
@@ -337,7 +337,7 @@ TEST_CASE("unusual but correct folders are read") {
     CHECK(TensorSource::open(folder.path()).find("c")->dtype == DType::f16);
   }
   SECTION("an index with numbers that only Python reads") {
-    std::string index = read_small_file(folder / index_name, 10'000);
+    std::string index = read_small_file((folder / index_name).string(), 10'000);
     index.replace(index.find("20}"), 2, "NaN");
     folder.write(index_name, index);
     CHECK(TensorSource::open(folder.path()).tensors().size() == 4);

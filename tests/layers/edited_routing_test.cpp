@@ -257,6 +257,63 @@ TEST_CASE("every iteration of a chain obeys the edits of the call") {
   for (const RoutingPlan& plan : plans.plans) CHECK(plan.entries() == 3);
 }
 
+TEST_CASE("a forced plan may be any plan of the state it is used with") {
+  const Matrix x = tokens(3);
+  RoutingPlan plan;
+  plan.clear(num_experts);
+  const ExpertId experts[] = {4, 2};
+  const float weights[] = {0.5f, -1.25f};
+  for (index_t t = 0; t < 3; ++t) throw_if_error(plan.append_row(experts, weights));
+  const std::vector<std::uint8_t> without_2 = {1, 1, 0, 1, 1};
+  // place(state): where the plan lies in it.
+  const auto check = [&](const auto& layer, auto state, auto place) {
+    for (const bool masked : {false, true}) {
+      RouteEdits edits{.forced_plan = &plan};
+      if (masked) edits.expert_mask = without_2;
+      edits.mask_meaning = MaskMeaning::zero_output;
+      state.reset(3);
+      auto other = state;
+      const Outcome expected = forward(layer, x, other, edits);
+      REQUIRE(expected.status.ok());
+      RoutingPlan& own = place(state);
+      own = plan;
+      edits.forced_plan = &own;
+      const Outcome found = forward(layer, x, state, edits);
+      REQUIRE(found.status.ok());
+      CHECK(found.y == expected.y);
+    }
+  };
+  const std::vector<float> weights_ih = random_floats(3 * 6 * 4, 0.6f, 5);
+  const std::vector<float> weights_hh = random_floats(3 * 6 * 6, 0.6f, 6);
+  const std::vector<float> bias = random_floats(3 * 6, 0.3f, 7);
+  const RecurrentCell cell =
+      RecurrentCell::create({RecurrentKind::gru, weights_ih, weights_hh, bias, bias}, 4, 6).value();
+  const std::vector<float> projection = random_floats(4 * hidden, 0.5f, 8);
+  const std::vector<float> gate = random_floats(num_experts * 6, 3.0f, 18);
+  const auto gru = layer_of(
+      GruRouter<>::create(cell, {projection.data(), 4, hidden}, {gate.data(), num_experts, 6}, TopK{2}, Renormalize{})
+          .value());
+  const auto plain = layer_of(TestRouter(num_experts, hidden, 2, 4));
+  const auto check_layer = [&](const auto& layer) {
+    using State = typename std::remove_cvref_t<decltype(layer)>::State;
+    check(layer, State(), [](State& state) -> RoutingPlan& { return state.plan; });
+    check(layer, State(), [](State& state) -> RoutingPlan& { return state.shared_plan; });
+  };
+  check_layer(plain);
+  check_layer(gru);
+
+  // A state may come from a chain of more iterations.
+  using Chain = ChainLayer<TestRouter, GluExperts<F32, Scalar>, Scalar>;
+  const Chain chain = Chain::create({TestRouter(num_experts, hidden, 2, 4)}, bank(), {.iterations = 1}).value();
+  for (const std::size_t i : {std::size_t{0}, std::size_t{1}, std::size_t{2}}) {
+    check(chain, Chain::State(), [i](Chain::State& state) -> RoutingPlan& {
+      state.plans.assign(3, RoutingPlan());
+      return state.plans[i];
+    });
+  }
+  check(chain, Chain::State(), [](Chain::State& state) -> RoutingPlan& { return state.shared_plan; });
+}
+
 TEST_CASE("edits allocate nothing after the first call") {
   const Matrix gate = TestRouter(num_experts, hidden, 2, 4).gate;
   const auto layer = layer_of(mixtral_router(GateWeights{.gate = gate.view()}, 3).value());

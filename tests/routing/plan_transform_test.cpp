@@ -158,6 +158,14 @@ TEST_CASE("remap renames and merges experts; two tables in turn are the composed
   }
 }
 
+TEST_CASE("a remap table may stand in the plan that is written") {
+  RoutingPlan out = make_plan(6, {{{5, 1.0f}, {1, 1.0f}, {0, 1.0f}, {3, 1.0f}}});
+  const std::vector<ExpertId> table(out.experts().begin(), out.experts().end());
+  const RoutingPlan expected = transformed([&](RoutingPlan& own) { return remap(example(), table, 6, own); });
+  throw_if_error(remap(example(), out.experts(), 6, out));
+  CHECK(out == expected);
+}
+
 TEST_CASE("P19: equal ids of a row are merged by adding their weights, at the place of the first") {
   RoutingPlan plan;
   plan.clear(5);

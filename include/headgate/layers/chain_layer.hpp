@@ -89,10 +89,14 @@ class ChainLayer {
     }
     const FloatModes modes;
     const Workspace::Mark mark(ctx.workspace);
+    RouterInput input = in;
+    if (in.edits.forced_plan != nullptr && !state.plans.empty()) {
+      state.plans[0] = *in.edits.forced_plan;  // it may be one of these, which a longer chain left
+      input.edits.forced_plan = &state.plans[0];
+    }
     state.plans.resize(as_size(iterations()));
     // Iterations write in turn to y and to scratch, so that the last one writes to y.
     const Rows scratch = ctx.workspace.take_rows(iterations() > 1 ? x.rows : 0, y.cols);
-    RouterInput input = in;
     for (index_t i = 0; i < iterations(); ++i) {
       const Rows out = (iterations() - i) % 2 == 1 ? y : scratch;
       if (Status status = iterate(i, input, state, out, ctx); !status.ok()) return status;

@@ -169,7 +169,8 @@ inline Status split_by_rank(const RoutingPlan& plan, index_t rank, RoutingPlan& 
   return detail::filter(plan, as_is, [&](index_t, std::size_t i) { return i >= as_size(rank); }, rest);
 }
 
-// Expert e becomes table[e], one of num_experts new ones; entries that meet are merged (merged experts, placement).
+// Expert e becomes table[e], one of num_experts new ones; entries that meet are merged (merged experts, placement). The
+// table may lie in the output.
 inline Status remap(const RoutingPlan& plan, std::span<const ExpertId> table, index_t num_experts, RoutingPlan& out) {
   if (table.size() != as_size(plan.num_experts())) {
     return Status::mismatch("size of a remap table against experts", static_cast<std::int64_t>(table.size()),
@@ -182,12 +183,13 @@ inline Status remap(const RoutingPlan& plan, std::span<const ExpertId> table, in
     status.expert = static_cast<ExpertId>(e);
     return status;
   }
+  const std::vector<ExpertId> new_ids(table.begin(), table.end());
   if (Status status = detail::start_transform(plan, num_experts, out); !status.ok()) return status;
   MergingAppender merging(out);
   std::vector<ExpertId> experts;
   for (index_t t = 0; t < plan.tokens(); ++t) {
     experts.clear();
-    for (const ExpertId e : plan.experts(t)) experts.push_back(table[as_size(e)]);
+    for (const ExpertId e : plan.experts(t)) experts.push_back(new_ids[as_size(e)]);
     if (Status status = merging.append_row(experts, plan.weights(t)); !status.ok()) return status;
   }
   return Status::success();

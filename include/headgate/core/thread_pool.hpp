@@ -9,6 +9,7 @@
 // Only a child that was forked from inside a task must not return from that task: the run has lost its other threads.
 #pragma once
 
+#include <algorithm>
 #include <atomic>
 #include <exception>
 #include <memory>
@@ -27,9 +28,10 @@ namespace headgate::inline HEADGATE_ABI {
 
 class ThreadPool {
  public:
-  // At least one thread, the caller's. Where the system refuses more, the pool is smaller, as size() says (without
-  // exceptions, the standard library ends the program there).
+  // At least one thread, the caller's, at most 65,536. Where the system refuses more, the pool is smaller, as size()
+  // says (without exceptions, the standard library ends the program there).
   explicit ThreadPool(index_t threads) {
+    threads = std::min(threads, most_threads);
     workers_.reserve(as_size(threads > 1 ? threads - 1 : 0));
     for (index_t i = 1; i < threads; ++i) {
       if (!start()) break;
@@ -72,6 +74,7 @@ class ThreadPool {
 
  private:
   static constexpr index_t closing = -1;
+  static constexpr index_t most_threads = 1 << 16;  // no context counts more (ExecutorRef)
   // A plain loop: with the processor's pause instruction in it, a run of two tasks of 2.4 us took 2.77 us instead
   // of 2.84, with yields alone 3.30 (medians, two processors, Zen 4).
   static constexpr int spins = 6000;  // some 5 us

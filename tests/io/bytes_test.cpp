@@ -13,6 +13,9 @@ using io_test::bytes_of;
 using io_test::contains;
 using io_test::error_of;
 
+static_assert(!std::is_constructible_v<Bytes, std::vector<std::byte>, const char*>);  // bytes of a temporary
+static_assert(std::is_constructible_v<Bytes, std::vector<std::byte>&, const char*>);
+
 }  // namespace
 
 TEST_CASE("a cursor takes numbers and text at any alignment and knows where it stands") {

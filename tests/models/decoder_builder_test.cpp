@@ -12,6 +12,14 @@ using namespace models_test;
 
 namespace {
 
+// A builder refers to config, tensors and source.
+template <class Config, class Tensors, class Source>
+constexpr bool builds_from = std::is_constructible_v<DecoderBuilder, Config, Tensors, Source, Context&>;
+static_assert(builds_from<ModelConfig&, DecoderTensors&, TensorSource&>);
+static_assert(!builds_from<ModelConfig, DecoderTensors&, TensorSource&>);
+static_assert(!builds_from<ModelConfig&, DecoderTensors, TensorSource&>);
+static_assert(!builds_from<ModelConfig&, DecoderTensors&, TensorSource>);
+
 // The demo model, its routers made by the test.
 template <class MakeRouter>
 Model build(MakeRouter&& make_router) {
@@ -253,6 +261,13 @@ TEST_CASE("what make_router throws reaches the caller of load_model") {
   const auto thrown = [](index_t, const GateWeights&, AnyRouter) -> AnyRouter { throw std::runtime_error("enough"); };
   CHECK_THROWS_AS(load_model(checkpoint.path(), {.make_router = thrown}), std::runtime_error);
   CHECK_THROWS_AS(try_load_model(checkpoint.path(), {.make_router = thrown}), std::runtime_error);
+}
+
+TEST_CASE("memory that make_router lacks is no memory for weights") {
+  const RandomCheckpoint checkpoint(top_k_router);
+  const auto thrown = [](index_t, const GateWeights&, AnyRouter) -> AnyRouter { throw std::bad_alloc(); };
+  CHECK_THROWS_AS(load_model(checkpoint.path(), {.make_router = thrown}), std::bad_alloc);
+  CHECK_THROWS_AS(try_load_model(checkpoint.path(), {.make_router = thrown}), std::bad_alloc);
 }
 
 TEST_CASE("a checkpoint whose gates are replaced is read and checked as any other") {

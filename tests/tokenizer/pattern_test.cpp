@@ -10,6 +10,9 @@ using namespace headgate;
 
 namespace {
 
+static_assert(!std::is_constructible_v<PatternSearch, Pattern, MatchBudget&>);  // of a temporary
+static_assert(std::is_constructible_v<PatternSearch, Pattern&, MatchBudget&>);
+
 std::vector<std::string> matches(const Pattern& pattern, const std::string& text) {
   MatchBudget budget = MatchBudget::for_text(text.size());
   PatternSearch search(pattern, budget);

@@ -6,6 +6,9 @@ using namespace headgate;
 
 namespace {
 
+static_assert(!std::is_constructible_v<TextAssembler, TokenDecoder>);  // a temporary
+static_assert(std::is_constructible_v<TextAssembler, TokenDecoder&>);
+
 // What each token completes, and at last what was held back.
 std::vector<std::string> parts(const TokenDecoder& decoder, const std::vector<std::string>& tokens) {
   TextAssembler assembler(decoder);

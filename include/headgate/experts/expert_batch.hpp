@@ -18,7 +18,7 @@ class ExpertBatch {
     std::span<const float> weights;
   };
 
-  // Precondition: entries is not empty. The plan outlives the batch.
+  // Precondition: entries is not empty. What the plan's spans refer to outlives the batch.
   ExpertBatch(const ExpertMajor& plan, Slice entries) noexcept : plan_(plan), entries_(entries) {
     while (plan_.offsets[as_size(begin_) + 1] <= entries_.first) ++begin_;
     for (end_ = begin_; end_ < plan_.size() && plan_.offsets[as_size(end_)] < entries_.last; ++end_) continue;
@@ -79,7 +79,7 @@ class ExpertBatch {
             plan_.weights.subspan(as_size(first), as_size(m))};
   }
 
-  const ExpertMajor& plan_;
+  ExpertMajor plan_;
   Slice entries_;
   index_t begin_ = 0;  // positions in the plan's experts
   index_t end_ = 0;

@@ -11,6 +11,8 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -28,8 +30,9 @@ inline std::optional<std::uint64_t> checked_add(std::uint64_t a, std::uint64_t b
 
 class Bytes {
  public:
-  // Both outlive the cursor. file: for messages.
-  Bytes(std::span<const std::byte> bytes, std::string_view file) noexcept : bytes_(bytes), file_(file) {}
+  // The bytes outlive the cursor. file: for messages.
+  Bytes(std::span<const std::byte> bytes, std::string file) noexcept : bytes_(bytes), file_(std::move(file)) {}
+  Bytes(const std::vector<std::byte>&&, std::string) = delete;
 
   std::uint64_t position() const noexcept { return position_; }
   std::uint64_t remaining() const noexcept { return bytes_.size() - position_; }
@@ -56,7 +59,7 @@ class Bytes {
   // The file is not what it says, here.
   [[noreturn]] void fail(std::string_view field, std::string what) const {
     throw Error(ErrorCode::bad_file,
-                {std::string(file_), std::string(field), static_cast<std::int64_t>(position_), std::move(what)});
+                {file_, std::string(field), static_cast<std::int64_t>(position_), std::move(what)});
   }
 
  private:
@@ -68,7 +71,7 @@ class Bytes {
   }
 
   std::span<const std::byte> bytes_;
-  std::string_view file_;
+  std::string file_;
   std::size_t position_ = 0;
 };
 

@@ -66,7 +66,8 @@ inline std::string Json::describe() const {
 
 class JsonObject {
  public:
-  // json outlives the object. path: the keys that lead to it, for messages; empty for a whole document.
+  // json outlives the object and what its readers return by reference. path: the keys that lead to it, for messages;
+  // empty for a whole document.
   JsonObject(const Json& json, std::string file, std::string path = "")
       : file_(std::move(file)), path_(std::move(path)), offset_(json.offset) {
     const auto* const members = std::get_if<Json::Object>(&json.value);
@@ -76,6 +77,7 @@ class JsonObject {
     members_ = *members;
     read_.resize(members_.size());
   }
+  JsonObject(const Json&&, std::string, std::string = "") = delete;
 
   // Whether the key has a value; null is none.
   bool has(std::string_view key) const { return find(key) != nullptr; }

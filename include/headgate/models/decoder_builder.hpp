@@ -28,6 +28,13 @@ class DecoderBuilder {
                  MakeRouter make_router = nullptr)
       : config_(config), tensors_(tensors), source_(source), ctx_(ctx), replace_router_(std::move(make_router)) {}
 
+  DecoderBuilder(const ModelConfig&&, const DecoderTensors&, const TensorSource&, Context&,
+                 MakeRouter = nullptr) = delete;
+  DecoderBuilder(const ModelConfig&, const DecoderTensors&&, const TensorSource&, Context&,
+                 MakeRouter = nullptr) = delete;
+  DecoderBuilder(const ModelConfig&, const DecoderTensors&, const TensorSource&&, Context&,
+                 MakeRouter = nullptr) = delete;
+
   const ModelConfig& config() const noexcept { return config_; }
   const DecoderTensors& tensors() const noexcept { return tensors_; }
 

@@ -12,6 +12,7 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
+// In braces, which keep a temporary config as long as the count: ScratchCount{config, rows, context, threads}.
 struct ScratchCount {
   const ModelConfig& config;
   std::int64_t rows;     // tokens of a pass

@@ -16,7 +16,7 @@ struct TokenLogprob {
   double logprob;
 };
 
-// Precondition: at least one logit, no NaN, no +inf. All -inf: every log-probability is -inf.
+// Precondition: no NaN, no +inf. All -inf: every log-probability is -inf. The logits outlive it.
 class LogSoftmax {
  public:
   explicit LogSoftmax(std::span<const float> logits) : logits_(logits) {
@@ -28,6 +28,8 @@ class LogSoftmax {
     largest_ = largest;
     log_total_ = std::log(total);
   }
+
+  explicit LogSoftmax(const std::vector<float>&&) = delete;  // it would be gone
 
   double operator[](std::int32_t token) const noexcept {
     return (static_cast<double>(logits_[as_size(token)]) - largest_) - log_total_;

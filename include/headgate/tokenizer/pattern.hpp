@@ -99,6 +99,7 @@ class PatternSearch {
     pcre2_set_depth_limit_8(context_.get(), 1'000'000);
     pcre2_set_heap_limit_8(context_.get(), 64 * 1024);  // KiB
   }
+  PatternSearch(const Pattern&&, MatchBudget&) = delete;
 
   // text: well-formed UTF-8, alive until the last match is found.
   void start(std::string_view text) noexcept {

@@ -50,6 +50,7 @@ class TextAssembler {
  public:
   // Outlives the assembler.
   explicit TextAssembler(const TokenDecoder& decoder) noexcept : decoder_(&decoder), may_strip_(decoder.max_stripped) {}
+  explicit TextAssembler(const TokenDecoder&&) = delete;
 
   // The characters that this token completes.
   std::string push(std::string_view token) {

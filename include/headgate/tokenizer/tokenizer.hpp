@@ -199,6 +199,7 @@ class StreamDecoder {
   // Outlives the decoder.
   explicit StreamDecoder(const Tokenizer& tokenizer, const DecodeOptions& options = {})
       : tokenizer_(&tokenizer), options_(options), assembler_(tokenizer.decoder()) {}
+  explicit StreamDecoder(const Tokenizer&&, const DecodeOptions& = {}) = delete;
 
   // The text that this token completes; often none.
   std::string push(std::int32_t id) {

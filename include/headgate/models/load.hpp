@@ -91,10 +91,21 @@ inline std::shared_ptr<const Model> load_model(const std::string& folder, const 
     const TensorSource source = TensorSource::open(folder);
     const DecoderTensors tensors = family.find_tensors(config, source);
     Context ctx(options.executor);
-    DecoderBuilder builder(config, tensors, source, ctx, options.make_router);
+    bool in_make_router = false;  // whose exceptions are the caller's
+    MakeRouter make_router = nullptr;
+    if (options.make_router) {
+      make_router = [&](index_t layer, const GateWeights& gate, AnyRouter own) {
+        in_make_router = true;
+        AnyRouter made = options.make_router(layer, gate, std::move(own));
+        in_make_router = false;
+        return made;
+      };
+    }
+    DecoderBuilder builder(config, tensors, source, ctx, std::move(make_router));
     try {
       model = std::make_shared<const Model>(family.build(builder));
     } catch (const std::bad_alloc&) {
+      if (in_make_router) throw;
       const std::int64_t bytes = WeightCount::of(config, tensors).packed_bytes;
       throw Error(ErrorCode::limit, {folder, "", -1, "no memory for " + std::to_string(bytes) + " bytes of weights"});
     }

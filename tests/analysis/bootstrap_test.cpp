@@ -100,3 +100,21 @@ TEST_CASE("blocks are drawn as many as there are, each as often as any other") {
   CHECK(BootstrapOptions{}.level == 0.95);
   CHECK(std::isnan(Interval{}.value));
 }
+
+TEST_CASE("levels of an interval lie in [0, 1], and there is no negative number of blocks") {
+  const auto at_level = [](double level) {
+    double calls = 0.0;
+    return bootstrap(2, [&](std::span<const index_t>) { return std::vector<double>{calls++}; },
+                     {.resamples = 5, .level = level})[0];
+  };
+  CHECK(at_level(1.0).low == 1.0);
+  CHECK(at_level(1.0).high == 5.0);
+  CHECK(at_level(0.0).low == 3.0);
+  CHECK(at_level(0.0).high == 3.0);
+  for (const double level : {-0.01, 1.01, std::nan(""), std::numeric_limits<double>::infinity()}) {
+    CHECK_THROWS_WITH(at_level(level), "level of an interval is not in [0, 1]");
+  }
+  const auto nothing = [](std::span<const index_t>) { return std::vector<double>{1.0}; };
+  CHECK(bootstrap(0, nothing)[0].low == 1.0);
+  CHECK_THROWS_WITH(bootstrap(-1, nothing), "blocks, at least (got -1, allowed 0)");
+}

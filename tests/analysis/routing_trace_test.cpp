@@ -142,3 +142,17 @@ TEST_CASE("a plan of another bank, or a reference of other tokens, is no part of
                     "experts of the plan against experts of the trace (got 4, allowed 3)");
   CHECK_THROWS_WITH(trace.add(0, plan, &longer), "tokens of the reference (got 2, allowed 1)");
 }
+
+TEST_CASE("a trace has layers, experts and blocks, and takes plans of its layers alone") {
+  CHECK_THROWS_WITH(RoutingTrace(0, 3, 3, 2), "layers, experts or tokens of a block, at least (got 0, allowed 1)");
+  CHECK_THROWS_WITH(RoutingTrace(-2, 3, 3, 2), "layers, experts or tokens of a block, at least (got -2, allowed 1)");
+  CHECK_THROWS_WITH(RoutingTrace(1, 0, 0, 2), "layers, experts or tokens of a block, at least (got 0, allowed 1)");
+  CHECK_THROWS_WITH(RoutingTrace(1, 3, 3, 0), "layers, experts or tokens of a block, at least (got 0, allowed 1)");
+  RoutingTrace trace(2, 3, 3, 2);
+  const RoutingPlan plan = plan_of(3, {{0}});
+  CHECK_THROWS_WITH(trace.add(-1, plan), "layer (got -1, allowed 1)");
+  CHECK_THROWS_WITH(trace.add(2, plan), "layer (got 2, allowed 1)");
+  trace.add(1, plan);
+  CHECK(trace.loads(1) == std::vector<std::int64_t>{1, 0, 0});
+  CHECK(trace.tokens() == 0);
+}

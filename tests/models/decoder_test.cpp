@@ -157,6 +157,29 @@ TEST_CASE("of several rows of logits the first that is not finite is named, the 
   CHECK(said(model.logits({x.data(), 3, width}, {logits.data(), 3, vocab_size}, ctx)) == "ok");
 }
 
+TEST_CASE("a model refuses rows and states that are not of its pass") {
+  const Model model = Model::create(parts()).value();
+  Context ctx;
+  const std::int32_t tokens[] = {8, 4};
+  const std::atomic<bool> interrupted = false;
+  const auto forward = [&](Model::State& state, Rows x) {
+    return said(model.forward({tokens, 0, {}, interrupted}, state, x, ctx));
+  };
+  float memory[3 * (width + 1)] = {};
+  Model::State state = model.make_state(10);
+  CHECK(forward(state, {memory, 1, width}) == "usage: rows of x against tokens (got 1, allowed 2)");
+  CHECK(forward(state, {memory, 3, width}) == "usage: rows of x against tokens (got 3, allowed 2)");
+  CHECK(forward(state, {memory, 2, width + 1}) == "usage: width of x against hidden_size (got 7, allowed 6)");
+  CHECK(forward(state, {nullptr, 2, width}) == "usage: rows of a matrix without data");
+  Model::State empty;
+  CHECK(forward(empty, {memory, 2, width}) == "usage: caches of the state against layers (got 0, allowed 2)");
+  Model::State larger = model.make_state(10);
+  larger.caches.push_back(model.block(0).attention().make_cache(10));
+  CHECK(forward(larger, {memory, 2, width}) == "usage: caches of the state against layers (got 3, allowed 2)");
+  for (const float value : memory) CHECK(value == 0.0f);
+  CHECK(forward(state, {memory, 2, width}) == "ok");
+}
+
 TEST_CASE("a model says which widths of its parts differ") {
   Model::Parts made = parts();
   made.norm = ones(width + 1);

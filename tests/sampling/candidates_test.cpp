@@ -121,6 +121,32 @@ TEST_CASE(
   for (const Candidate& one : c) CHECK(one.logit == 4.0f);
 }
 
+TEST_CASE("limits leave nothing of no candidates") {
+  std::vector<Candidate> none;
+  keep_top_k(none, 3);
+  keep_top_p(none, 0.0f);
+  keep_top_p(none, 0.5f);
+  keep_min_p(none, 0.5f);
+  CHECK(none.empty());
+  CHECK(unnormalized_probabilities(none).empty());
+  const std::int32_t recent[] = {0};
+  penalize_repeats(none, recent, 2.0f);
+}
+
+TEST_CASE("a repetition penalty makes no logit infinite, so that every token can still be chosen") {
+  constexpr float largest = std::numeric_limits<float>::max();
+  std::vector<Candidate> c = candidates_of({-3e38f, 3e38f, -inf});
+  const std::int32_t recent[] = {0, 1, 2};
+  penalize_repeats(c, recent, 2.0f);
+  CHECK(c[0].logit == -largest);
+  CHECK(c[1].logit == 1.5e38f);
+  CHECK(c[2].logit == -inf);
+  penalize_repeats(c, recent, 1e-30f);
+  CHECK(c[0].logit == -largest * 1e-30f);
+  CHECK(c[1].logit == largest);
+  CHECK(c[2].logit == -inf);
+}
+
 TEST_CASE("top-k of equal logits is the lowest ids in order") {
   std::vector<Candidate> c;
   for (std::int32_t i = 0; i < 40; ++i) c.push_back({39 - i, 1.0f});

@@ -42,6 +42,8 @@ TEST_CASE("extreme logits give finite log-probabilities or -inf, never NaN") {
   CHECK(LogSoftmax(nothing)[0] == -inf);
 }
 
+TEST_CASE("of no logits there is no best token") { CHECK(LogSoftmax(std::span<const float>()).top(3).empty()); }
+
 TEST_CASE("equal logits come by id, however many there are") {
   const std::vector<float> logits(40, 2.0f);
   const std::vector<TokenLogprob> best = LogSoftmax(logits).top(39);

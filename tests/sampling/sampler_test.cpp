@@ -202,3 +202,14 @@ TEST_CASE("a status of the sampler names no layer, token or expert, for it knows
   CHECK(status({0.0f, inf}) == "numeric: a logit to sample from is NaN or +inf");
   CHECK(status({-inf}) == "numeric: every logit to sample from is -inf");
 }
+
+TEST_CASE("a repetition penalty beyond the largest number leaves a distribution") {
+  for (const float temperature : {0.0f, 1.0f}) {
+    Sampler strict({.temperature = temperature, .repeat_penalty = 1e30f});
+    strict.accept(0);
+    CHECK(next(strict, {-3e38f}) == 0);
+    Sampler generous({.temperature = temperature, .repeat_penalty = 1e-30f});
+    generous.accept(1);
+    CHECK(next(generous, {0.0f, 3e38f}) == 1);
+  }
+}

@@ -3,6 +3,7 @@
 #include <limits>
 #include <vector>
 
+#include "headgate/core/error.hpp"
 #include "support/catch.hpp"
 
 using namespace headgate;
@@ -88,8 +89,51 @@ TEST_CASE("a view is sound where it has data and written rows lie apart") {
   CHECK(check_view(Rows(memory, 3, 4, 3)).allowed == 4);
 }
 
+TEST_CASE("views of one row or column overlap as others do, and what only touches does not") {
+  float memory[64] = {};
+  const Rows a(memory, 4, 3, 8);
+  CHECK(overlap(ConstRows(memory + 8, 1, 3), a));
+  CHECK(overlap(a, ConstRows(memory + 8, 1, 3)));
+  CHECK(overlap(ConstRows(memory + 1, 4, 1, 8), a));
+  CHECK(overlap(a, ConstRows(memory + 1, 4, 1, 8)));
+  CHECK(overlap(ConstRows(memory, 1, 1), ConstRows(memory, 1, 1)));
+  CHECK_FALSE(overlap(a, ConstRows(memory + 27, 1, 3)));  // begins where a ends
+  CHECK_FALSE(overlap(ConstRows(memory + 27, 1, 3), a));
+  CHECK_FALSE(overlap(a, ConstRows(memory, 4, 0, 8)));
+  CHECK_FALSE(overlap(ConstRows(memory, 0, 3, 8), a));
+  CHECK_FALSE(overlap(ConstRows(memory, 4, 0, 8), a));
+  // Its last row lies lowest.
+  CHECK(overlap(ConstRows(memory, 1, 3, 3), ConstRows(memory + 24, 4, 3, -8)));
+  CHECK(overlap(ConstRows(memory + 24, 4, 3, -8), ConstRows(memory, 1, 3, 3)));
+  // One row of the columns beside a's.
+  CHECK_FALSE(overlap(a, ConstRows(memory + 11, 1, 5, 8)));
+  CHECK_FALSE(overlap(ConstRows(memory + 11, 1, 5, 8), a));
+  CHECK(overlap(a, ConstRows(memory + 11, 1, 6, 8)));
+  CHECK(overlap(a, ConstRows(memory + 11, 1, 9, 8)));
+}
+
+TEST_CASE("input and output must be sound and lie apart") {
+  float memory[12] = {};
+  const auto said_of = [](ConstRows x, Rows y) { return Error::describe(check_apart(x, y)); };
+  CHECK(check_apart(ConstRows(memory, 2, 3), Rows(memory + 6, 2, 3)).ok());
+  CHECK(said_of(ConstRows(memory, 2, 3), Rows(memory + 5, 2, 3)) == "output that overlaps its input");
+  CHECK(said_of(ConstRows(nullptr, 2, 3), Rows(memory, 2, 3)) == "rows of a matrix without data");
+  CHECK(said_of(ConstRows(memory, 2, 3), Rows(nullptr, 2, 3)) == "rows of a matrix without data");
+  CHECK(check_apart(ConstRows(memory, 2, 3), Rows(nullptr, 2, 3)).code == ErrorCode::usage);
+}
+
+TEST_CASE("a view that is not sound says what it has and what it may have") {
+  float memory[12] = {};
+  const auto said_of = [](Rows view) { return Error::describe(check_view(view)); };
+  CHECK(said_of(Rows(memory, -1, 4)) == "rows of a matrix, at least (got -1, allowed 0)");
+  CHECK(said_of(Rows(memory, 4, -2)) == "columns of a matrix, at least (got -2, allowed 0)");
+  CHECK(said_of(Rows(memory, 2, 4, 3)) == "stride of a matrix, at least its columns, (got 3, allowed 4)");
+  CHECK(said_of(Rows(nullptr, 2, 1)) == "rows of a matrix without data");
+  CHECK(said_of(Rows(nullptr, 1, 2)) == "rows of a matrix without data");
+}
+
 TEST_CASE("a matrix is filled row by row") {
-  float memory[8] = {1, 1, 1, 1, 1, 1, 1, 1};
+  float memory[12] = {1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1};
   fill(Rows(memory, 2, 3, 4), 2.0f);
-  CHECK(std::vector<float>(memory, memory + 8) == std::vector<float>{2, 2, 2, 1, 2, 2, 2, 1});
+  CHECK(std::vector<float>(memory, memory + 12) == std::vector<float>{2, 2, 2, 1, 2, 2, 2, 1, 1, 1, 1, 1});
 }

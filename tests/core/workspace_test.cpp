@@ -183,3 +183,26 @@ TEST_CASE("what is held for a pass is its bytes in steps of a quarter of the pow
   CHECK(Workspace::held_for(128 * kib) == 128 * kib);
   CHECK(Workspace::held_for(129 * kib) == 160 * kib);
 }
+
+TEST_CASE("reserved memory outlives a pass that takes little, and more takes its place") {
+  Workspace workspace;
+  workspace.reserve(100'000);
+  CHECK(workspace.capacity() == Workspace::held_for(100'000));
+  workspace.reserve(300'000);
+  CHECK(workspace.capacity() == Workspace::held_for(300'000));
+  {
+    const Workspace::Mark mark(workspace);
+    workspace.take<std::uint8_t>(100);
+  }
+  CHECK(workspace.capacity() == Workspace::held_for(300'000));
+}
+
+TEST_CASE("elements as wide as a line may be taken") {
+  struct alignas(64) Line {
+    std::uint8_t bytes[64];
+  };
+  Workspace workspace;
+  workspace.take<std::uint8_t>(1);
+  const std::span<Line> lines = workspace.take<Line>(2);
+  CHECK(aligned(&lines[1]));
+}

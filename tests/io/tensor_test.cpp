@@ -81,6 +81,7 @@ TEST_CASE("a number alone is one row of one, an empty tensor has no values") {
   CHECK(row(scalar, 0) == std::vector<float>{7.0f});
   const std::string none = packed<float>({});
   CHECK(row(tensor(DType::f32, {3, 0}, none), 2).empty());
+  CHECK(row(tensor(DType::i32, {3, 0}, none), 2).empty());  // no number of it is read
   CHECK(tensor(DType::f32, {0, 3}, none).num_rows() == 0);
   CHECK_THROWS_AS(row(tensor(DType::f32, {0, 3}, none), 0), Error);
   CHECK(tensor(DType::f32, {4, 0, 3}, none).slice(3).bytes.empty());

@@ -1,6 +1,7 @@
 #include "headgate/kernels/panel16.hpp"
 
 #include <cstdint>
+#include <string>
 
 #include "kernels/kernel_cases.hpp"
 #include "support/catch.hpp"
@@ -53,4 +54,22 @@ TEST_CASE("a line holds 16 rows of one k in f32 and of two in bf16") {
 TEST_CASE("panels start on lines of 64 bytes") {
   const Panel16<Bf16> packed(17, 5);
   CHECK(reinterpret_cast<std::uintptr_t>(packed.view().panel(1)) % 64 == 0);
+}
+
+TEST_CASE("no matrix has no rows, no columns and no bytes, and formats know their names") {
+  const Panel16<F32> none;
+  CHECK(none.rows() == 0);
+  CHECK(none.cols() == 0);
+  CHECK(none.bytes() == 0);
+  const PanelView<Bf16> view;
+  CHECK(view.data == nullptr);
+  CHECK(view.rows == 0);
+  CHECK(view.cols == 0);
+  CHECK(view.num_panels() == 0);
+  CHECK(std::string(F32::name()) == "f32");
+  CHECK(std::string(Bf16::name()) == "bf16");
+  CHECK(F32::panel_bytes(3) == 192);
+  CHECK(Bf16::panel_bytes(3) == 128);
+  CHECK(Bf16::panel_bytes(0) == 0);
+  CHECK(Panel16<F32>(17, 1).view().num_panels() == 2);
 }

@@ -89,3 +89,33 @@ TEST_CASE("a product allocates once") {
   product(packed.view(), ConstRows(x.data(), 30, 9), Rows(y.data(), 30, 40), ctx);
   CHECK(ctx.workspace.capacity() == held);
 }
+
+TEST_CASE("a product of one row, of none and of no outputs takes no memory") {
+  const std::vector<float> weights = random_floats(40 * 9, 1);
+  const std::vector<float> x = random_floats(2 * 9, 2);
+  const Panel16<F32> packed(ConstRows(weights.data(), 40, 9));
+  const Panel16<F32> no_outputs(0, 9);
+  std::vector<float> y(2 * 40);
+  Context ctx;
+  product(packed.view(), ConstRows(x.data(), 1, 9), Rows(y.data(), 1, 40), ctx);
+  product(packed.view(), ConstRows(x.data(), 0, 9), Rows(y.data(), 0, 40), ctx);
+  product(no_outputs.view(), ConstRows(x.data(), 2, 9), Rows(y.data(), 2, 0), ctx);
+  CHECK(ctx.workspace.capacity() == 0);
+  product(packed.view(), ConstRows(x.data(), 2, 9), Rows(y.data(), 2, 40), ctx);
+  CHECK(ctx.workspace.capacity() > 0);
+}
+
+TEST_CASE("rows are made into tiles one after the other, from the first tile that is asked for to the last") {
+  const index_t rows = max_tile_rows + 2;  // two tiles of seven rows
+  std::vector<float> x(as_size(rows * 3));
+  for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i / 3 * 10 + i % 3);  // row and column
+  std::vector<float> out(as_size(rows * 2), -1.0f);
+  make_tiles<Scalar>(ConstRows(x.data(), rows, 2, 3), {1, 2}, out.data());
+  for (index_t r = 0; r < 7; ++r) {
+    CHECK(out[as_size(r)] == -1.0f);
+    CHECK(out[as_size(14 + r)] == static_cast<float>(70 + 10 * r));
+    CHECK(out[as_size(21 + r)] == static_cast<float>(71 + 10 * r));
+  }
+  make_tiles<Scalar>(ConstRows(x.data(), rows, 2, 3), {0, 1}, out.data());
+  for (index_t r = 0; r < 7; ++r) CHECK(out[as_size(r)] == static_cast<float>(10 * r));
+}

@@ -104,4 +104,18 @@ TEST_CASE("a shared expert refuses rows without data") {
   RoutingPlan plan;
   Context ctx;
   CHECK(said(shared.add({nullptr, 2, 42}, y.view(), plan, ctx)) == "usage: rows of a matrix without data");
+  const SharedExpert<Glu> gated(bank(8), std::vector<float>(42, 1.0f));
+  CHECK(said(gated.add({nullptr, 2, 42}, y.view(), plan, ctx)) == "usage: rows of a matrix without data");
+  CHECK(said(gated.add({y.values.data(), -1, 42}, y.view(), plan, ctx)) ==
+        "usage: rows of a matrix, at least (got -1, allowed 0)");
+}
+
+TEST_CASE("a shared expert refuses more rows than a plan holds before it looks at one") {
+  const SharedExpert<Glu> shared(bank(9), std::vector<float>(42, 1.0f));
+  Matrix x(1, 42, 1.0f);
+  RoutingPlan plan;
+  Context ctx;
+  const ConstRows endless(x.values.data(), max_index, 42, 0);  // one row, again and again
+  CHECK(said(shared.add(endless, {nullptr, 0, 42}, plan, ctx)) ==
+        "usage: number of tokens in a plan (got 2147483647, allowed 2147483646)");
 }

@@ -70,7 +70,7 @@ bool overlap(MatrixView<A> a, MatrixView<B> b) noexcept {
     return address((view.stride < 0 ? view.data : view.row_data(view.rows - 1)) + view.cols);
   };
   if (first(a) >= end(b) || first(b) >= end(a)) return false;
-  if (a.stride != b.stride || a.stride < a.cols || a.rows == 1 || b.rows == 1) return true;
+  if (a.stride != b.stride || a.stride < a.cols) return true;
   const std::int64_t elements = static_cast<std::int64_t>(address(b.data) - address(a.data)) / std::int64_t{sizeof(A)};
   const std::int64_t column = (elements % a.stride + a.stride) % a.stride;
   return column < a.cols || column + b.cols > a.stride;

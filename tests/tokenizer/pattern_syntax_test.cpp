@@ -136,3 +136,172 @@ TEST_CASE("constructs that mean something else, or are dangerous, are refused wi
   CHECK(refusal_of([&] { translated(many); }).code == ErrorCode::limit);
   CHECK(refusal_of([&] { translated(std::string(30, '[')); }).says("too deep"));
 }
+
+TEST_CASE("a refusal of a pattern says what it found and at which byte") {
+  struct Case {
+    std::string_view pattern, what;
+    int byte;
+  };
+  const std::string_view folds = "a character outside ASCII where case is ignored",
+                         one_too = "letters that are one character too where case is ignored",
+                         no_group = "a group that is none of (?: (?= (?! (?> (?<= (?<! (?i (?m (?-i (?-m",
+                         no_digits = "an escape without its digits", no_character = "a number that is no character";
+  const Case cases[] = {{"(a)\\1", "the escape \\1", 3},
+                        {"\\X", "the escape \\X", 0},
+                        {"ab\\", "the escape \\", 2},
+                        {"\\0", "the escape \\0", 0},
+                        {"\\9", "the escape \\9", 0},
+                        {"[\\A]", "the escape \\A", 1},
+                        {"[\\Z]", "the escape \\Z", 1},
+                        {"[\\z]", "the escape \\z", 1},
+                        {"\\pL", "\\p without {name}", 0},
+                        {"a\\p{L", "\\p without {name}", 1},
+                        {"\\p{Nonsense}", "the property \\p{Nonsense}", 0},
+                        {"\\P{^Nonsense}", "the property \\p{Nonsense}", 0},
+                        {"[[:a:]]", "the class [:a:]", 1},
+                        {"[[:^graph:]]", "the class [:graph:]", 1},
+                        {"[[:a]", "[: without :]", 1},
+                        {"[a&&]", "an empty part of a class", 5},
+                        {"[&&a]", "an empty part of a class", 3},
+                        {"b[a", "a class without its ]", 1},
+                        {"[a-", "a class without its ]", 0},
+                        {"[]", "a class without its ]", 0},
+                        {"[a-\\d]", "the escape \\d", 3},
+                        {"[a-[b]]", "a range that ends in a class", 3},
+                        {"[a-&&b]", "a range that ends in a class", 3},
+                        {"[\\d-a]", "a range that begins with a class", 3},
+                        {"[\\D-a]", "a range that begins with a class", 3},
+                        {"[[:alpha:]-a]", "a range that begins with a class", 10},
+                        {"[b-a]", "a range from a larger to a smaller character", 4},
+                        {"[\\b]", "the escape \\b in a class", 1},
+                        {"[\\R]", "the escape \\R in a class", 1},
+                        {"[\\X]", "the escape \\X in a class", 1},
+                        {"a(?R)", no_group, 1},
+                        {"(?i", no_group, 0},
+                        {"(?--i)", no_group, 0},
+                        {"(?)", no_group, 0},
+                        {"(*UTF)", "a verb (*...)", 0},
+                        {"a{1,2}+", "a possessive {n,m}+", 1},
+                        {"a{2}?", "a lazy {n}? or {,n}?", 1},
+                        {"a{,2}?", "a lazy {n}? or {,n}?", 1},
+                        {"\\xe9", "a byte outside ASCII", 0},
+                        {"\\x80", "a byte outside ASCII", 0},
+                        {"\\x{41", "\\x{ without }", 0},
+                        {"\\x{000000041}", "\\x{ without }", 0},
+                        {"\\x{}", no_digits, 0},
+                        {"\\x", no_digits, 0},
+                        {"\\u004", no_digits, 0},
+                        {"\\x{D800}", no_character, 0},
+                        {"\\x{dfff}", no_character, 0},
+                        {"\\x{110000}", no_character, 0},
+                        {"(?i:ss)", one_too, 5},
+                        {"(?i:sT)", one_too, 5},
+                        {"(?i:ff)", one_too, 5},
+                        {"(?i:fi)", one_too, 5},
+                        {"(?i:FL)", one_too, 5},
+                        {"(?i)S\\x73", one_too, 5},
+                        {"(?i:\xC3\xA9)", folds, 4},
+                        {"(?i:\\u00e9)", folds, 4},
+                        {"(?i:\\x{80})", folds, 4},
+                        {"(?i:[\xC3\xA0])", folds, 7},
+                        {"(?i:[a-\\x{80}])", folds, 13},
+                        {"(?i)(?-i:a)\xC3\xA9", folds, 11},
+                        {"(?i:[\\p{Lu}])", "the property \\p{Lu} in a class where case is ignored", 5},
+                        {"(?i:[[:upper:]])", "the class [:upper:] in a class where case is ignored", 5}};
+  for (const Case& c : cases) {
+    CAPTURE(c.pattern);
+    const Refusal refusal = refusal_of([&] { translated(c.pattern); });
+    CHECK(refusal.code == ErrorCode::bad_file);
+    const std::string says = " has " + std::string(c.what) + " at its byte " + std::to_string(c.byte) + ",";
+    CHECK((refusal.says(says) ? says : refusal.text) == says);
+  }
+}
+
+TEST_CASE("what stands beside a refused construct passes") {
+  for (const char* const pattern : {"a{0,9}", "a{2,}?", "(?i:sa)", "(?i:fs)", "(?i:ts)", "(?i:fr)", "(?i:s)s",
+                                    "(?i:s.s)", "(?i:f.i)", "(?i:s)\xC3\xA9"}) {
+    CHECK(translated(pattern) == pattern);
+  }
+  CHECK(translated("(?i)(?-i:\xC3\xA9)s") == "(?i:(?-i:\xC3\xA9)s)");
+  CHECK(translated("(?i-m:a)") == "(?i-s:a)");
+  CHECK(translated("a{}b{,}") == "a\\{\\}b\\{,\\}");
+  CHECK(translated("\\x7f\\x{D7ff}\\x{E000}\\x{10fFfF}\\x{00000041}\\x9\\u0aF0") ==
+        "\\x{7f}\\x{d7ff}\\x{e000}\\x{10ffff}\\x{41}\\x{9}\\x{af0}");
+  CHECK(translated("\\t\\n\\v\\f\\r\\a\\e") == "\\x{9}\\x{a}\\x{b}\\x{c}\\x{d}\\x{7}\\x{1b}");
+  CHECK(translated("\\@\\[\\`\\{\\/\\:\\\xC3\xA9") == "\\x{40}\\x{5b}\\x{60}\\x{7b}\\x{2f}\\x{3a}\\x{e9}");
+  CHECK(translated("\\R") == "(?>\\r\\n|[\\n-\\r\\x{85}\\x{2028}\\x{2029}])");
+  CHECK(translated("(?i:\\x7f[a-\\x7f])") == "(?i:\\x{7f}[\\x{61}-\\x{7f}])");
+}
+
+TEST_CASE("properties and named classes are written as PCRE2 knows them") {
+  CHECK(translated("\\h\\H") ==
+        "[\\x{30}-\\x{39}\\x{41}-\\x{46}\\x{61}-\\x{66}][^\\x{30}-\\x{39}\\x{41}-\\x{46}\\x{61}-\\x{66}]");
+  CHECK(translated("\\d\\D\\p{nd}\\P{Nd}") == "[\\p{Nd}][^\\p{Nd}][\\p{Nd}][^\\p{Nd}]");
+  CHECK(translated("\\p{LC}") == "[\\p{Lu}\\p{Ll}\\p{Lt}]");
+  CHECK(translated("\\p{Alnum}\\p{alpha}\\p{Alphabetic}") ==
+        "[\\p{Nd}\\p{Alphabetic}][\\p{Alphabetic}]\\p{Alphabetic}");
+  CHECK(translated("\\p{Upper}\\p{Lowercase}") == "[\\p{Uppercase}]\\p{Lowercase}");
+  CHECK(translated("\\p{lower}\\p{uppercase}") == "[\\p{Lowercase}][\\p{Uppercase}]");
+  CHECK(translated("\\p{Digit}\\p{Space}\\p{Any}\\p{White_Space}") ==
+        "[\\p{Nd}][\\p{White_Space}]\\p{Any}\\p{White_Space}");
+  const std::string word = "[\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}]";
+  CHECK(translated("[[:word:]][\\w][\\W]") == word + word + "[^" + word.substr(1));
+  CHECK(translated("[[:xdigit:]]") == "[\\x{30}-\\x{39}\\x{41}-\\x{46}\\x{61}-\\x{66}]");
+  CHECK(translated("[[:ascii:]][[:cntrl:]][[:blank:]]") == "[\\x{0}-\\x{7f}][\\p{Cc}][\\x{9}\\p{Zs}]");
+  CHECK(translated("[[:alpha:]][[:digit:]][[:lower:]][[:space:]][[:upper:]]") ==
+        "[\\p{Alphabetic}][\\p{Nd}][\\p{Lowercase}][\\p{White_Space}][\\p{Uppercase}]");
+  CHECK(translated("[[:^digit:]]") == "[^\\p{Nd}]");
+}
+
+TEST_CASE("where case is ignored, letters and marks take the other cases along, and some properties stay") {
+  CHECK(translated("(?i:[\\p{L}\\p{N}])") == "(?i:[\\x{345}\\p{L}\\p{N}])");
+  CHECK(translated("(?i:[\\p{M}])") == "(?i:[\\x{399}\\x{3b9}\\x{1fbe}\\p{M}])");
+  const std::string rest = "\\p{P}\\p{S}\\p{Z}\\p{C}\\p{Nd}\\p{Lo}";
+  CHECK(translated("(?i:[" + rest + "\\p{Han}])") == "(?i:[" + rest + "\\p{sc:Han}])");
+  CHECK(translated("[\\p{L}\\p{M}]") == "[\\p{L}\\p{M}]");
+}
+
+TEST_CASE("classes of one part, of two, of none but classes") {
+  CHECK(translated("[^]a][&a][a-a]") == "[^\\x{5d}\\x{61}][\\x{26}\\x{61}][\\x{61}]");
+  CHECK(translated("[a&&b]") == "(?:(?=[\\x{62}])[\\x{61}])");
+  CHECK(translated("[^a&&b]") == "(?:(?!(?:(?=[\\x{62}])[\\x{61}]))\\p{Any})");
+  CHECK(translated("[[a]][[a][b]]") == "[\\x{61}](?:[\\x{61}]|[\\x{62}])");
+  CHECK(translated("[a[b][c]]") == "(?:[\\x{61}]|[\\x{62}]|[\\x{63}])");
+  CHECK(translated("[[]a]]") == "[\\x{5d}\\x{61}]");
+  CHECK(translated("[\\D][\\P{^L}]") == "[^\\p{Nd}][\\p{L}]");
+  CHECK(translated("[\\d-][[:alpha:]-]") == "[\\p{Nd}\\x{2d}][\\p{Alphabetic}\\x{2d}]");
+}
+
+TEST_CASE("patterns go as deep and hold as many properties as their limits say") {
+  const auto repeated = [](std::string_view text, int times) {
+    std::string out;
+    for (int i = 0; i < times; ++i) out += text;
+    return out;
+  };
+  const auto nested = [&](int depth) { return repeated("[a", depth) + repeated("]", depth); };
+  CHECK_FALSE(translated(nested(20)).empty());
+  CHECK(refusal_of([&] { translated(nested(21)); }).says("classes within classes, too deep at its byte 40,"));
+  CHECK_FALSE(translated(repeated("[a]", 30) + repeated("[a[^b]]", 30)).empty());
+  CHECK_FALSE(translated(std::string(9999, '(')).empty());
+  CHECK(refusal_of([&] {
+          translated(std::string(10000, '('));
+        }).says("groups within groups, too deep at its byte 9999,"));
+  CHECK_FALSE(translated(repeated("()", 10001)).empty());
+  CHECK(translated(repeated("\\p{L}", 500)) == repeated("\\p{L}", 500));
+  CHECK(
+      refusal_of([&] { translated(repeated("\\p{L}", 501)); }).says("field: a pattern with more than 500 properties"));
+  CHECK(translated(repeated("[a]", 600)) == repeated("[\\x{61}]", 600));
+}
+
+TEST_CASE("corrections are counted in ranges") {
+  const OtherUnicode unicode;
+  const auto corrections = [&](std::string_view pattern) {
+    PatternTranslator translator(pattern, "field", unicode);
+    translator.translate();
+    return translator.corrections();
+  };
+  CHECK(corrections("\\p{S}") == 2);
+  CHECK(corrections("\\p{L}") == 1);
+  CHECK(corrections("\\p{L}\\p{S}") == 3);
+  CHECK(corrections("\\s[a]") == 0);
+}

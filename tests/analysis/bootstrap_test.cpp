@@ -118,3 +118,15 @@ TEST_CASE("levels of an interval lie in [0, 1], and there is no negative number 
   CHECK(bootstrap(0, nothing)[0].low == 1.0);
   CHECK_THROWS_WITH(bootstrap(-1, nothing), "blocks, at least (got -1, allowed 0)");
 }
+
+TEST_CASE("of one block nothing is drawn, of two and one resample one number") {
+  double calls = 0.0;
+  const auto counted = [&](std::span<const index_t>) { return std::vector<double>{calls++}; };
+  CHECK(bootstrap(1, counted)[0].high == 0.0);
+  CHECK(calls == 1.0);
+  calls = 0.0;
+  const auto once = bootstrap(2, counted, {.resamples = 1});
+  CHECK(once[0].value == 0.0);
+  CHECK(once[0].low == 1.0);
+  CHECK(once[0].high == 1.0);
+}

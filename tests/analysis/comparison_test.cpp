@@ -66,3 +66,47 @@ TEST_CASE("every column of the comparisons says what it means") {
   CHECK(overlap_columns().size() == overlap_values({}).size());
   CHECK(likeness_columns().size() == likeness_values({}).size());
 }
+
+TEST_CASE("a table as wide as the terminal stays one, and one character more is two") {
+  Comparison table{"t", "", {"model"}, {{"a", "alpha"}, {"b", "beta", 0}}, {}};
+  table.rows.push_back({{"x"}, {{1.25, 1, 2}, {3, 3, 3}}, {}});
+  CHECK(table.text(18) == "model  alpha  beta\nx      1.250     3\n");
+  CHECK(table.text(17) == "model  alpha\nx      1.250\n\nmodel  beta\nx         3\n");
+  CHECK(table.text(1) == table.text(17));  // a column at least
+  table.columns.clear();
+  CHECK(table.text() == "model\nx\n");
+}
+
+TEST_CASE("a label column is left out where all rows repeat the title in it") {
+  Comparison table{"t", "", {"input", "policy"}, {}, {}};
+  table.rows.push_back({{"t", "one"}, {}, {}});
+  CHECK(table.first_label() == 1);
+  CHECK(table.text() == "policy\none\n");
+  table.rows.push_back({{"u", "two"}, {}, {}});
+  CHECK(table.text() == "input  policy\nt      one\nu      two\n");
+  Comparison single{"t", "", {"input"}, {}, {}};
+  single.rows.push_back({{"t"}, {}, {}});
+  CHECK(single.first_label() == 0);
+}
+
+TEST_CASE("a column says which numbers are better, its heading on one line") {
+  const ComparisonColumn plain{"k", "two\nlines", 1, Better::higher, "what it is"};
+  CHECK(plain.name() == "two lines");
+  CHECK(plain.explained() == "what it is; higher is better");
+  const ComparisonColumn by_default{"k", "h"};
+  CHECK(by_default.decimals == 3);
+  CHECK(by_default.unit == 1.0);
+  CHECK(by_default.explained() == "");
+  const Comparison table{"", "", {}, {plain, {"b", "b"}, {"c", "c", 0, Better::neither, "other"}}, {}};
+  CHECK(table.meanings() == "two lines  what it is; higher is better\nc          other\n");
+  CHECK(table.shown(1, 2.0) == "2.000");
+  CHECK(table.shown(2, std::nan("")) == "-");
+}
+
+TEST_CASE("words of CSV are quoted for each character that needs it, and lines of a note are 120 wide") {
+  Comparison table{"", "", {"a,b", "c\"d", "e\nf", "g\rh", "plain"}, {}, {}};
+  CHECK(table.csv() == "\"a,b\",\"c\"\"d\",\"e\nf\",\"g\rh\",plain,\r\n");
+  const std::string half(59, 'x');
+  CHECK(wrapped(half + "y " + half) == half + "y " + half + "\n");
+  CHECK(wrapped(half + "y " + half + "y") == half + "y\n" + half + "y\n");
+}

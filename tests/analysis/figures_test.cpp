@@ -131,3 +131,213 @@ TEST_CASE("an axis is logarithmic where positive numbers are far apart") {
   CHECK(shares.ticks().front() == 0.0);
   CHECK(shares.place(0.5) == 150);
 }
+
+TEST_CASE("a heat map stands where its sizes say") {
+  CHECK(heat_map("loads", {{"one", {1, 1, 6, 0}, "r"}, {"longer", {2, 2}, ""}}, "max") ==
+        R"(<svg viewBox="0 0 278 96" width="278" height="96" role="img" aria-label="loads">)"
+        "\n"
+        R"(<path class="h0" d="M162 33h36"/>)"
+        "\n"
+        R"(<path class="h2" d="M54 33h72"/>)"
+        "\n"
+        R"(<path class="h3" d="M54 51h72"/>)"
+        "\n"
+        R"(<path class="h5" d="M126 33h36"/>)"
+        "\n"
+        R"(<path class="h0" d="M54 82h14"/><text class="s" x="72" y="86">&lt; 1/4</text>)"
+        "\n"
+        R"(<path class="h1" d="M126 82h14"/><text class="s" x="144" y="86">&lt; 1/2</text>)"
+        "\n"
+        R"(<path class="h2" d="M198 82h14"/><text class="s" x="216" y="86">&lt; 0.8</text>)"
+        "\n"
+        R"(<path class="h3" d="M270 82h14"/><text class="s" x="288" y="86">even</text>)"
+        "\n"
+        R"(<path class="h4" d="M342 82h14"/><text class="s" x="360" y="86">&gt; 1.25</text>)"
+        "\n"
+        R"(<path class="h5" d="M414 82h14"/><text class="s" x="432" y="86">&gt; 2</text>)"
+        "\n"
+        R"(<path class="h6" d="M486 82h14"/><text class="s" x="504" y="86">&gt; 4</text>)"
+        "\n"
+        R"(<text class="s" x="206" y="16">max</text>)"
+        "\n"
+        R"(<text class="s" x="54" y="16">expert 0</text><text class="s e" x="198" y="16">3</text>)"
+        "\n"
+        R"(<text class="e" x="48" y="37">one</text><text x="206" y="37">r</text>)"
+        "\n"
+        R"(<text class="e" x="48" y="55">longer</text><text x="206" y="55"></text>)"
+        "\n"
+        R"(</svg>)"
+        "\n");
+}
+
+TEST_CASE("a heat map is as wide as its experts and its longest label, within bounds") {
+  const auto size = [](const std::string& label, std::size_t experts, std::size_t rows) {
+    const std::string svg =
+        heat_map("", std::vector<HeatRow>(rows, {label, std::vector<std::int64_t>(experts, 1), ""}), "");
+    return svg.substr(14, svg.find('"', 14) - 14);
+  };
+  CHECK(size("", 0, 0) == "0 0 156 60");
+  CHECK(size("", 200, 1) == "0 0 920 78");                   // 40 + 200 * 4 + 80
+  CHECK(size("abcde", 20, 2) == "0 0 767 96");               // 47 + 20 * 32 + 80
+  CHECK(size(std::string(29, 'a'), 18, 1) == "0 0 925 78");  // 215 + 18 * 35 + 80
+  CHECK(size(std::string(40, 'a'), 17, 1) == "0 0 914 78");  // 222 + 17 * 36 + 80
+}
+
+TEST_CASE("lines stand where their numbers say, their names below each other") {
+  CHECK(
+      line_chart("curves", {{"a", {0.0, 0.5, 1.0}, {0.0, 0.75, 1.0}}, {"b", {0.0, 1.0}, {0.0, 1.0}}}, "part",
+                 "share") ==
+      R"(<svg viewBox="0 0 680 360" width="680" height="360" role="img" aria-label="curves">)"
+      "\n"
+      R"(<path class="g" d="M50 320V24"/><text class="s m" x="50" y="335">0</text>)"
+      "\n"
+      R"(<path class="g" d="M118 320V24"/><text class="s m" x="118" y="335">0.2</text>)"
+      "\n"
+      R"(<path class="g" d="M186 320V24"/><text class="s m" x="186" y="335">0.4</text>)"
+      "\n"
+      R"(<path class="g" d="M254 320V24"/><text class="s m" x="254" y="335">0.6</text>)"
+      "\n"
+      R"(<path class="g" d="M322 320V24"/><text class="s m" x="322" y="335">0.8</text>)"
+      "\n"
+      R"(<path class="g" d="M390 320V24"/><text class="s m" x="390" y="335">1</text>)"
+      "\n"
+      R"(<path class="g" d="M50 320H390"/><text class="s e" x="45" y="324">0</text>)"
+      "\n"
+      R"(<path class="g" d="M50 261H390"/><text class="s e" x="45" y="265">0.2</text>)"
+      "\n"
+      R"(<path class="g" d="M50 202H390"/><text class="s e" x="45" y="206">0.4</text>)"
+      "\n"
+      R"(<path class="g" d="M50 142H390"/><text class="s e" x="45" y="146">0.6</text>)"
+      "\n"
+      R"(<path class="g" d="M50 83H390"/><text class="s e" x="45" y="87">0.8</text>)"
+      "\n"
+      R"(<path class="g" d="M50 24H390"/><text class="s e" x="45" y="28">1</text>)"
+      "\n"
+      R"(<text class="s m" x="220" y="352">part</text><text class="s" x="4" y="16">share</text>)"
+      "\n"
+      R"(<path class="d" d="M50 320L390 24"/>)"
+      "\n"
+      R"(<path class="l c0" d="M50 320L220 98L390 24"/><path class="l c0" d="M410 40h18"/><text x="434" y="44">a</text>)"
+      "\n"
+      R"(<path class="l c1" d="M50 320L390 24"/><path class="l c1" d="M410 60h18"/><text x="434" y="64">b</text>)"
+      "\n"
+      R"(</svg>)"
+      "\n");
+  const std::string nine = line_chart("", std::vector<Curve>(9, {std::string(35, 'x'), {0.0}, {0.0}}), "", "");
+  CHECK(nine.find("<path class=\"l c7\" d=\"M410 180h18\"/>") != std::string::npos);
+  CHECK(nine.find("<path class=\"l c0\" d=\"M410 200h18\"/>") != std::string::npos);
+  CHECK(nine.find(">" + std::string(31, 'x') + "...<") != std::string::npos);
+}
+
+TEST_CASE("points stand where their numbers say, with their number beside them") {
+  CHECK(scatter("points", {{"a", 0, 0}, {"none", std::nan(""), 1}, {"b", 10, 100}}, "cost", "gain") ==
+        R"(<svg viewBox="0 0 690 360" width="690" height="360" role="img" aria-label="points">)"
+        "\n"
+        R"(<path class="g" d="M89 318V24"/><text class="s m" x="89" y="333">0</text>)"
+        "\n"
+        R"(<path class="g" d="M154 318V24"/><text class="s m" x="154" y="333">2</text>)"
+        "\n"
+        R"(<path class="g" d="M218 318V24"/><text class="s m" x="218" y="333">4</text>)"
+        "\n"
+        R"(<path class="g" d="M282 318V24"/><text class="s m" x="282" y="333">6</text>)"
+        "\n"
+        R"(<path class="g" d="M346 318V24"/><text class="s m" x="346" y="333">8</text>)"
+        "\n"
+        R"(<path class="g" d="M411 318V24"/><text class="s m" x="411" y="333">10</text>)"
+        "\n"
+        R"(<path class="g" d="M70 302H430"/><text class="s e" x="65" y="306">0</text>)"
+        "\n"
+        R"(<path class="g" d="M70 250H430"/><text class="s e" x="65" y="254">20</text>)"
+        "\n"
+        R"(<path class="g" d="M70 197H430"/><text class="s e" x="65" y="201">40</text>)"
+        "\n"
+        R"(<path class="g" d="M70 145H430"/><text class="s e" x="65" y="149">60</text>)"
+        "\n"
+        R"(<path class="g" d="M70 92H430"/><text class="s e" x="65" y="96">80</text>)"
+        "\n"
+        R"(<path class="g" d="M70 40H430"/><text class="s e" x="65" y="44">100</text>)"
+        "\n"
+        R"(<text class="s m" x="250" y="350">cost</text><text class="s" x="4" y="16">gain</text>)"
+        "\n"
+        R"(<circle class="p" cx="89" cy="302" r="4"/><text class="s" x="446" y="32">1. a</text>)"
+        "\n"
+        R"(<circle class="p" cx="411" cy="40" r="4"/><text class="s" x="446" y="48">2. b</text>)"
+        "\n"
+        R"(<text class="s" x="95" y="298">1</text>)"
+        "\n"
+        R"(<text class="s" x="417" y="36">2</text>)"
+        "\n"
+        R"(</svg>)"
+        "\n");
+  const std::string far = scatter("", {{std::string(37, 'x'), 1, 1}, {"", 1000, 1}}, "c", "g");
+  CHECK(far.find(">c (logarithmic)</text>") != std::string::npos);
+  CHECK(far.find(">g</text>") != std::string::npos);
+  CHECK(far.find(">1. " + std::string(33, 'x') + "...<") != std::string::npos);
+  std::vector<Point> points;
+  for (int i = 0; i < 21; ++i) points.push_back({"", 1.0 * i, 0});
+  CHECK(scatter("", points, "", "").starts_with("<svg viewBox=\"0 0 690 376\""));
+  points.pop_back();
+  CHECK(scatter("", points, "", "").starts_with("<svg viewBox=\"0 0 690 360\""));
+}
+
+TEST_CASE("marks and labels meet up to their edges") {
+  const detail::Mark mark{100, 100, {1}};
+  CHECK(mark.covers(104, 96));
+  CHECK(mark.covers(96, 104));
+  CHECK_FALSE(mark.covers(105, 100));
+  CHECK_FALSE(mark.covers(100, 95));
+  const detail::LabelBox box{10, 50, 10};
+  CHECK(box.meets({19, 50, 5}));
+  CHECK_FALSE(box.meets({20, 50, 5}));
+  CHECK(box.meets({6, 60, 5}));
+  CHECK_FALSE(box.meets({5, 50, 5}));
+  CHECK_FALSE(box.meets({10, 61, 10}));
+  CHECK(box.covers({7, 45, {}}));
+  CHECK_FALSE(box.covers({6, 45, {}}));
+  CHECK(box.covers({23, 45, {}}));
+  CHECK_FALSE(box.covers({24, 45, {}}));
+  CHECK(box.covers({15, 38, {}}));
+  CHECK_FALSE(box.covers({15, 37, {}}));
+  CHECK(box.covers({15, 53, {}}));
+  CHECK_FALSE(box.covers({15, 54, {}}));
+}
+
+TEST_CASE("a label goes to the right, the left, the middle, then higher and lower, and beside if nothing is free") {
+  const auto place = [](int x, int right_end, const std::vector<detail::LabelBox>& taken) {
+    const detail::Mark mark{x, 100, {1}};
+    const detail::LabelBox box = detail::label_place(mark, 12, {mark}, taken, right_end);
+    CHECK(box.width == 12);
+    return std::pair(box.x, box.y);
+  };
+  CHECK(place(100, 118, {}) == std::pair(106, 96));
+  CHECK(place(100, 117, {}) == std::pair(82, 96));
+  CHECK(place(20, 30, {}) == std::pair(2, 96));
+  CHECK(place(19, 30, {}) == std::pair(13, 96));
+  std::vector<detail::LabelBox> taken;
+  for (const int y : {96, 112, 84, 124, 72, 136}) {
+    CHECK(place(100, 400, taken) == std::pair(106, y));
+    taken.push_back({0, y, 400});
+  }
+  CHECK(place(100, 400, taken) == std::pair(106, 96));
+}
+
+TEST_CASE("ticks are one, two or five times a power of ten apart") {
+  const auto ticks = [](double low, double high) { return detail::Axis{low, high, 0, 100}.ticks(); };
+  CHECK(ticks(0, 4) == std::vector<double>{0, 1, 2, 3, 4});
+  CHECK(ticks(0, 7.9) == std::vector<double>{0, 1, 2, 3, 4, 5, 6, 7});
+  CHECK(ticks(0, 8) == std::vector<double>{0, 2, 4, 6, 8});
+  CHECK(ticks(0, 20) == std::vector<double>{0, 5, 10, 15, 20});
+  CHECK(ticks(11, 50) == std::vector<double>{15, 20, 25, 30, 35, 40, 45, 50});
+  CHECK(ticks(-4, 0) == std::vector<double>{-4, -3, -2, -1, 0});
+  CHECK_FALSE(detail::axis_of(1, 30, 0, 100).is_log);
+  CHECK(detail::axis_of(1, 31, 0, 100).is_log);
+  CHECK_FALSE(detail::axis_of(0, 31, 0, 100).is_log);
+  CHECK(detail::Axis{1.0, 3.0, 0, 100, true}.ticks() == std::vector<double>{10, 30, 100, 300, 1000});
+  CHECK(detail::axis_of(1, 100, 0, 100).low == Catch::Approx(-0.12));
+  CHECK(detail::axis_of(-20, -20, 0, 100).low == Catch::Approx(-22.0));
+  CHECK(detail::axis_of(0, 0, 0, 100).high == Catch::Approx(1e-9));
+  CHECK(detail::tick(9'999.0) == "9999");
+  CHECK(detail::tick(999'000) == "999k");
+  CHECK(detail::tick(1'000'000) == "1M");
+  CHECK(detail::tick(-1'500'000'000'000.0) == "-1.5T");
+}

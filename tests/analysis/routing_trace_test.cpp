@@ -156,3 +156,32 @@ TEST_CASE("a trace has layers, experts and blocks, and takes plans of its layers
   CHECK(trace.loads(1) == std::vector<std::int64_t>{1, 0, 0});
   CHECK(trace.tokens() == 0);
 }
+
+TEST_CASE("every metric of a trace is the mean of its layers', the dead their sum") {
+  RoutingTrace trace(2, 4, 3, 8);
+  const RoutingPlan first = plan_of(4, {{0, 1}, {1, 2}, {0}});
+  const RoutingPlan second = plan_of(4, {{3}, {3, 0}, {3}});
+  trace.add(0, first, &second);
+  trace.add(1, second, &first);
+  const RoutingMetrics a = trace.layer_metrics(0);
+  const RoutingMetrics b = trace.layer_metrics(1);
+  const RoutingMetrics all = trace.metrics();
+  const LoadStats of_a = LoadStats::of(trace.loads(0));
+  CHECK(trace.loads(0) == std::vector<std::int64_t>{2, 2, 1, 0});
+  CHECK(a.max_violation == of_a.max_violation);
+  CHECK(a.variation == of_a.variation);
+  CHECK(a.gini == of_a.gini);
+  CHECK(a.jain == of_a.jain);
+  CHECK(a.entropy_ratio == of_a.entropy_ratio);
+  CHECK(a.dead == 1.0);
+  CHECK(b.experts_per_token == Catch::Approx(1.0 / 3));
+  CHECK(all.dead == 3.0);
+  using M = RoutingMetrics;
+  for (const auto member :
+       {&M::mean_k, &M::experts_per_token, &M::max_violation, &M::variation, &M::gini, &M::jain, &M::entropy_ratio,
+        &M::overlap, &M::overlap_by_chance, &M::overlap_by_load, &M::agreement, &M::agreement_by_chance,
+        &M::agreement_by_load, &M::weight_total_variation, &M::weight_distance, &M::weight_sum}) {
+    CHECK(std::isfinite(all.*member));
+    CHECK(all.*member == Catch::Approx((a.*member + b.*member) / 2));
+  }
+}

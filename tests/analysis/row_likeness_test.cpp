@@ -61,3 +61,19 @@ TEST_CASE("weights of two rows are as far apart as computed by hand") {
   CHECK(weight_likeness(a, 3, b, 3).total_variation == 0.0);
   CHECK(weight_likeness(a, 0, b, 2).total_variation == Catch::Approx(1.0));  // no expert in common
 }
+
+TEST_CASE("agreement is the share of the experts of either row that are in both") {
+  const std::vector<ExpertId> a = {4, 0, 2}, b = {2, 3, 4, 1}, none;
+  CHECK(common_experts(a, b) == 2);
+  CHECK(common_experts(b, a) == 2);
+  CHECK(agreement(a, b) == 0.4);
+  CHECK(agreement(a, a) == 1.0);
+  CHECK(agreement(a, none) == 0.0);
+  CHECK(agreement(none, none) == 1.0);
+  CHECK(agreement_by_chance(0, 0, 9) == 1.0);
+  CHECK(agreement_by_chance(0, 3, 9) == 0.0);
+  CHECK(agreement_by_chance(3, 0, 9) == 0.0);
+  CHECK(agreement_by_chance(9, 3, 9) == Catch::Approx(3.0 / 9));
+  // Of 100,000 experts all but two, twice: nothing overflows.
+  CHECK(agreement_by_chance(99'998, 99'998, 100'000) == Catch::Approx(99'996.0 / 100'000).epsilon(1e-7));
+}

@@ -69,13 +69,15 @@ class TensorSource {
     }
     return tensor;
   }
-  // The file is not as the model needs it: names file, tensor and where its data lies.
+  // The file is not as the model needs it: names file, tensor and where its data lies. Precondition: a tensor (or
+  // slice) of this source.
   [[noreturn]] void fail(const Tensor& tensor, std::string what) const {
     throw Error(ErrorCode::bad_file, {files_[as_size(tensor.file)].path(), tensor.name,
                                       static_cast<std::int64_t>(tensor.offset), std::move(what)});
   }
 
   // Gives the memory of its pages back once the tensor (or slice) has been copied elsewhere. It can still be read.
+  // Precondition: as of fail.
   void release(const Tensor& tensor) const noexcept {
     files_[as_size(tensor.file)].drop_pages(tensor.offset, tensor.bytes.size());
   }

@@ -132,3 +132,48 @@ TEST_CASE("a token that is white space and takes white space along is not taken 
   space.strip_right = true;
   CHECK(split({space}, "a    b") == std::vector<Part>{{"a", -1}, {"    ", 1}, {"b", -1}});
 }
+
+TEST_CASE("an added token that nothing is said of is normalized, and none of the rest") {
+  const AddedToken plain{7, "a"};
+  CHECK(plain.normalized);
+  CHECK_FALSE(plain.special);
+  CHECK_FALSE(plain.strip_left);
+  CHECK_FALSE(plain.strip_right);
+  CHECK_FALSE(plain.single_word);
+}
+
+TEST_CASE("tokens of normalized text are normalized themselves, and each finder has its own") {
+  AddedToken raw = token(1, "RAW"), other{2, "LOW"};
+  const Normalizer lower({Lowercase{}});
+  const auto ids = [&](bool normalized, std::string_view text) {
+    std::vector<std::int32_t> found;
+    for (const auto& part : AddedTokenFinder({raw, other}, normalized, lower).split(text, true))
+      found.push_back(part.id);
+    return found;
+  };
+  using Ids = std::vector<std::int32_t>;
+  CHECK(ids(false, "RAW") == Ids{1});
+  CHECK(ids(false, "raw low LOW") == Ids{-1});
+  CHECK(ids(true, "low") == Ids{2});
+  CHECK(ids(true, "LOW raw RAW") == Ids{-1});
+  CHECK(AddedTokenFinder().split("ab", true).size() == 1);
+}
+
+TEST_CASE("a single word ends with its text or before what is no word, on either side") {
+  AddedToken word = token(3, "word");
+  word.single_word = true;
+  CHECK(split({word}, "a word") == std::vector<Part>{{"a ", -1}, {"word", 3}});
+  CHECK(split({word}, "word a") == std::vector<Part>{{"word", 3}, {" a", -1}});
+  CHECK(split({word}, "aword") == std::vector<Part>{{"aword", -1}});
+  CHECK(split({word}, "worda") == std::vector<Part>{{"worda", -1}});
+  CHECK(split({word}, "wordword") == std::vector<Part>{{"wordword", -1}});
+}
+
+TEST_CASE("white space before and after a token is taken to where it ends") {
+  AddedToken both = token(1, "<b>"), plain = token(2, "<p>");
+  both.strip_left = both.strip_right = true;
+  CHECK(split({both, plain}, " \xE3\x80\x80<b>\t <p> ") ==
+        std::vector<Part>{{" \xE3\x80\x80<b>\t ", 1}, {"<p>", 2}, {" ", -1}});
+  CHECK(split({both, plain}, "<p> <p>  <b>") == std::vector<Part>{{"<p>", 2}, {" ", -1}, {"<p>", 2}, {"  <b>", 1}});
+  CHECK(split({both}, "<b><b>") == std::vector<Part>{{"<b>", 1}, {"<b>", 1}});
+}

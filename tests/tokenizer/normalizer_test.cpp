@@ -142,3 +142,53 @@ TEST_CASE("word characters are letters, marks, digits, connectors and what joins
     CHECK((c == 0 || is_word_character(c)));
   for (const char32_t c : {U' ', U'-', U'\u00BD', U'\u2028', U'\u20AC'}) CHECK_FALSE(is_word_character(c));
 }
+
+TEST_CASE("a normalized text may fill 16 times its size and a page, to the byte") {
+  const auto grown = [](std::size_t size) {
+    return refusal_of([&] { normalized({ReplaceText{"a", std::string(size, 'b')}}, "a"); });
+  };
+  CHECK(grown(16 + 4096).code == ErrorCode::ok);
+  CHECK(grown(16 + 4097).text == "normalizer: the text grows to more than 16 times its size or 256 MiB");
+  CHECK(grown(16 + 4097).code == ErrorCode::limit);
+  const Normalizer normalizer({ReplaceText{"a", "bbb"}});
+  std::size_t left = 7;
+  MatchBudget budget = MatchBudget::for_text(2);
+  CHECK(normalizer.apply("aa", left, budget) == "bbbbbb");
+  CHECK(left == 1);
+  CHECK(refusal_of([&] { normalizer.apply("a", left, budget); }).code == ErrorCode::limit);
+  CHECK(normalizer.apply("x", left, budget) == "x");
+  CHECK(left == 0);
+}
+
+TEST_CASE("each general category is a word character or none, at both ends of what is listed apart") {
+  for (const char32_t c : {U'A',          U'a',          U'\u01C5',     U'\u02B0',     U'\u4E2D',     U'\u0301',
+                           U'\u0903',     U'\u20DD',     U'\u0663',     U'\u2160',     U'\u203F',     U'\u24B6',
+                           U'\u24E9',     U'\U0001F130', U'\U0001F149', U'\U0001F150', U'\U0001F169', U'\U0001F170',
+                           U'\U0001F189', U'\u200C',     U'\u200D',     U'\U00010D40', U'\U00010D4A', U'\U00010D69'}) {
+    CAPTURE(static_cast<std::uint32_t>(c));
+    CHECK(is_word_character(c));
+  }
+  for (const char32_t c :
+       {U'\u24B5', U'\u24EA', U'\U0001F12F', U'\U0001F14A', U'\U0001F14F', U'\U0001F16A', U'\U0001F16F', U'\U0001F18A',
+        U'\u200B', U'\u200E', U'\u00AD', U'^', U'+', U'$', U'(', U'\u00B2', U'\U0001FA77'}) {
+    CAPTURE(static_cast<std::uint32_t>(c));
+    CHECK_FALSE(is_word_character(c));
+  }
+}
+
+TEST_CASE("stretches between ASCII and newer characters are normalized each, and what lies between stays") {
+  CHECK(normalized({nfc}, "xe\xCC\x81y e\xCC\x81") == "x\xC3\xA9y \xC3\xA9");
+  CHECK(normalized({nfc}, "\xCC\x81x") == "\xCC\x81x");
+  CHECK(normalized({nfc}, "\xC3\xA9\xCC\xA1!") == "\xC3\xA9\xCC\xA1!");
+  const std::string newer = "\xF0\x9F\xA9\xB7";  // U+1FA77, of Unicode 15
+  CHECK(normalized({nfc}, "e\xCC\x81" + newer + "e\xCC\x81" + newer) == "\xC3\xA9" + newer + "\xC3\xA9" + newer);
+  CHECK(normalized({nfc}, "e" + newer + "\xCC\x81") == "e" + newer + "\xCC\x81");
+  CHECK(normalized({nfd}, "\xC3\xA9" + newer + "\xC3\xA9") == "e\xCC\x81" + newer + "e\xCC\x81");
+  CHECK(normalized({nfkc}, "\xCB\xBF\xEF\xAC\x81") ==
+        "\xCB\xBF"
+        "fi");  // U+02FF
+  CHECK(normalized({nfc}, "\xEF\xAC\x81") == "\xEF\xAC\x81");
+  // The longest decomposition, of U+FDFA.
+  CHECK(normalized({nfkd}, "\xEF\xB7\xBA").size() == 33);
+  CHECK(normalized({Lowercase{}}, newer + "\xC4\xAF\xC4\xAE") == newer + "\xC4\xAF\xC4\xAF");
+}

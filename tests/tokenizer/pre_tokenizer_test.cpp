@@ -75,3 +75,38 @@ TEST_CASE("byte spelling that doubles again and again is a limit error") {
   CHECK(refusal.code == ErrorCode::limit);
   CHECK(refusal.says("pre_tokenizer: the text grows"));
 }
+
+TEST_CASE("pieces may fill 8 times the text and a page, to the byte") {
+  const auto grown = [](std::size_t size) {
+    return refusal_of([&] { pieces(steps(ReplaceInPieces{{"a", std::string(size, 'b')}}), "a"); });
+  };
+  CHECK(grown(8 + 4096).code == ErrorCode::ok);
+  CHECK(grown(8 + 4097).text == "pre_tokenizer: the text grows to more than 8 times its size or 256 MiB");
+}
+
+TEST_CASE("a prefix for the first piece is not for the others, and a piece that begins with it has it") {
+  const auto dashes = [](Behavior behavior) { return SplitPieces{Pattern::literal("-", "f"), behavior}; };
+  CHECK(pieces(steps(dashes(Behavior::isolated), PrefixPieces{"_", true}), "a-b") == Texts{"_a", "-", "b"});
+  CHECK(pieces(steps(dashes(Behavior::isolated), PrefixPieces{"_"}), "a-_b") == Texts{"_a", "_-", "_b"});
+  CHECK(pieces(steps(dashes(Behavior::removed), PrefixPieces{"_", true}), "a-b") == Texts{"_a", "b"});
+  CHECK(pieces(steps(dashes(Behavior::removed), PrefixPieces{"_", true}), "-") == Texts{});
+  CHECK(pieces(steps(dashes(Behavior::isolated), dashes(Behavior::removed), PrefixPieces{"_", true}), "-a") ==
+        Texts{"a"});
+  CHECK(pieces(steps(ReplaceInPieces{{"a", "bc"}}, dashes(Behavior::merged_with_next)), "a-a") == Texts{"bc", "-bc"});
+}
+
+TEST_CASE("matches of nothing only cut, whatever the behavior") {
+  CHECK(split("(?=b)", Behavior::merged_with_previous, false, "abab") == Texts{"a", "ba", "b"});
+  CHECK(split("(?=b)", Behavior::merged_with_next, false, "abab") == Texts{"a", "ba", "b"});
+  CHECK(split("(?=b)", Behavior::removed, false, "abab") == Texts{"a", "ba", "b"});
+  CHECK(split("(?=b)", Behavior::contiguous, false, "ab") == Texts{"a", "b"});
+  CHECK(split("", Behavior::contiguous, false, "abc") == Texts{"a", "b", "c"});
+  CHECK(split("-", Behavior::merged_with_previous, true, "a-b") == Texts{"a", "-b"});
+  CHECK(split("-", Behavior::merged_with_next, true, "a-b") == Texts{"a-", "b"});
+}
+
+TEST_CASE("byte spelling is known of a list of steps that has it anywhere") {
+  CHECK(PreTokenizer(steps(PrefixPieces{"_"}, SpellBytes{})).spells_bytes());
+  CHECK_FALSE(PreTokenizer(steps(PrefixPieces{"_"})).spells_bytes());
+  CHECK_FALSE(PreTokenizer().spells_bytes());
+}

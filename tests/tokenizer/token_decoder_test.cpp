@@ -101,3 +101,14 @@ TEST_CASE("without a decoder tokens are joined with spaces") {
   decoder.spaced = true;
   CHECK(parts(decoder, {"a", "b"}) == Texts{"a", " b", ""});
 }
+
+TEST_CASE("a decoder that nothing is said of changes nothing") {
+  CHECK(parts(TokenDecoder{}, {" a", "<0x41>", "_b"}) == Texts{" a", "<0x41>", "_b", ""});
+  TokenDecoder spaced = byte_level();
+  spaced.spaced = true;
+  CHECK(parts(spaced, {spelt("a"), spelt(" b"), ""}) == Texts{"a", "  b", " ", ""});
+  TokenDecoder stripping;
+  stripping.stripped = "\xE2\x96\x81";
+  stripping.max_stripped = 3;
+  CHECK(parts(stripping, {mark + mark + " " + mark}) == Texts{" " + mark, ""});
+}

@@ -3,6 +3,8 @@
 #include "io/refusal.hpp"
 #include "support/catch.hpp"
 
+#include <algorithm>
+
 namespace {
 
 using namespace headgate;
@@ -89,4 +91,38 @@ TEST_CASE("files are opened inside of an open folder") {
   CHECK(file.file_size() == 7);
   CHECK(MappedFile(file).text() == "content");
   CHECK(read_small_file(file, 7) == "content");
+}
+
+#if defined(__linux__)
+TEST_CASE("the pages that hold the dropped bytes leave the memory, and no others") {
+  const std::size_t page = Descriptor::page_size();
+  const auto kib = [&](std::size_t pages) { return static_cast<long>(pages * page / 1024); };
+  const ScratchFolder folder;
+  const std::string path = folder.write("pages", std::string(20 * page - 100, 'x'));
+  const MappedFile file = MappedFile::open(path);
+  const auto left_after = [&](std::uint64_t offset, std::uint64_t count) {
+    CHECK(static_cast<std::size_t>(std::count(file.text().begin(), file.text().end(), 'x')) == file.text().size());
+    REQUIRE(io_test::resident_kib(path) == kib(20));
+    file.drop_pages(offset, count);
+    return io_test::resident_kib(path);
+  };
+  CHECK(left_after(page + 10, 4 * page) == kib(15));  // they begin in the second and end in the sixth
+  CHECK(left_after(0, 1) == kib(19));
+  CHECK(left_after(0, ~std::uint64_t{0}) == 0);
+  CHECK(left_after(18 * page, 10 * page) == kib(18));
+  CHECK(left_after(3 * page + 10, 0) == kib(20));
+  CHECK(left_after(20 * page - 100, 5) == kib(20));
+  CHECK(left_after(~std::uint64_t{0}, 5) == kib(20));
+}
+#endif
+
+TEST_CASE("a mapping that was moved from holds nothing") {
+  const ScratchFolder folder;
+  MappedFile first = MappedFile::open(folder.write("f", "content"));
+  const std::byte* const data = first.bytes().data();
+  const MappedFile second = std::move(first);
+  CHECK(second.bytes().data() == data);
+  CHECK(second.text() == "content");
+  CHECK(first.bytes().data() == nullptr);  // NOLINT(bugprone-use-after-move)
+  CHECK(first.bytes().empty());
 }

@@ -35,6 +35,16 @@ headgate::Error error_of(Call&& call) {
 }
 
 #if defined(__linux__)
+// KiB of a mapped file that lie in this process's memory; -1: it is not mapped.
+inline long resident_kib(const std::string& path) {
+  std::ifstream maps("/proc/self/smaps");
+  std::string line;
+  while (std::getline(maps, line) && !line.ends_with(path)) {
+  }
+  while (std::getline(maps, line) && !line.starts_with("Rss:")) {
+  }
+  return line.starts_with("Rss:") ? std::stol(line.substr(4)) : -1;
+}
 // Memory that this process holds.
 inline std::size_t resident_bytes() {
   std::ifstream statm("/proc/self/statm");

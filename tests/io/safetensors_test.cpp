@@ -484,3 +484,92 @@ TEST_CASE("the limits of safetensors are the reference implementation's and our 
   CHECK(outcome({.tensors = 2}) == "2");
   CHECK(contains(outcome({.tensors = 1}), "too many tensors (allowed 1)"));
 }
+
+TEST_CASE("what a foreign file is called depends on its first bytes alone") {
+  using detail::foreign_format;
+  constexpr std::string_view json = "a JSON document";
+  CHECK(foreign_format("").empty());
+  CHECK(foreign_format(" \t\r\n").empty());
+  CHECK(foreign_format("x").empty());
+  CHECK(foreign_format("\x80").empty());
+  CHECK(foreign_format("\x80\x01").empty());
+  CHECK(foreign_format("\x80\x02") == "a Python pickle");
+  CHECK(foreign_format("\x80\x05") == "a Python pickle");
+  CHECK(foreign_format("\x80\x06").empty());
+  CHECK(foreign_format("\x81\x02").empty());
+  CHECK(foreign_format("{") == json);
+  CHECK(foreign_format(" \t\r\n{") == json);
+  CHECK(foreign_format("<") == "an HTML or XML page");
+  // A NUL among the first eight bytes: a length.
+  CHECK(foreign_format(std::string_view("\0 {", 3)).empty());
+  CHECK(foreign_format(std::string_view("{123456\0", 8)).empty());
+  CHECK(foreign_format(std::string_view("{1234567\0", 9)) == json);
+  CHECK(foreign_format("GGUF") == "a GGUF file");
+  CHECK(foreign_format("GGU").empty());
+  // The first 512 bytes are looked at.
+  const auto what = [](std::size_t spaces) {
+    return std::string(error_of([&] { read(std::string(spaces, ' ') + "<html>"); }).what());
+  };
+  CHECK(contains(what(511), "this is an HTML or XML page, not safetensors"));
+  CHECK(contains(what(512), "the header does not fit (has 2314885530818453536 bytes, allowed 510)"));
+}
+
+TEST_CASE("a length in big-endian byte order is known by the braces that it leads to") {
+  const auto what = [](std::string_view header, std::uint64_t length) {
+    const std::string bytes = little_endian(length);
+    const std::string file = std::string(bytes.rbegin(), bytes.rend()) + std::string(header);
+    return std::string(error_of([&] { read(file); }).what());
+  };
+  CHECK(contains(what("{}", 2), "big-endian byte order, expected little-endian"));
+  CHECK(contains(what("{} ", 3), "big-endian"));
+  CHECK(contains(what("{}xx", 2), "big-endian"));
+  CHECK(contains(what("{}", 3), "does not fit (has 216172782113783808 bytes, allowed 2)"));
+  CHECK(contains(what("{}", 1), "does not fit"));
+  CHECK(contains(what("{x", 2), "does not fit"));
+  CHECK(contains(what("x}", 2), "does not fit"));
+}
+
+TEST_CASE("messages about shapes and types show as much as fits") {
+  std::vector<std::int64_t> sizes(16, 1);
+  sizes[0] = 7;
+  std::string text = "(7";
+  for (int i = 1; i < 16; ++i) text += ", 1";
+  CHECK(detail::describe(sizes) == text + ")");
+  sizes.push_back(9);
+  CHECK(detail::describe(sizes) == text + ", ...)");
+  CHECK(detail::describe({}) == "()");
+  const auto reason = [](const std::string& type) {
+    return read(safetensors(with_dtype("\"" + type + "\""), data_size))[0].opaque;
+  };
+  CHECK(reason(std::string(40, 'T')).starts_with("unknown type \"" + std::string(40, 'T') + "\" (known: BOOL, "));
+  CHECK(reason(std::string(41, 'T'))
+            .starts_with("unknown type \"" + std::string(20, 'T') + "..." + std::string(20, 'T') + "\" (known: "));
+  CHECK(reason("X").ends_with(", " + std::string(dtypes[std::size(dtypes) - 1].name) + ")"));
+}
+
+TEST_CASE("a tensor of eight sizes is read, and every one knows its place in the file") {
+  const std::string header = with_shape("[1,1,1,1,1,1,2,3]");
+  const std::vector<Tensor> tensors = read(safetensors(header, data_size));
+  CHECK(tensors[0].opaque.empty());
+  CHECK(tensors[0].dtype == DType::f32);
+  CHECK(tensors[0].shape == Shape{1, 1, 1, 1, 1, 1, 2, 3});
+  CHECK(tensors[0].offset == 8 + header.size());
+  CHECK(tensors[1].offset == 8 + header.size() + 24);
+  CHECK(tensors[1].bytes.size() == 10);
+}
+
+TEST_CASE("a refusal of a whole tensor stands at its key") {
+  const std::string file = safetensors(good, data_size);
+  const auto at = [&](const SafetensorsLimits& limits) {
+    const Error error = error_of([&] { read_safetensors(bytes_of(file), "f", limits); });
+    return std::pair(error.detail().field, error.detail().offset - 8);
+  };
+  CHECK(at({.name_bytes = 0}) == std::pair(std::string("a"), std::int64_t{1}));
+  CHECK(at({.tensors = 1}) == std::pair(std::string("b"), static_cast<std::int64_t>(good.find("\"b\":"))));
+  CHECK(at({.tensors = 0}) == std::pair(std::string("a"), std::int64_t{1}));
+  // Which of two that overlap lies behind, and which before.
+  const std::string overlap = R"({"x":{"dtype":"U8","shape":[4],"data_offsets":[2,6]},)"
+                              R"("y":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}})";
+  CHECK(std::string(error_of([&] { read(safetensors(overlap, 6)); }).what()) ==
+        "model.safetensors: x at byte " + std::to_string(8 + overlap.size() + 2) + ": its data overlaps that of \"y\"");
+}

@@ -426,3 +426,60 @@ TEST_CASE("the demo model's tensors are those its config.json promises") {
   CHECK(std::any_of(row.begin(), row.end(), [](float value) { return value != 0; }));
   source.release(gate);
 }
+
+TEST_CASE("the largest index that is read has 128 MiB") {
+  const ScratchFolder folder;
+  write_shards(folder);
+  std::filesystem::resize_file(folder / index_name, (std::uint64_t{128} << 20) + 1);
+  CHECK(std::string(refusal(folder.path()).what()) ==
+        (folder / index_name).string() + ": the file is too large (has 134217729 bytes, allowed 134217728)");
+  std::filesystem::resize_file(folder / index_name, std::uint64_t{128} << 20);
+  CHECK(refusal(folder.path()).code() == ErrorCode::bad_file);  // NUL bytes
+}
+
+TEST_CASE("an index without its shard's tensor names the shard where the index does") {
+  const ScratchFolder folder;
+  write_shards(folder);
+  folder.write(second_shard, safetensors({{"c", "U8", "[1]", "x"}}));
+  const std::string index = read_small_file(folder / index_name, 10'000);
+  const Error error = refusal_of("d", folder.path());
+  CHECK(error.detail().field == "weight_map.d");
+  CHECK(error.detail().offset == static_cast<std::int64_t>(index.find("\"d\":") + 4));
+  CHECK(std::string(error.what()) == (folder / index_name).string() + ": weight_map.d at byte " +
+                                         std::to_string(error.detail().offset) + ": there is no such tensor in " +
+                                         second_shard);
+}
+
+TEST_CASE("shards are read in the order of their names, and tensors know their file") {
+  const ScratchFolder folder;
+  write_shards(folder);
+  // The index names the second shard first.
+  folder.write(index_name, std::string(R"({"weight_map":{"d":")") + second_shard + R"(","c":")" + second_shard +
+                               R"(","b":")" + first_shard + R"(","a":")" + first_shard + "\"}}");
+  const TensorSource source = TensorSource::open(folder.path());
+  REQUIRE(source.files().size() == 2);
+  CHECK(source.files()[0].path() == folder / first_shard);
+  CHECK(source.files()[1].path() == folder / second_shard);
+  for (const char* name : {"a", "b"}) CHECK(source.find(name)->file == 0);
+  for (const char* name : {"c", "d"}) CHECK(source.find(name)->file == 1);
+  CHECK(source.skipped().empty());
+  CHECK(contains(error_of([&] { source.fail(*source.find("d"), "no"); }).what(), std::string(second_shard) + ": d at"));
+  CHECK_FALSE(source.promises("e"));
+  CHECK(source.promises("a"));
+}
+
+#if defined(__linux__)
+TEST_CASE("a released tensor leaves the memory") {
+  const ScratchFolder folder;
+  const std::string data(std::size_t{1} << 20, 'x');
+  const std::string path =
+      folder.write("model.safetensors", safetensors({{"a", "U8", "[1048576]", data}, {"b", "U8", "[1048576]", data}}));
+  const TensorSource source = TensorSource::open(path);
+  const std::string_view text = source.files()[0].text();
+  CHECK(std::count(text.begin(), text.end(), 'x') == 2 << 20);
+  const long before = io_test::resident_kib(path);
+  REQUIRE(before >= 2048);
+  source.release(*source.find("a"));
+  CHECK(io_test::resident_kib(path) <= before - 1024);
+}
+#endif

@@ -230,6 +230,8 @@ TEST_CASE("a state that goes on from the last pass is an error, for layers as fo
   REQUIRE(forward(layer, x, state, {}, 4).status.ok());
   CHECK(forward(layer, x, state, {}, 4).status.code == ErrorCode::usage);
   CHECK(forward(layer, x, state, {}, 0).status.code == ErrorCode::usage);
+  const RoutingPlan plan = state.plan;
+  CHECK(forward(layer, x, state, {.forced_plan = &plan}, 0).status.code == ErrorCode::usage);
   state.reset(3);
   CHECK(forward(layer, x, state, {}, 0).status.ok());
 }

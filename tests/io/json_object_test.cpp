@@ -109,3 +109,70 @@ TEST_CASE("keys that nobody asked for are known") {
   const std::vector<std::string> unread = object.unread_keys();
   CHECK(unread == std::vector<std::string>{"eps", "on", "name", "ids", "names", "text", "real", "large", "huge"});
 }
+
+TEST_CASE("both ends of a range belong to it") {
+  const Json json = parse_json(R"({"i":-3,"x":0.5})", "f");
+  const JsonObject object(json, "f");
+  CHECK(object.get_integer("i", -3, 9) == -3);
+  CHECK(object.get_integer("i", -9, -3) == -3);
+  CHECK_THROWS_AS(object.get_integer("i", -2, 9), Error);
+  CHECK_THROWS_AS(object.get_integer("i", -9, -4), Error);
+  CHECK(object.get_number("i", -3, 0) == -3.0);
+  CHECK(object.get_number("x", 0.5, 1) == 0.5);
+  CHECK(object.get_number("x", 0, 0.5) == 0.5);
+  CHECK_THROWS_AS(object.get_number("x", 0.6, 1), Error);
+  CHECK_THROWS_AS(object.get_number("x", 0, 0.4), Error);
+  CHECK_THROWS_AS(object.get_number("i", -2, 0), Error);
+  CHECK_THROWS_AS(object.get_number("i", -9, -4), Error);
+  const Json nan = parse_json(R"({"x":NaN})", "f", 0, {.non_finite = true});
+  CHECK_THROWS_AS(JsonObject(nan, "f").get_number("x", 0, 1), Error);
+}
+
+TEST_CASE("a value is described for messages") {
+  const auto described = [](std::string_view text) { return parse_json(text, "f").describe(); };
+  CHECK(described("null") == "null");
+  CHECK(described("true") == "true");
+  CHECK(described("false") == "false");
+  CHECK(described("-7") == "-7");
+  CHECK(described("-2.5") == "the number -2.5");
+  CHECK(described("-1.7976931348623157e308") == "the number -1.7976931348623157e+308");
+  CHECK(described("[[],1]") == "a list of 2");
+  CHECK(described("{}") == "an object");
+  const std::string forty(40, 's');
+  CHECK(described('"' + forty + forty + '"') == "the string \"" + forty + forty + '"');
+  CHECK(described('"' + forty + 'x' + forty + '"') == "the string \"" + forty + "..." + forty + '"');
+  CHECK(Json().offset == -1);
+  CHECK(Json().is_null());
+  CHECK(JsonMember().offset == -1);
+}
+
+TEST_CASE("a key is read once anybody asked for it, each of its values too, and one that is ignored") {
+  const Json json = parse_json(R"({"a":1,"b":2,"a":3,"c":4,"a":5,"d":6})", "f", 0, {.repeated_keys = true});
+  const JsonObject object(json, "f");
+  CHECK(object.keys() == std::vector<std::string>{"a", "b", "a", "c", "a", "d"});
+  object.ignore("c");
+  object.ignore("nobody");
+  CHECK(object.unread_keys() == std::vector<std::string>{"a", "b", "a", "a", "d"});
+  CHECK(std::string(error_of([&] { object.has("a"); }).what()) ==
+        "f: a at byte 13: the key occurs twice in one object");
+  CHECK(object.unread_keys() == std::vector<std::string>{"b", "d"});
+  CHECK(object.has("d"));
+  CHECK(object.unread_keys() == std::vector<std::string>{"b"});
+  CHECK(object.members()[1].offset == 7);
+  CHECK(object.members()[1].value.offset == 11);
+}
+
+TEST_CASE("what is wrong inside a list or an object is named by the keys that lead to it") {
+  const Json json = parse_json(R"({"list":[1,"x"],"o":{"p":{"q":true}}})", "f");
+  const JsonObject object(json, "f", "root");
+  const auto text = [](auto&& read) { return std::string(error_of(read).what()); };
+  CHECK(text([&] { object.get_integers("list", 0, 9); }) ==
+        "f: root.list at byte 11: expected an integer from 0 to 9, found the string \"x\"");
+  CHECK(text([&] { object.get_strings("list"); }) == "f: root.list at byte 9: expected a string, found 1");
+  const JsonObject inner = object.get_object("o").get_object("p");
+  CHECK(text([&] { inner.get_string("q"); }) == "f: root.o.p.q at byte 30: expected a string, found true");
+  CHECK(text([&] { inner.get_string("r"); }) == "f: root.o.p.r at byte 25: the key is missing, expected a string");
+  CHECK(text([&] { inner.fail("r", "no"); }) == "f: root.o.p.r at byte 25: no");
+  CHECK(text([&] { JsonObject(object.members()[0].value, "g", "here"); }) ==
+        "g: here at byte 8: expected an object, found a list of 2");
+}

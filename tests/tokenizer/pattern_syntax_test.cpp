@@ -222,6 +222,9 @@ TEST_CASE("what stands beside a refused construct passes") {
                                     "(?i:s.s)", "(?i:f.i)", "(?i:s)\xC3\xA9"}) {
     CHECK(translated(pattern) == pattern);
   }
+  CHECK(translated("\\Ba\\Rb\\Ac").ends_with("a(?>\\r\\n|[\\n-\\r\\x{85}\\x{2028}\\x{2029}])b\\Ac"));
+  CHECK(translated("\\A[a]\\z[b]") == "\\A[\\x{61}]\\z[\\x{62}]");
+  CHECK(translated("(?i)a(?m)b") == "(?i:a(?s:b))");
   CHECK(translated("(?i)(?-i:\xC3\xA9)s") == "(?i:(?-i:\xC3\xA9)s)");
   CHECK(translated("(?i-m:a)") == "(?i-s:a)");
   CHECK(translated("a{}b{,}") == "a\\{\\}b\\{,\\}");

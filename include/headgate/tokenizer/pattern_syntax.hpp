@@ -136,11 +136,8 @@ class PatternTranslator : private ClassReader<Engine> {
     }
     const char32_t c = this->character_escape();
     const std::size_t size = std::exchange(i_, begin) - begin;
-    if (!ignores_case_ || c < 0x80) {
-      literal(c, before, 0);
-      return put(code_point_text(c), size);
-    }
-    refuse("a character outside ASCII where case is ignored");
+    literal(c, before, 0);
+    put(code_point_text(c), size);
   }
 
   // What is in the pattern already, where it needs no correction.

@@ -96,3 +96,45 @@ TEST_CASE("two rules of one rank that say the same thing are an error where both
   CHECK(code({.end_position = 4, .edits = {.k = 1}}, {.first_position = 4, .edits = {.k = 2}}) == ErrorCode::ok);
   CHECK(edits.k == 2);
 }
+
+TEST_CASE("a clash of rules names the layer, and the rule of one layer stands above wherever it stands") {
+  const RoutingPlan plan = rows(9);
+  const RoutingPlan other = rows(2);
+  const std::uint8_t mask[] = {1, 0, 1};
+  const std::uint8_t own[] = {0, 1, 1};
+  RouteEdits edits;
+  index_t row = -1;
+  const RoutingRule clash[] = {{.edits = {.k = 1}}, {.edits = {.k = 1}}};
+  const Status status = RoutingRule::resolve(clash, 6, 0, edits, row);
+  CHECK(status.code == ErrorCode::usage);
+  CHECK(std::string(status.what) == "two rules of one rank edit the same thing of a layer");
+  CHECK(status.layer == 6);
+  CHECK(row == -1);
+
+  const RoutingRule all{
+      .first_position = 1,
+      .edits = {.expert_mask = mask, .mask_meaning = MaskMeaning::zero_output, .k = 2, .forced_plan = &plan}};
+  const RoutingRule one{
+      .layer = 6,
+      .first_position = 3,
+      .edits = {.expert_mask = own, .mask_meaning = MaskMeaning::prune, .k = 1, .forced_plan = &other}};
+  for (const bool is_first : {true, false}) {
+    const RoutingRule rules[] = {is_first ? one : all, is_first ? all : one};
+    REQUIRE(RoutingRule::resolve(rules, 6, 4, edits, row).ok());
+    CHECK(edits.expert_mask.data() == own);
+    CHECK(edits.mask_meaning == MaskMeaning::prune);
+    CHECK(edits.k == 1);
+    CHECK(edits.forced_plan == &other);
+    CHECK(row == 1);
+    REQUIRE(RoutingRule::resolve(rules, 6, 5, edits, row).ok());  // the plan of layer 6 has ended
+    CHECK(edits.expert_mask.data() == mask);
+    CHECK(edits.k == 2);
+    CHECK(edits.forced_plan == &plan);
+    CHECK(row == 4);
+    REQUIRE(RoutingRule::resolve(rules, 6, 0, edits, row).ok());
+    CHECK(edits.empty());
+    REQUIRE(RoutingRule::resolve(rules, 5, 4, edits, row).ok());
+    CHECK(edits.k == 2);
+    CHECK(row == 3);
+  }
+}

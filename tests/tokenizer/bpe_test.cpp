@@ -163,3 +163,52 @@ TEST_CASE("a byte token is < 0 x, two hexadecimal digits, >") {
     CHECK_FALSE(byte_of_token(other));
   for (std::size_t byte = 0; byte < 256; ++byte) CHECK(byte_of_token(byte_token(byte)) == byte);
 }
+
+TEST_CASE("a tokenizer that nothing is said of has no unknown token and uses its merges") {
+  const BpeOptions options;
+  CHECK(options.unknown == -1);
+  CHECK_FALSE(options.fuse_unknown);
+  CHECK_FALSE(options.byte_fallback);
+  CHECK_FALSE(options.ignore_merges);
+}
+
+TEST_CASE("a pair that occurs again has the later rank and result, and ids go after those that are there") {
+  Vocabulary vocabulary;
+  for (const char* const token : {"a", "b", "ab", "ba", "x"}) vocabulary.add(token, vocabulary.size());
+  const Bpe again(vocabulary, {{0, 1, 2}, {1, 0, 3}, {0, 1, 4}}, {});
+  CHECK(encode(again, "aba") == Ids{0, 3});
+  CHECK(encode(again, "ab") == Ids{4});
+  CHECK(encode(Bpe(vocabulary, {{0, 1, 2}, {1, 0, 3}}, {}), "aba") == Ids{2, 0});
+  Bpe::Scratch scratch;
+  Ids ids = {9};
+  CHECK(again.encode("ab", scratch, ids).empty());
+  CHECK(again.encode("bx", scratch, ids).empty());  // with the scratch of the piece before
+  CHECK(ids == Ids{9, 4, 1, 4});
+}
+
+TEST_CASE("byte tokens are of either case, as long as that and nothing else") {
+  CHECK(byte_token(0) == "<0x00>");
+  CHECK(byte_token(0x9A) == "<0x9A>");
+  CHECK(byte_token(255) == "<0xFF>");
+  CHECK(byte_of_token("<0x9a>") == 0x9A);
+  CHECK(byte_of_token("<0xAf>") == 0xAF);
+  CHECK(byte_of_token("<0x00>") == 0);
+  // The characters beside 0, 9, A, F, a and f; another end; one more.
+  for (const char* const other :
+       {"<0x/0>", "<0x:0>", "<0x@0>", "<0xG0>", "<0x`0>", "<0xg0>", "<0x0g>", "<0x00)", "<0x00>>"})
+    CHECK_FALSE(byte_of_token(other));
+}
+
+TEST_CASE("runs of unknown characters are one token each time they end") {
+  Toy toy("ab");
+  toy.vocabulary.add("?", 2);
+  BpeOptions options;
+  options.unknown = 2;
+  CHECK(encode(Bpe(toy.vocabulary, {}, options), "xa\xC3\xA9y") == Ids{2, 0, 2, 2});
+  options.fuse_unknown = true;
+  CHECK(encode(Bpe(toy.vocabulary, {}, options), "xya\xC3\xA9yb") == Ids{2, 0, 2, 1});
+  options.unknown = 0;  // the id 0 is one
+  CHECK(encode(Bpe(toy.vocabulary, {}, options), "xb") == Ids{0, 1});
+  options.ignore_merges = true;
+  CHECK(encode(Bpe(toy.vocabulary, {}, options), "a") == Ids{0});
+}

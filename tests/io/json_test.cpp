@@ -272,3 +272,40 @@ TEST_CASE("the rules of JSON are strict unless told otherwise") {
   CHECK_THROWS_AS(parse_json("[[]]", "f", 0, {.depth = 1, .tree_values = 3}), Error);
   CHECK_THROWS_AS(parse_json("[1,2,3]", "f", 0, {.depth = 1, .tree_values = 3}), Error);
 }
+
+TEST_CASE("a document of 64 MiB is the largest that is read from a file unless told otherwise") {
+  const io_test::ScratchFolder folder;
+  const std::string path = folder.write("large.json", "");
+  std::filesystem::resize_file(path, (std::uint64_t{64} << 20) + 1);
+  CHECK(std::string(error_of([&] { read_json(path); }).what()) ==
+        path + ": the file is too large (has 67108865 bytes, allowed 67108864)");
+  std::filesystem::resize_file(path, std::uint64_t{64} << 20);
+  CHECK(std::string(error_of([&] { read_json(path); }).what()) == path + ": at byte 0: not valid JSON: a NUL byte");
+}
+
+TEST_CASE("the limit of values counts the document itself with its first member, and each other member anew") {
+  const std::string text = R"({"a":[1,2],"b":[1,2,3],"c":[]})";
+  std::string seen;
+  const auto use = [&](const JsonMember& member) { seen += member.key; };
+  for_each_json_member(text, "f", use, 0, {.tree_values = 4});
+  CHECK(seen == "abc");
+  const Error error = error_of([&] { for_each_json_member(text, "f", use, 0, {.tree_values = 3}); });
+  CHECK(error.code() == ErrorCode::limit);
+  CHECK(error.detail().offset == 8);
+  CHECK(contains(error.what(), "allowed 3"));
+}
+
+TEST_CASE("a value alone is a document, and a handler has no place before the first event") {
+  CHECK(Recorder().offset() == -1);
+  CHECK(Recorder().file().empty());
+  CHECK(events_of("12") == "0 integer 12\n");
+  CHECK(events_of(" \"\\\\\" ", 3) == "4 string \\\n");
+  CHECK(events_of("9223372036854775807") == "0 integer 9223372036854775807\n");
+  CHECK(events_of("9223372036854775808") == "0 number 9223372036854775808\n");
+  CHECK(events_of("-9223372036854775808") == "0 integer -9223372036854775808\n");
+  CHECK(events_of("null") == "0 null\n");
+  Recorder recorder;
+  parse_json("[\n7]", "named.json", recorder);
+  CHECK(recorder.file() == "named.json");
+  CHECK(recorder.offset() == 3);
+}

@@ -319,6 +319,10 @@ TEST_CASE("a label goes to the right, the left, the middle, then higher and lowe
     taken.push_back({0, y, 400});
   }
   CHECK(place(100, 400, taken) == std::pair(106, 96));
+  CHECK(place(100, 400, {{0, 90, 400}, {0, 118, 400}}) == std::pair(106, 104));
+  // Where another mark is, no label is.
+  const std::vector<detail::Mark> marks = {{100, 100, {1}}, {110, 98, {2}}};
+  CHECK(detail::label_place(marks[0], 12, marks, {}, 400).x == 82);
 }
 
 TEST_CASE("ticks are one, two or five times a power of ten apart") {

@@ -73,3 +73,16 @@ TEST_CASE("no matrix has no rows, no columns and no bytes, and formats know thei
   CHECK(Bf16::panel_bytes(0) == 0);
   CHECK(Panel16<F32>(17, 1).view().num_panels() == 2);
 }
+
+TEST_CASE("a row set later leaves the rows beside it") {
+  const std::vector<float> weights = random_floats(16 * 3, 7);  // with all their bits
+  Panel16<F32> packed(16, 3);
+  for (const index_t r : {0, 2, 1, 14, 15, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13}) {
+    packed.set_row(r, weights.data() + 3 * r);
+  }
+  bool equal = true;
+  for (index_t r = 0; r < 16; ++r) {
+    for (index_t c = 0; c < 3; ++c) equal = equal && packed.view()(r, c) == weights[as_size(3 * r + c)];
+  }
+  CHECK(equal);
+}

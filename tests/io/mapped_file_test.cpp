@@ -114,6 +114,16 @@ TEST_CASE("the pages that hold the dropped bytes leave the memory, and no others
   CHECK(left_after(20 * page - 100, 5) == kib(20));
   CHECK(left_after(~std::uint64_t{0}, 5) == kib(20));
 }
+
+TEST_CASE("a mapping ends with its owner") {
+  const ScratchFolder folder;
+  const std::string path = folder.write("mapped", "content");
+  {
+    const MappedFile file = MappedFile::open(path);
+    CHECK(io_test::resident_kib(path) >= 0);
+  }
+  CHECK(io_test::resident_kib(path) == -1);
+}
 #endif
 
 TEST_CASE("a mapping that was moved from holds nothing") {

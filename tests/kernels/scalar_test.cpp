@@ -143,6 +143,13 @@ TEST_CASE("activations at some places are those of their formulas") {
   }
   CHECK(at(ActivationKind::relu, 3.0f) == 3.0f);
   CHECK(at(ActivationKind::relu2, 3.0f) == 9.0f);
+  CHECK(at(ActivationKind::relu, 0.5f) == 0.5f);
+  CHECK(at(ActivationKind::relu2, 0.5f) == 0.25f);
+  const float two[] = {1.0f, 2.0f};
+  float written[] = {0.0f, 7.0f};
+  Scalar::activate({.kind = ActivationKind::relu}, two, 1, written);
+  CHECK(written[0] == 1.0f);
+  CHECK(written[1] == 7.0f);
   float third[] = {0.0f, std::log(3.0f), 5.0f};
   Scalar::sigmoid(third, 2);
   CHECK(third[0] == 0.5f);

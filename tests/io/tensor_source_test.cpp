@@ -402,7 +402,7 @@ TEST_CASE("huge sparse files are judged without being read") {
         R"({"w":{"dtype":"F32","shape":[131072,131072],"data_offsets":[0,)" + std::to_string(size) + "]}}";
     const std::string path = folder.write("model.safetensors", safetensors(header, 0));
     std::filesystem::resize_file(path, 8 + header.size() + size);
-#if defined(__linux__)
+#if defined(__linux__) && !defined(HEADGATE_EMULATED)  // an emulator has tables of all that is mapped
     const std::size_t before = io_test::resident_bytes();
 #endif
     const TensorSource source = TensorSource::open(path);
@@ -411,7 +411,7 @@ TEST_CASE("huge sparse files are judged without being read") {
     std::vector<float> row(131072, 1.0f);
     read_row(*source.find("w"), 131071, row);
     CHECK(row.back() == 0.0f);
-#if defined(__linux__)
+#if defined(__linux__) && !defined(HEADGATE_EMULATED)
     CHECK(io_test::resident_bytes() < before + (std::size_t{64} << 20));
 #endif
   }

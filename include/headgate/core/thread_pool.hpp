@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <exception>
 #include <memory>
 #include <thread>
@@ -128,7 +129,13 @@ class ThreadPool {
     index_t value = word.load();
     for (int tries = 0; !ready(value); value = word.load()) {
       if (tries == spins + yields) {
+#if defined(__GLIBCXX__) && !defined(__linux__)
+        // Without futexes, libstdc++ 12's wait looks at the word and then goes to sleep: a notify between the two is
+        // lost.
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+#else
         word.wait(value);
+#endif
       } else if (tries++ >= spins) {
         std::this_thread::yield();
       }

@@ -11,7 +11,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <chrono>
 #include <exception>
 #include <memory>
 #include <thread>
@@ -20,6 +19,9 @@
 
 #if defined(__unix__) || defined(__APPLE__)
 #include <unistd.h>
+#endif
+#if !defined(__linux__)
+#include <chrono>
 #endif
 
 #include "headgate/core/available_threads.hpp"

@@ -12,8 +12,8 @@ namespace headgate::inline HEADGATE_ABI {
 // Made by AnyMixer::make_state, used with mixers of the same concrete type and sizes.
 class AnyState {
  public:
-  template <SequenceState S>
-    requires(!std::same_as<S, AnyState>)
+  template <class S>
+    requires(!std::same_as<S, AnyState> && SequenceState<S>)
   explicit AnyState(S state) : state_(std::make_unique<Erased<S>>(std::move(state))) {}
 
   index_t position() const noexcept { return state_->position(); }

@@ -10,14 +10,14 @@ namespace models_test {
 
 using namespace headgate;
 
-// All logits of a text, forwarded in pieces of so many tokens.
+// All logits of a text, forwarded in pieces of so many tokens. context_size: 0 for the model's.
 struct Run {
   Run(const std::shared_ptr<const Model>& model, std::span<const std::int32_t> text, index_t piece, index_t threads,
-      RouteHook hook = {})
+      RouteHook hook = {}, index_t context_size = 0)
       : vocab_size(model->vocab_size()) {
     ThreadPool pool(threads);
     Context ctx(pool);
-    Session session(model, {.rows_per_pass = piece, .all_logits = true});
+    Session session(model, {.context_size = context_size, .rows_per_pass = piece, .all_logits = true});
     session.on_route = std::move(hook);
     // Large pieces are cut by the session, single tokens by the caller.
     const std::size_t step = piece == 1 ? 1 : text.size();
@@ -36,9 +36,10 @@ struct Run {
 };
 
 inline std::vector<std::int32_t> greedy_tokens(const std::shared_ptr<const Model>& model,
-                                               std::vector<std::int32_t> prompt, std::size_t count) {
+                                               std::vector<std::int32_t> prompt, std::size_t count,
+                                               index_t context_size = 0) {
   Context ctx;
-  Session session(model);
+  Session session(model, {.context_size = context_size});
   std::vector<std::int32_t> tokens;
   throw_if_error(session.forward(prompt, ctx));
   while (tokens.size() < count) {

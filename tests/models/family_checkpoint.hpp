@@ -1,0 +1,147 @@
+// Checkpoints of golden/families: config.json, the formulas of all tensors (golden/families/reference.py says what they
+// mean), and what transformers computes with them. The weights are written where a test needs them.
+#pragma once
+
+#include <algorithm>
+#include <filesystem>
+#include <map>
+
+#include "io/safetensors_writer.hpp"
+#include "models/reference_run.hpp"
+
+namespace models_test {
+
+inline std::vector<std::string> family_checkpoints() {
+  std::vector<std::string> names;
+  for (const auto& entry : std::filesystem::directory_iterator(golden + "families")) {
+    if (std::filesystem::exists(entry.path() / "tensors.json")) names.push_back(entry.path().filename().string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// Output i of splitmix64 started at seed.
+inline std::uint64_t splitmix64(std::uint64_t seed, std::uint64_t i) noexcept {
+  std::uint64_t z = seed + (i + 1) * 0x9e3779b97f4a7c15u;
+  z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
+  z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
+  return z ^ (z >> 31);
+}
+
+// Half precision, rounded to nearest even; finite values of its range.
+inline std::uint16_t half_bits(float value) noexcept {
+  constexpr int smallest_exponent = -14;
+  const float magnitude = std::abs(value);
+  const int exponent = magnitude == 0.0f ? smallest_exponent : std::max(std::ilogb(magnitude), smallest_exponent);
+  const float steps = std::nearbyint(std::ldexp(magnitude, 10 - exponent));
+  const int bits = ((exponent - smallest_exponent) << 10) + static_cast<int>(steps);
+  return static_cast<std::uint16_t>(bits | (std::signbit(value) ? 0x8000 : 0));
+}
+
+class TensorFormula {
+ public:
+  explicit TensorFormula(const Json& json) : entry_(json, "tensors.json"), dtype_(entry_.get_string("dtype")) {}
+
+  io_test::WrittenTensor written() const {
+    std::string shape;
+    std::uint64_t count = 1;
+    for (const std::int64_t size : entry_.get_integers("shape", 1, 1 << 20)) {
+      shape += (shape.empty() ? "[" : ",") + std::to_string(size);
+      count *= static_cast<std::uint64_t>(size);
+    }
+    const auto seed = static_cast<std::uint64_t>(entry_.get_integer("seed", 0, std::int64_t{1} << 40));
+    std::string data;
+    for (std::uint64_t i = 0; i < count; ++i) append(splitmix64(seed, i), data);
+    return {entry_.get_string("name"), dtype_, shape + "]", data};
+  }
+
+ private:
+  void append(std::uint64_t random, std::string& data) const {
+    const std::uint64_t upper = random >> 40;
+    if (entry_.has("low")) {
+      const auto low = static_cast<std::uint64_t>(entry_.get_integer("low", 0, 255));
+      const auto high = static_cast<std::uint64_t>(entry_.get_integer("high", 0, 255));
+      const std::uint64_t sign = dtype_ == "F8_E4M3" ? (random & 1) << 7 : 0;
+      data += static_cast<char>(static_cast<unsigned char>(sign | (low + upper % (high - low + 1))));
+      return;
+    }
+    constexpr double largest = 1e6;
+    const double unit = static_cast<double>(upper) * 0x1p-23 - 1.0;
+    const double exact = entry_.get_number("offset", -largest, largest) + entry_.get_number("scale", 0, largest) * unit;
+    const auto value = static_cast<float>(exact);
+    if (dtype_ == "F32")
+      append_bits(std::bit_cast<std::uint32_t>(value), data);
+    else if (dtype_ == "BF16")
+      append_bits(bf16(value).bits, data);
+    else if (dtype_ == "F16")
+      append_bits(half_bits(value), data);
+    else
+      FAIL("no formula for " << dtype_);
+  }
+  template <class Bits>
+  static void append_bits(Bits bits, std::string& data) {
+    char bytes[sizeof bits];
+    std::memcpy(bytes, &bits, sizeof bits);
+    data.append(bytes, sizeof bits);
+  }
+
+  JsonObject entry_;
+  std::string dtype_;
+};
+
+class FamilyCheckpoint {
+ public:
+  explicit FamilyCheckpoint(const std::string& name)
+      : source_(golden + "families/" + name + "/"),
+        config_(read_json(source_ + "config.json")),
+        expected_(read_json(source_ + "expected.json")) {}
+
+  JsonObject config() const { return {config_, "config.json"}; }
+  JsonObject expected() const { return {expected_, "expected.json"}; }
+  std::vector<std::int32_t> prompt() const { return ids(*expected().value("prompt")); }
+  std::vector<std::int32_t> greedy() const { return ids(*expected().value("greedy")); }
+  index_t context_size() const { return expected().get_index("context_size", 0, 4096); }
+
+  bool has_family() const {
+    try {
+      Families::visit(config(), [](auto) {});
+      return true;
+    } catch (const Error& error) {
+      if (error.detail().field != "model_type") throw;
+      return false;
+    }
+  }
+
+  // A folder with its weights, made once.
+  std::string path() {
+    if (!is_written_) write();
+    is_written_ = true;
+    return scratch_.path();
+  }
+
+ private:
+  void write() const {
+    scratch_.write("config.json", read_all(source_ + "config.json"));
+    const Json json = read_json(source_ + "tensors.json");
+    const std::span<const Json> files = JsonObject(json, "tensors.json").get_list("files");
+    std::string weight_map;
+    for (const Json& entry : files) {
+      const JsonObject file(entry, "tensors.json");
+      std::vector<io_test::WrittenTensor> tensors;
+      for (const Json& formula : file.get_list("tensors")) {
+        tensors.push_back(TensorFormula(formula).written());
+        weight_map +=
+            (weight_map.empty() ? "\"" : ",\"") + tensors.back().name + "\":\"" + file.get_string("name") + "\"";
+      }
+      scratch_.write(file.get_string("name"), io_test::safetensors(tensors));
+    }
+    if (files.size() > 1) scratch_.write("model.safetensors.index.json", "{\"weight_map\":{" + weight_map + "}}");
+  }
+
+  std::string source_;
+  Json config_, expected_;
+  ScratchFolder scratch_;
+  bool is_written_ = false;
+};
+
+}  // namespace models_test

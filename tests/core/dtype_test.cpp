@@ -53,6 +53,40 @@ TEST_CASE("every half is the float that IEEE 754 says") {
   CHECK(same);
 }
 
+TEST_CASE("every number of eight bits is the float that its format says") {
+  bool same = true;
+  for (int bits = 0; bits < 256; ++bits) {
+    f8_e4m3 fine;
+    f8_e5m2 wide;
+    fine.bits = wide.bits = static_cast<std::uint8_t>(bits);
+    const double sign = bits < 128 ? 1.0 : -1.0;
+    const int four = (bits >> 3) & 15;
+    const int three = bits & 7;
+    const float f = static_cast<float>(fine);
+    if (four == 15 && three == 7) {
+      same = same && std::isnan(f);
+    } else {
+      const double expected = sign * (four == 0 ? std::ldexp(three, -9) : std::ldexp(8 + three, four - 10));
+      same = same && static_cast<double>(f) == expected && std::signbit(f) == (bits >= 128);
+    }
+    const int five = (bits >> 2) & 31;
+    const int two = bits & 3;
+    const float w = static_cast<float>(wide);
+    if (five == 31) {
+      same = same && (two == 0 ? std::isinf(w) : std::isnan(w)) && std::signbit(w) == (bits >= 128);
+    } else {
+      const double expected = sign * (five == 0 ? std::ldexp(two, -16) : std::ldexp(4 + two, five - 17));
+      same = same && static_cast<double>(w) == expected && std::signbit(w) == (bits >= 128);
+    }
+  }
+  CHECK(same);
+  f8_e4m3 largest;
+  largest.bits = 0x7e;
+  CHECK(static_cast<float>(largest) == 448.0f);
+  CHECK(f8_e4m3().bits == 0);
+  CHECK(f8_e5m2().bits == 0);
+}
+
 TEST_CASE("data types have a name and a size, at their place in the list") {
   index_t total = 0;
   for (const DTypeInfo& entry : dtypes) {

@@ -60,6 +60,30 @@ TEST_CASE("rows of F64 are rounded to floats, and a number that no float reaches
   CHECK(contains(error_of([&] { row(tensor(DType::f64, {2}, low), 0); }).what(), "element 1 of row 0"));
 }
 
+TEST_CASE("rows of F8_E4M3 and F8_E5M2 are read as floats") {
+  const std::string bytes = packed<std::uint8_t>({0x38, 0xb8, 0x01, 0x7e, 0x00, 0x80});
+  CHECK(row(tensor(DType::f8_e4m3, {2, 3}, bytes), 0) == std::vector<float>{1.0f, -1.0f, 0x1p-9f});
+  CHECK(row(tensor(DType::f8_e4m3, {2, 3}, bytes), 1) == std::vector<float>{448.0f, 0.0f, 0.0f});
+  const std::string wide = packed<std::uint8_t>({0x3c, 0xbd, 0x01, 0x7b});
+  CHECK(row(tensor(DType::f8_e5m2, {4}, wide), 0) == std::vector<float>{1.0f, -1.25f, 0x1p-16f, 57344.0f});
+}
+
+TEST_CASE("elements are read wherever they start, and none outside of the tensor") {
+  const std::string bytes = packed({0.f, 1.f, 2.f, 3.f, 4.f, 5.f});
+  const Tensor matrix = tensor(DType::f32, {2, 3}, bytes);
+  std::vector<float> out(3);
+  read_elements(matrix, 2, out);
+  CHECK(out == std::vector<float>{2, 3, 4});
+  read_elements(matrix, 3, out);
+  CHECK(out == std::vector<float>{3, 4, 5});
+  for (const std::int64_t first : {std::int64_t{-1}, std::int64_t{4}, std::int64_t{7}, std::int64_t{1} << 62}) {
+    CHECK(contains(error_of([&] { read_elements(matrix, first, out); }).what(),
+                   "3 elements from " + std::to_string(first) + " on are not all inside (its shape is (2, 3)"));
+  }
+  read_elements(matrix, 6, {});
+  CHECK_THROWS_AS(read_elements(matrix, 7, {}), Error);
+}
+
 TEST_CASE("rows are counted over all sizes but the last, and slices are matrices of a stack") {
   const std::string bytes = packed({0.f, 1.f, 2.f, 3.f, 4.f, 5.f, 6.f, 7.f, 8.f, 9.f, 10.f, 11.f});
   const Tensor stack = tensor(DType::f32, {3, 2, 2}, bytes);
@@ -102,7 +126,7 @@ TEST_CASE("a row or slice that is not there, and a type that is no float, are re
   }
   CHECK(contains(error_of([&] { read_row(matrix, 0, three); }).what(), "does not fit 3 floats"));
   CHECK(contains(error_of([&] { read_row(tensor(DType::i32, {2, 2}, bytes), 0, two); }).what(),
-                 "only F32, BF16, F16 and F64"));
+                 "only F32, BF16, F16, F64, F8_E4M3 and F8_E5M2"));
   const std::string one = packed({7.0f});
   CHECK_THROWS_AS(tensor(DType::f32, {}, one).slice(0), Error);
 }

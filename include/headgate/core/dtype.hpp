@@ -1,4 +1,4 @@
-// Storage types of tensors, and bfloat16 with exact conversions.
+// Storage types of tensors, bfloat16 with exact conversions, and smaller floats that are only stored.
 #pragma once
 
 #include <bit>
@@ -38,6 +38,33 @@ struct f16 {
     if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (fraction << 13));
     const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
     return sign != 0 ? -magnitude : magnitude;
+  }
+};
+
+// Eight bits with four of exponent, as in deep learning ("fn"): no infinity, NaN is 0x7f and 0xff, the largest 448.
+// Storage only.
+struct f8_e4m3 {
+  std::uint8_t bits = 0;
+
+  constexpr explicit operator float() const noexcept {
+    const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x80u) << 24;
+    const std::uint32_t exponent = (bits >> 3) & 15u;
+    const std::uint32_t fraction = bits & 7u;
+    if ((bits & 0x7fu) == 0x7fu) return std::bit_cast<float>(sign | 0x7fc00000u);
+    if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 120u) << 23) | (fraction << 20));
+    const float magnitude = static_cast<float>(fraction) * 0x1p-9f;
+    return sign != 0 ? -magnitude : magnitude;
+  }
+};
+
+// The upper half of an f16, with its infinities and NaN. Storage only.
+struct f8_e5m2 {
+  std::uint8_t bits = 0;
+
+  constexpr explicit operator float() const noexcept {
+    f16 wide;
+    wide.bits = static_cast<std::uint16_t>(bits << 8);
+    return static_cast<float>(wide);
   }
 };
 

@@ -1,5 +1,5 @@
 // Tensor: a named array of numbers where it lies in a file: row-major, little-endian, at any alignment, not copied.
-// read_row turns rows into floats; slice(e) is matrix e of a stack (experts, out, in).
+// read_row and read_elements turn its numbers into floats; slice(e) is matrix e of a stack (experts, out, in).
 #pragma once
 
 #include "headgate/core/dtype.hpp"
@@ -84,21 +84,40 @@ struct Tensor {
   }
 };
 
-// Row `row` of a tensor of type F32, BF16, F16 or F64, counted over all sizes but the last, as floats. out: row_size().
-// F64 is rounded to the nearest float; bad_file: a number of it is larger than any float.
-inline void read_row(const Tensor& tensor, std::int64_t row, std::span<float> out) {
-  if (row < 0 || row >= tensor.num_rows()) tensor.refuse("row " + std::to_string(row) + " is outside of it");
-  if (std::int64_t(out.size()) != tensor.row_size()) {
-    tensor.refuse("a row of it does not fit " + std::to_string(out.size()) + " floats");
+namespace detail {
+
+// The value of each byte, for types of eight bits.
+template <class T>
+inline constexpr auto values_of_bytes = [] {
+  std::array<float, 256> values{};
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    T element;
+    element.bits = static_cast<std::uint8_t>(i);
+    values[i] = static_cast<float>(element);
+  }
+  return values;
+}();
+
+}  // namespace detail
+
+// out.size() elements of a tensor of floats (F32, BF16, F16, F64, F8_E4M3, F8_E5M2) from element `first` on, counted
+// over all sizes. F64 is rounded to the nearest float; bad_file: a number of it is larger than any float.
+inline void read_elements(const Tensor& tensor, std::int64_t first, std::span<float> out) {
+  const auto size = static_cast<std::size_t>(info(tensor.dtype).size);
+  if (first < 0 || as_size(first) > tensor.bytes.size() / size ||
+      out.size() > tensor.bytes.size() / size - as_size(first)) {
+    tensor.refuse(std::to_string(out.size()) + " elements from " + std::to_string(first) + " on are not all inside");
   }
   if (out.empty()) return;
-  const auto size = static_cast<std::size_t>(info(tensor.dtype).size);
-  const std::span<const std::byte> source = tensor.bytes.subspan(as_size(row) * out.size() * size, out.size() * size);
+  const std::span<const std::byte> source = tensor.bytes.subspan(as_size(first) * size, out.size() * size);
   const auto convert = [&]<class T>(T element) {
     for (std::size_t i = 0; i < out.size(); ++i) {
       std::memcpy(&element, &source[i * sizeof(T)], sizeof(T));
       out[i] = static_cast<float>(element);
     }
+  };
+  const auto look_up = [&](const std::array<float, 256>& values) {
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = values[std::to_integer<std::size_t>(source[i])];
   };
   switch (tensor.dtype) {
     case DType::f32:
@@ -110,21 +129,38 @@ inline void read_row(const Tensor& tensor, std::int64_t row, std::span<float> ou
     case DType::f16:
       convert(f16{});
       break;
+    case DType::f8_e4m3:
+      look_up(detail::values_of_bytes<f8_e4m3>);
+      break;
+    case DType::f8_e5m2:
+      look_up(detail::values_of_bytes<f8_e5m2>);
+      break;
     case DType::f64:
       for (std::size_t i = 0; i < out.size(); ++i) {
         double element;
         std::memcpy(&element, &source[i * sizeof element], sizeof element);
         if (std::isfinite(element) && std::abs(element) > static_cast<double>(std::numeric_limits<float>::max())) {
+          const std::int64_t place = first + static_cast<std::int64_t>(i);
           throw Error(ErrorCode::bad_file, {"", tensor.name, -1,
-                                            "element " + std::to_string(i) + " of row " + std::to_string(row) +
+                                            "element " + std::to_string(place % tensor.row_size()) + " of row " +
+                                                std::to_string(place / tensor.row_size()) +
                                                 " is larger than any float, and F64 is computed as F32"});
         }
         out[i] = static_cast<float>(element);
       }
       break;
     default:
-      tensor.refuse("only F32, BF16, F16 and F64 are read as floats");
+      tensor.refuse("only F32, BF16, F16, F64, F8_E4M3 and F8_E5M2 are read as floats");
   }
+}
+
+// Row `row` of such a tensor, counted over all sizes but the last, as floats. out: row_size().
+inline void read_row(const Tensor& tensor, std::int64_t row, std::span<float> out) {
+  if (row < 0 || row >= tensor.num_rows()) tensor.refuse("row " + std::to_string(row) + " is outside of it");
+  if (std::int64_t(out.size()) != tensor.row_size()) {
+    tensor.refuse("a row of it does not fit " + std::to_string(out.size()) + " floats");
+  }
+  if (!out.empty()) read_elements(tensor, row * tensor.row_size(), out);
 }
 
 }  // namespace headgate::inline HEADGATE_ABI

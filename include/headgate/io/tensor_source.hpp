@@ -76,6 +76,16 @@ class TensorSource {
                                       static_cast<std::int64_t>(tensor.offset), std::move(what)});
   }
 
+  // read_elements, whose refusal of a number names the file, too. Precondition: as of fail.
+  void read(const Tensor& tensor, std::int64_t first, std::span<float> out) const {
+    try {
+      read_elements(tensor, first, out);
+    } catch (const Error& error) {
+      if (error.code() != ErrorCode::bad_file) throw;
+      fail(tensor, error.detail().what);
+    }
+  }
+
   // Gives the memory of its pages back once the tensor (or slice) has been copied elsewhere. It can still be read.
   // Precondition: as of fail.
   void release(const Tensor& tensor) const noexcept {

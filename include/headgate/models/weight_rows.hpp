@@ -1,0 +1,284 @@
+// WeightRows: one matrix of a model, wherever its rows lie in the tensors of a checkpoint: a tensor or a part of a
+// stack, every second row of one, a transposed stack, eight bits with scales of blocks, MXFP4; read row by row as
+// floats. find looks for the tensors, of exactly the shape that the model needs; part and deinterleaved choose rows.
+// Copies are cheap and refer to the TensorSource, which outlives them.
+#pragma once
+
+#include "headgate/core/context.hpp"
+#include "headgate/io/block_scales.hpp"
+#include "headgate/io/mxfp4.hpp"
+#include "headgate/io/tensor_source.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace headgate::inline HEADGATE_ABI {
+
+class WeightRows {
+ public:
+  WeightRows() = default;  // no rows
+
+  // Each find throws bad_file where a tensor is missing or of another shape or type: name, found, allowed.
+
+  // Tensor `name` of floats (F32, BF16, F16, F64, F8_E4M3, F8_E5M2); what the last size spans is a row, so that a stack
+  // (experts, rows, cols) has experts * rows of them, and a vector is one. Where there is a name + "_scale_inv", the
+  // weights are eight bits to be multiplied by it: a scale for each block of 128 x 128 of a matrix, smaller at its
+  // edges (DeepSeek-V3; "quant_method": "fp8").
+  static WeightRows find(const TensorSource& source, const std::string& name, const Shape& shape) {
+    const std::string scales = name + "_scale_inv";
+    if (!source.promises(scales)) {
+      const Tensor& tensor = source.require(name, floats_on_disk, shape);
+      if (is_eight_bits(tensor) && source.promises(name + "_scale")) {
+        source.fail(tensor, "of the scales of eight bits only " + scales + " is understood, not the _scale there is");
+      }
+      return {source, tensor, shape, Kind::floats};
+    }
+    const Tensor& tensor = source.require(name, {DType::f8_e4m3, DType::f8_e5m2}, shape);
+    if (shape.rank() < 2) source.fail(tensor, "it is no matrix, and there is a " + scales);
+    WeightRows rows(source, tensor, shape, Kind::floats);
+    rows.scales_.emplace(source, scales, shape);
+    rows.fits_bf16_ = rows.scales_->has_four_bits();
+    return rows;
+  }
+  // Every number of a tensor as a row of its own: what is chosen row by row beside a matrix, such as its biases.
+  static WeightRows find_column(const TensorSource& source, const std::string& name, const Shape& shape) {
+    WeightRows rows(source, source.require(name, floats_on_disk, shape), shape, Kind::floats);
+    rows.rows_ = rows.checked_size(std::int64_t{rows.rows_} * rows.cols_);
+    rows.cols_ = 1;
+    return rows;
+  }
+  // Matrices of which the file holds the columns: the last two sizes of shape, rows and cols, lie there in the other
+  // order.
+  static WeightRows find_transposed(const TensorSource& source, const std::string& name, const Shape& shape) {
+    std::vector<std::int64_t> sizes(shape.sizes().begin(), shape.sizes().end());
+    std::swap(sizes[sizes.size() - 1], sizes[sizes.size() - 2]);
+    return {source, source.require(name, floats_on_disk, Shape(sizes)), shape, Kind::transposed};
+  }
+  // name + "_blocks" and name + "_scales".
+  static WeightRows find_mxfp4(const TensorSource& source, const std::string& name, const Shape& shape) {
+    const Mxfp4 weights(source, name, shape);
+    WeightRows rows(source, weights.blocks(), shape, Kind::mxfp4);
+    rows.mxfp4_ = weights;
+    return rows;
+  }
+
+  index_t rows() const noexcept { return rows_; }
+  index_t cols() const noexcept { return cols_; }
+  std::int64_t parameters() const noexcept { return std::int64_t{rows_} * cols_; }
+  // Whether bfloat16 holds every value, so that half the bytes are enough.
+  bool fits_bf16() const noexcept { return fits_bf16_; }
+
+  // `count` rows: first, first + step, ... Throws usage where they are not all there, or cut a group of deinterleaved.
+  WeightRows part(index_t first, index_t count, index_t step = 1) const {
+    const std::int64_t end = count == 0 ? first : first + std::int64_t{step} * (count - 1) + 1;
+    const bool cuts = group_ != 0 && (step != 1 || first % group_ != 0 || count % group_ != 0);
+    if (first < 0 || first > rows_ || count < 0 || step < 1 || end > rows_ || cuts) refuse("a part", first, count);
+    WeightRows rows = *this;
+    rows.first_ += first * step_;
+    rows.step_ *= step;
+    rows.rows_ = count;
+    return rows;
+  }
+  // Of every `group` rows those in [first, first + count) are pairs that follow one another, as interleaved rotary
+  // positions have them; the first of all pairs come before the second ones then, as rotary positions by halves want
+  // the heads of queries and keys. Throws usage where there are no whole groups and pairs, or groups already.
+  WeightRows deinterleaved(index_t group, index_t first, index_t count) const {
+    const bool fits = group > 0 && rows_ % group == 0 && first >= 0 && count >= 0 && count % 2 == 0 &&
+                      std::int64_t{first} + count <= group;
+    if (!fits || group_ != 0) refuse("pairs in groups of " + std::to_string(group), first, count);
+    WeightRows rows = *this;
+    rows.group_ = group;
+    rows.pairs_first_ = first;
+    rows.num_pairs_ = count / 2;
+    return rows;
+  }
+
+  // Row `row` as floats, out: cols(). Throws bad_file with file and tensor where a number of F64 is beyond all floats,
+  // or one of eight or four bits, with its scale, is beyond them or none. Infinities of wider types pass.
+  void read(index_t row, std::span<float> out) const {
+    if (row < 0 || row >= rows_ || std::int64_t(out.size()) != cols_) refuse("a row", row, std::int64_t(out.size()));
+    const std::int64_t stored = stored_row(row);
+    switch (kind_) {
+      case Kind::floats:
+        source_->read(*tensor_, stored * cols_, out);
+        break;
+      case Kind::transposed:
+        for (std::size_t c = 0; c < out.size(); ++c) {
+          source_->read(*tensor_, stored_column(stored, static_cast<index_t>(c)), out.subspan(c, 1));
+        }
+        break;
+      case Kind::mxfp4:
+        mxfp4_->read(stored, out);
+        break;
+    }
+    if (scales_) scales_->apply(stored, out);
+    if (is_eight_bits(*tensor_)) check_finite(stored, out);
+  }
+  // use(row, values) for every row, values: cols() floats, on the context's threads and in no order. Faster than read
+  // where the file holds columns.
+  template <class F>
+  void read_all(F&& use, Context& ctx) const {
+    const index_t at_once = kind_ == Kind::transposed ? columns_at_once : 1;
+    const index_t blocks = divide_up(rows_, at_once);
+    const index_t n = ctx.slices(blocks);
+    ctx.parallel(n, [&](index_t i) {
+      std::vector<float> values(as_size(at_once) * as_size(cols_));
+      std::vector<float> tile;
+      const Slice slice = Slice::of(blocks, n, i);
+      for (index_t first = slice.first * at_once; first < std::min(slice.last * at_once, rows_); first += at_once) {
+        const index_t count = std::min(at_once, rows_ - first);
+        if (kind_ == Kind::transposed) {
+          read_columns(first, count, values, tile);
+        } else {
+          read(first, values);
+        }
+        for (index_t r = 0; r < count; ++r) use(first + r, static_cast<const float*>(row_of(values, r).data()));
+      }
+    });
+  }
+  // All values, row after row.
+  std::vector<float> floats() const {
+    std::vector<float> values(as_size(parameters()));
+    for (index_t r = 0; r < rows_; ++r) read(r, row_of(values, r));
+    return values;
+  }
+
+  // Calls use(tensor) with each tensor that the rows lie in.
+  template <class F>
+  void for_each_tensor(F&& use) const {
+    if (tensor_ != nullptr) use(*tensor_);
+    if (scales_) use(scales_->tensor());
+    if (mxfp4_) use(mxfp4_->scales());
+  }
+  // Gives the memory of their pages back once the rows have been copied elsewhere. They can still be read.
+  void release() const {
+    if (rows_ == 0) return;
+    std::int64_t first = first_;
+    std::int64_t end = first_ + step_ * (rows_ - 1) + 1;
+    if (kind_ == Kind::transposed) {  // a row lies all over its matrix
+      first = first / matrix_rows_ * matrix_rows_;
+      end = ((end - 1) / matrix_rows_ + 1) * matrix_rows_;
+    }
+    const auto release_rows = [&](Tensor tensor, std::int64_t row_bytes) {
+      tensor.bytes = tensor.bytes.subspan(as_size(first * row_bytes), as_size((end - first) * row_bytes));
+      tensor.offset += as_size(first * row_bytes);
+      source_->release(tensor);
+    };
+    if (mxfp4_) {
+      release_rows(mxfp4_->blocks(), cols_ / 2);
+      release_rows(mxfp4_->scales(), cols_ / Mxfp4::block);
+    } else {
+      release_rows(*tensor_, std::int64_t{cols_} * info(tensor_->dtype).size);
+    }
+  }
+
+ private:
+  enum class Kind : std::uint8_t { floats, transposed, mxfp4 };
+  static constexpr std::initializer_list<DType> floats_on_disk = {DType::f32, DType::bf16,    DType::f16,
+                                                                  DType::f64, DType::f8_e4m3, DType::f8_e5m2};
+  static constexpr index_t columns_at_once = 64;  // two cache lines of bf16
+
+  static bool is_eight_bits(const Tensor& tensor) noexcept {
+    return tensor.dtype == DType::f8_e4m3 || tensor.dtype == DType::f8_e5m2;
+  }
+  WeightRows(const TensorSource& source, const Tensor& tensor, const Shape& shape, Kind kind)
+      : source_(&source), tensor_(&tensor), kind_(kind) {
+    const index_t rank = shape.rank();
+    std::int64_t rows = 1;
+    for (index_t i = 0; i + 1 < rank; ++i) rows = checked_size(rows * checked_size(shape[i]));
+    rows_ = static_cast<index_t>(rows);
+    cols_ = checked_size(rank == 0 ? 1 : shape[rank - 1]);
+    matrix_rows_ = rank < 2 ? 1 : shape[rank - 2];
+    fits_bf16_ = tensor.dtype == DType::bf16 || kind == Kind::mxfp4 || is_eight_bits(tensor);
+  }
+  index_t checked_size(std::int64_t size) const {
+    if (size > max_index) source_->fail(*tensor_, "it has more than " + std::to_string(max_index) + " rows or columns");
+    return static_cast<index_t>(size);
+  }
+  [[noreturn]] void refuse(const std::string& what, std::int64_t first, std::int64_t count) const {
+    throw Error(ErrorCode::usage,
+                {"", tensor_ == nullptr ? "" : tensor_->name, -1,
+                 what + " does not fit (" + std::to_string(first) + ", " + std::to_string(count) + "): there are " +
+                     std::to_string(rows_) + " rows and " + std::to_string(cols_) + " columns"});
+  }
+
+  // Where row `row` stands among the rows of all matrices of the tensor.
+  std::int64_t stored_row(index_t row) const noexcept {
+    if (group_ != 0) {
+      const index_t i = row % group_ - pairs_first_;
+      if (i >= 0 && i < num_pairs_) row += i;
+      if (i >= num_pairs_ && i < 2 * num_pairs_) row += i - 2 * num_pairs_ + 1;
+    }
+    return first_ + step_ * row;
+  }
+  // The element of a transposed stack at this column of stored row `row`; the next rows follow.
+  std::int64_t stored_column(std::int64_t row, index_t col) const noexcept {
+    return (row / matrix_rows_ * cols_ + col) * matrix_rows_ + row % matrix_rows_;
+  }
+
+  // Row r of a buffer of rows.
+  std::span<float> row_of(std::span<float> rows, index_t r) const noexcept {
+    return rows.subspan(as_size(r) * as_size(cols_), as_size(cols_));
+  }
+  void check_finite(std::int64_t stored, std::span<const float> values) const {
+    bool is_finite = true;
+    for (const float value : values) is_finite &= std::isfinite(value);
+    for (std::size_t c = 0; !is_finite && c < values.size(); ++c) {
+      if (std::isfinite(values[c])) continue;
+      source_->fail(*tensor_, "element " + std::to_string(c) + " of row " + std::to_string(stored) +
+                                  (std::isnan(values[c]) ? " is no number" : " is beyond all floats"));
+    }
+  }
+  // Rows first to first + count - 1 of a transposed stack, one after the other. tile: scratch.
+  void read_columns(index_t first, index_t count, std::span<float> rows, std::vector<float>& tile) const {
+    std::array<std::int64_t, columns_at_once> places{};
+    for (index_t r = 0; r < count; ++r) places[as_size(r)] = stored_row(first + r);
+    const auto [low, high] = std::minmax_element(places.begin(), places.begin() + count);
+    const std::int64_t start = *low;
+    // Where one matrix ends and the next one starts they are read one by one.
+    if (start / matrix_rows_ != *high / matrix_rows_) {
+      for (index_t r = 0; r < count; ++r) read(first + r, row_of(rows, r));
+      return;
+    }
+    const std::size_t width = as_size(*high - start + 1);
+    constexpr index_t height = 16;  // a cache line of each row
+    tile.resize(height * width);
+    for (index_t c = 0; c < cols_; c += height) {
+      const index_t end = std::min(c + height, cols_);
+      for (index_t i = c; i < end; ++i) {
+        source_->read(*tensor_, stored_column(start, i), std::span(tile).subspan(as_size(i - c) * width, width));
+      }
+      for (index_t r = 0; r < count; ++r) {
+        const auto from = as_size(places[as_size(r)] - start);
+        const std::span<float> to = row_of(rows, r);
+        for (index_t i = c; i < end; ++i) to[as_size(i)] = tile[as_size(i - c) * width + from];
+      }
+    }
+    if (!is_eight_bits(*tensor_)) return;
+    for (index_t r = 0; r < count; ++r) {
+      check_finite(stored_row(first + r), row_of(rows, r));
+    }
+  }
+
+  const TensorSource* source_ = nullptr;
+  const Tensor* tensor_ = nullptr;
+  Kind kind_ = Kind::floats;
+  std::optional<BlockScales> scales_;
+  std::optional<Mxfp4> mxfp4_;
+  bool fits_bf16_ = false;
+  index_t rows_ = 0;
+  index_t cols_ = 0;
+  std::int64_t matrix_rows_ = 0;  // of each matrix of the tensor
+  std::int64_t first_ = 0;        // which row of all matrices is row 0
+  std::int64_t step_ = 1;
+  index_t group_ = 0;  // rows, 0: none are deinterleaved
+  index_t pairs_first_ = 0;
+  index_t num_pairs_ = 0;
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -54,7 +54,7 @@ std::vector<float> run(const A& attention, index_t piece, index_t threads, typen
   for (index_t first = 0; first < count_of_tokens; first += piece) {
     const index_t count = std::min(piece, count_of_tokens - first);
     std::vector<float> cosines(as_size(count * half)), sines(cosines.size());
-    rope.angles(first, {cosines.data(), count, half}, {sines.data(), count, half});
+    rope.angles(first, count_of_tokens, {cosines.data(), count, half}, {sines.data(), count, half});
     const AttentionInput in{
         {x.data() + first * 20, count, 20}, first, {cosines.data(), count, half}, {sines.data(), count, half}};
     REQUIRE(attention.forward(in, cache, {y.data() + first * 20, count, 20}, ctx).ok());

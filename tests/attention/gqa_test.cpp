@@ -133,7 +133,7 @@ std::vector<float> run(const A& attention, ConstRows x, const Rope& rope, index_
     const index_t rows = std::min(chunk, x.rows - first);
     std::vector<float> cosines(as_size(rows) * as_size(rope.half()));
     std::vector<float> sines(cosines.size());
-    rope.angles(first, {cosines.data(), rows, rope.half()}, {sines.data(), rows, rope.half()});
+    rope.angles(first, x.rows, {cosines.data(), rows, rope.half()}, {sines.data(), rows, rope.half()});
     const AttentionInput in{
         x.middle_rows(first, rows), first, {cosines.data(), rows, rope.half()}, {sines.data(), rows, rope.half()}};
     throw_if_error(attention.forward(in, cache, {y.data() + first * x.cols, rows, x.cols}, ctx));

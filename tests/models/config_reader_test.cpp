@@ -22,42 +22,6 @@ std::string refused(const std::string& text, Read&& reader) {
 
 }  // namespace
 
-TEST_CASE("rope_theta is read where transformers 4 and where transformers 5 write it") {
-  CHECK(read("{\"rope_theta\": 500}", read_rope_theta) == 500.0);
-  CHECK(read("{\"rope_theta\": 1e6, \"rope_scaling\": null}", read_rope_theta) == 1e6);
-  CHECK(read("{\"rope_parameters\": {\"rope_type\": \"default\", \"rope_theta\": 1e4}}", read_rope_theta) == 1e4);
-  CHECK(read("{\"rope_theta\": 2.0, \"rope_parameters\": {\"rope_theta\": 2}}", read_rope_theta) == 2.0);
-  CHECK(refused("{}", read_rope_theta) == "rope_theta");
-  CHECK(refused("{\"rope_theta\": 2, \"rope_parameters\": {\"rope_theta\": 3}}", read_rope_theta) == "rope_theta");
-  CHECK(refused("{\"rope_theta\": 2, \"rope_scaling\": {\"type\": \"yarn\"}}", read_rope_theta) == "rope_scaling.type");
-  CHECK(refused("{\"rope_theta\": 0.5}", read_rope_theta) == "rope_theta");
-}
-
-TEST_CASE("rope_scaling that says nothing, or says default, is the plain rotation") {
-  const auto theta = [](const std::string& scaling) {
-    return read("{\"rope_theta\": 500, \"rope_scaling\": " + scaling + "}", read_rope_theta);
-  };
-  for (const char* const neutral :
-       {"null", "{}", "{\"type\": \"default\"}", "{\"rope_type\": \"default\"}",
-        "{\"rope_type\": null, \"type\": null}", "{\"rope_type\": \"default\", \"mrope_section\": [1]}",
-        "{\"factor\": 1}", "{\"rope_theta\": 500.0}", "{\"attention_factor\": null}"}) {
-    INFO(neutral);
-    CHECK(theta(neutral) == 500.0);
-  }
-  // transformers 5 reads all of it from there.
-  CHECK(read("{\"rope_scaling\": {\"rope_type\": \"default\", \"rope_theta\": 7}}", read_rope_theta) == 7.0);
-  CHECK(read("{\"rope_theta\": 7, \"rope_parameters\": {}}", read_rope_theta) == 7.0);
-  const auto field = [](const std::string& scaling) {
-    return refused("{\"rope_theta\": 500, \"rope_scaling\": " + scaling + "}", read_rope_theta);
-  };
-  CHECK(field("{\"factor\": 2}") == "rope_scaling.factor");
-  CHECK(field("{\"factor\": 0}") == "rope_scaling.factor");
-  CHECK(field("{\"beta_fast\": 32}") == "rope_scaling.beta_fast");
-  CHECK(field("{\"rope_theta\": 501}") == "rope_theta");
-  CHECK(field("{\"rope_type\": \"default\", \"partial_rotary_factor\": 0.5}") == "rope_scaling.partial_rotary_factor");
-  CHECK(field("\"default\"") == "rope_scaling");
-}
-
 TEST_CASE("a window of 0 is none, and any other counts only where use_sliding_window says so") {
   const auto reader = [](const JsonObject& json) { require_no_sliding_window(json); };
   for (const char* const neutral :
@@ -178,11 +142,6 @@ TEST_CASE("numbers of a configuration are read up to both ends of their range") 
   CHECK(refused("{\"num_experts\": 65537}", read_num_experts) == "num_experts");
   CHECK(refused("{\"num_experts\": 0}", read_num_experts) == "num_experts");
   CHECK(refused("{\"num_local_experts\": 65537}", read_num_experts) == "num_local_experts");
-
-  CHECK(read("{\"rope_theta\": 1}", read_rope_theta) == 1.0);
-  CHECK(read("{\"rope_theta\": 1e15}", read_rope_theta) == 1e15);
-  CHECK(refused("{\"rope_theta\": 1.1e15}", read_rope_theta) == "rope_theta");
-  CHECK(refused("{\"rope_scaling\": {\"rope_theta\": 0.5}}", read_rope_theta) == "rope_scaling.rope_theta");
 
   ModelConfig config;
   config.hidden_size = 8;

@@ -102,7 +102,7 @@ TEST_CASE("what routers and attentions share is read from config.json") {
   CHECK(config.num_key_value_heads == 1);
   CHECK(config.head_dim == 8);
   CHECK(config.rms_norm_eps == 0.125f);
-  CHECK(config.rope_theta == 10000.0);
+  CHECK(config.rope.theta == 10000.0);
   CHECK(config.max_position_embeddings == 64);
 }
 

@@ -39,7 +39,7 @@ TEST_CASE("what a config does not say is none, and every layer has experts or no
     CHECK(size == 0);
   }
   CHECK(config.rms_norm_eps == 0.0f);
-  CHECK(config.rope_theta == 0.0);
+  CHECK(config.rope == RopeSettings{});
   CHECK_FALSE(config.tie_word_embeddings);
   CHECK_FALSE(config.attention_bias);
   CHECK_FALSE(config.norm_topk_prob);

@@ -16,33 +16,47 @@ TEST_CASE("the demo model routes as the reference does, however it is run") {
   check_routes(load_model(tales), JsonObject(json, "expected.json"));
 }
 
+namespace {
+
+// The model against a file of what transformers computed with it.
+void check_agrees(const std::shared_ptr<const Model>& model, const std::string& path) {
+  const Json json = read_json(path);
+  const JsonObject expected(json, "expected.json");
+  const std::vector<std::int32_t> prompt = ids(*expected.value("prompt"));
+  const std::vector<std::int32_t> wanted = ids(*expected.value("greedy"));
+  REQUIRE(wanted.size() == 64);
+  CHECK(greedy_tokens(model, prompt, wanted.size()) == wanted);
+
+  std::vector<std::int32_t> text = prompt;
+  text.insert(text.end(), wanted.begin(), wanted.end());
+  const Run run(model, text, static_cast<index_t>(text.size()), 1);
+  const std::span<const Json> logits = expected.get_list("logits");
+  double worst = largest_difference(run.rows().row(run.rows().rows - 1), numbers(*expected.value("logits_last")));
+  for (std::size_t i = 0; i < logits.size(); ++i) {
+    worst = std::max(worst, largest_difference(run.rows().row(static_cast<index_t>(i)), numbers(logits[i])));
+  }
+  CHECK(worst < 1e-4);
+  for (const index_t piece : {1, 7, 64}) {
+    for (const index_t threads : {1, 2, 3}) {
+      INFO("pieces of " << piece << ", threads " << threads);
+      CHECK(hash_of(Run(model, text, piece, threads).rows()) == hash_of(run.rows()));
+    }
+  }
+}
+
+}  // namespace
+
 TEST_CASE("tiny random checkpoints agree with transformers to 1e-4 and token for token") {
   for (const std::string name : tiny_names) {
     INFO(name);
-    const std::shared_ptr<const Model> model = load_model(tiny(name));
-    const Json json = read_json(tiny(name) + "/expected.json");
-    const JsonObject expected(json, "expected.json");
-    const std::vector<std::int32_t> prompt = ids(*expected.value("prompt"));
-    const std::vector<std::int32_t> wanted = ids(*expected.value("greedy"));
-    REQUIRE(wanted.size() == 64);
-    CHECK(greedy_tokens(model, prompt, wanted.size()) == wanted);
-
-    std::vector<std::int32_t> text = prompt;
-    text.insert(text.end(), wanted.begin(), wanted.end());
-    const Run run(model, text, static_cast<index_t>(text.size()), 1);
-    const std::span<const Json> logits = expected.get_list("logits");
-    double worst = largest_difference(run.rows().row(run.rows().rows - 1), numbers(*expected.value("logits_last")));
-    for (std::size_t i = 0; i < logits.size(); ++i) {
-      worst = std::max(worst, largest_difference(run.rows().row(static_cast<index_t>(i)), numbers(logits[i])));
-    }
-    CHECK(worst < 1e-4);
-    for (const index_t piece : {1, 7, 64}) {
-      for (const index_t threads : {1, 2, 3}) {
-        INFO("pieces of " << piece << ", threads " << threads);
-        CHECK(hash_of(Run(model, text, piece, threads).rows()) == hash_of(run.rows()));
-      }
-    }
+    check_agrees(load_model(tiny(name)), tiny(name) + "/expected.json");
   }
+}
+
+TEST_CASE("YaRN, set as the model's cards say for long texts, agrees with transformers") {
+  Copy copy(tiny("head_f32"));
+  copy.set("rope_scaling", "{\"rope_type\": \"yarn\", \"factor\": 4.0, \"original_max_position_embeddings\": 24}");
+  check_agrees(load_model(copy.path()), tiny("head_f32") + "/expected_yarn.json");
 }
 
 TEST_CASE("the configuration says which layers have experts") {
@@ -204,7 +218,7 @@ TEST_CASE("numbers that no norm or rotation can have are refused (D15, D16, D21)
     CHECK(refusal("rope_theta", value, old).code() == ErrorCode::bad_file);
   }
   for (const char* value :
-       {"\"linear\"", "{\"factor\": 2.0}", "{\"type\": \"linear\", \"factor\": 2.0}", "{\"rope_type\": \"yarn\"}",
+       {"\"linear\"", "{\"factor\": 2.0}", "{\"type\": \"linear\", \"factor\": 0.5}", "{\"rope_type\": \"yarn\"}",
         "{\"type\": \"default\", \"rope_type\": \"dynamic\", \"factor\": 0}", "4"}) {
     const Error error = refusal("rope_scaling", value, old);
     CHECK(error.code() == ErrorCode::bad_file);
@@ -212,9 +226,10 @@ TEST_CASE("numbers that no norm or rotation can have are refused (D15, D16, D21)
   }
   CHECK(accepts("rope_scaling", "{\"type\": \"default\"}", old));
   CHECK(accepts("rope_scaling", "{}", old));
-  const Error kind = refusal("rope_parameters", "{\"rope_type\": \"llama3\", \"rope_theta\": 1e4}");
-  CHECK(kind.detail().field == "rope_parameters.rope_type");
-  CHECK(kind.detail().what == "the kind \"llama3\" is not supported, known: \"default\"");
+  CHECK(refusal("rope_parameters", "{\"rope_type\": \"llama4\", \"rope_theta\": 1e4}").detail().field ==
+        "rope_parameters.rope_type");
+  CHECK(accepts("rope_scaling",
+                "{\"rope_type\": \"yarn\", \"factor\": 4.0, \"original_max_position_embeddings\": 32768}", old));
   CHECK(refusal("rope_parameters", "{\"rope_type\": \"default\"}").detail().field == "rope_theta");
   CHECK(refusal("rope_parameters", "{\"rope_theta\": 1e4, \"partial_rotary_factor\": 0.5}").code() ==
         ErrorCode::bad_file);

@@ -116,6 +116,11 @@ class JsonObject {
     for (const Json& json : get_list(key)) values.push_back(integer(key, json, low, high));
     return values;
   }
+  std::vector<double> get_numbers(std::string_view key, double low, double high) const {
+    std::vector<double> values;
+    for (const Json& json : get_list(key)) values.push_back(number(key, json, low, high));
+    return values;
+  }
   std::vector<std::string> get_strings(std::string_view key) const {
     std::vector<std::string> values;
     for (const Json& json : get_list(key)) values.push_back(as<std::string>(key, json, "a string"));

@@ -4,11 +4,9 @@
 
 #include <algorithm>
 #include <limits>
-#include <optional>
 #include <string>
 #include <string_view>
 
-#include "headgate/core/exactly_equal.hpp"
 #include "headgate/io/json_object.hpp"
 #include "headgate/kernels/panel16.hpp"
 #include "headgate/models/model_config.hpp"
@@ -116,44 +114,6 @@ inline index_t read_num_experts(const JsonObject& json) {
   if (json.get_index(new_key, 1, ConfigLimits::experts, found) != found)
     json.fail(new_key, "it differs from num_experts");
   return found;
-}
-
-// Refuses an object that asks for another rotation than the plain one. Without a kind it must say nothing else either.
-inline void require_plain_rope(const JsonObject& rope) {
-  for (const char* const key : {"rope_type", "type"}) {
-    if (const std::string kind = rope.get_string(key, "default"); kind != "default") {
-      rope.fail(key, "the kind \"" + escaped(kind, 40) + "\" is not supported, known: \"default\"");
-    }
-  }
-  rope.get_number("partial_rotary_factor", 1.0, 1.0, 1.0);
-  if (rope.has("type") || rope.has("rope_type")) return;
-  rope.get_number("factor", 1.0, 1.0, 1.0);
-  for (const std::string& key : rope.unread_keys()) {
-    if (key != "rope_theta" && rope.has(key))
-      rope.fail(key, "not understood without rope_type, expected \"rope_type\": \"default\"");
-  }
-}
-
-// transformers 4: `rope_theta` and `rope_scaling`; transformers 5: `rope_parameters` with both in it, which it also
-// reads from `rope_scaling`. Whichever of them there are must agree.
-inline double read_rope_theta(const JsonObject& json) {
-  constexpr double smallest = 1.0;
-  constexpr double largest = 1e15;
-  constexpr std::string_view key = "rope_theta";
-  std::optional<double> theta;
-  if (json.has(key)) theta = json.get_number(key, smallest, largest);
-  for (const char* const name : {"rope_scaling", "rope_parameters"}) {
-    if (!json.has(name)) continue;
-    const JsonObject rope = json.get_object(name);
-    require_plain_rope(rope);
-    if (!rope.has(key)) continue;
-    const double found = rope.get_number(key, smallest, largest);
-    if (!exactly_equal(theta.value_or(found), found))
-      json.fail(key, "it differs from " + std::string(name) + ".rope_theta");
-    theta = found;
-  }
-  if (!theta) json.fail(key, "the key is missing, expected rope_theta or rope_parameters.rope_theta");
-  return *theta;
 }
 
 // Layers by number. Those that the model does not have are no layers of it.

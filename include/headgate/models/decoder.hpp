@@ -40,7 +40,8 @@ class Model {
   struct State {
     std::vector<DecoderBlock::Cache> caches;  // one a layer
     DecoderBlock::State routing;
-    RoutingPlan forced_plan;  // of a pass that is a part of what a rule forces
+    index_t context_size = 0;  // positions that the text may reach
+    RoutingPlan forced_plan;   // of a pass that is a part of what a rule forces
   };
   // Rows that pass through all layers together: the tokens from first_position on.
   struct Pass {
@@ -114,6 +115,7 @@ class Model {
   // Throws std::bad_alloc.
   State make_state(index_t context_size) const {
     State state;
+    state.context_size = context_size;
     for (const DecoderBlock& block : parts_.blocks) state.caches.push_back(block.attention().make_cache(context_size));
     return state;
   }
@@ -134,7 +136,7 @@ class Model {
     const Workspace::Mark mark(ctx.workspace);
     const Rows cosines = ctx.workspace.take_rows(x.rows, parts_.rope.half());
     const Rows sines = ctx.workspace.take_rows(x.rows, parts_.rope.half());
-    parts_.rope.angles(pass.first_position, cosines, sines);
+    parts_.rope.angles(pass.first_position, state.context_size, cosines, sines);
     parts_.embedding.read(pass.tokens, x);
     state.routing.reset(x.rows);
     for (index_t l = 0; l < num_layers(); ++l) {

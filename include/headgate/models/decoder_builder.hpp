@@ -52,9 +52,9 @@ class DecoderBuilder {
           with_format({tensors_.head}, [&]<class Format>(Format) { return AnyLinear(linear<Format>(*tensors_.head)); });
     }
     const WeightCount count = WeightCount::of(config_, tensors_);
-    return Model::create({config_, std::move(embedding), Rope::create(config_.rope_theta, config_.head_dim).value(),
-                          std::move(blocks), norm(*tensors_.norm), std::move(head), std::move(shared),
-                          count.packed_bytes, count.bytes_per_token})
+    return Model::create({config_, std::move(embedding), Rope::create(config_.rope).value(), std::move(blocks),
+                          norm(*tensors_.norm), std::move(head), std::move(shared), count.packed_bytes,
+                          count.bytes_per_token})
         .value();
   }
 

@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "headgate/core/types.hpp"
+#include "headgate/attention/rope.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -28,7 +28,7 @@ struct ModelConfig {
   index_t num_key_value_heads = 0;
   index_t head_dim = 0;
   bool attention_bias = false;  // of q, k, v and o
-  double rope_theta = 0.0;
+  RopeSettings rope;
 
   index_t intermediate_size = 0;      // of dense layers
   index_t moe_intermediate_size = 0;  // of one expert

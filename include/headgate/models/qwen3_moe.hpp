@@ -9,6 +9,7 @@
 
 #include "headgate/models/config_reader.hpp"
 #include "headgate/models/decoder_builder.hpp"
+#include "headgate/models/rope_config.hpp"
 #include "headgate/routing/topk_softmax.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -54,7 +55,7 @@ struct Qwen3Moe {
     c.num_key_value_heads = read_kv_heads(json, "num_key_value_heads", c.num_attention_heads);
     c.head_dim = read_head_dim(json, "head_dim", c);
     c.attention_bias = json.get_bool("attention_bias", false);
-    c.rope_theta = read_rope_theta(json);
+    c.rope = read_rope(json, {.head_dim = c.head_dim, .max_position_embeddings = c.max_position_embeddings});
 
     c.num_experts = read_num_experts(json);
     c.decoder_sparse_step = json.get_index("decoder_sparse_step", 1, static_cast<index_t>(max_index), 1);
@@ -68,7 +69,6 @@ struct Qwen3Moe {
     require_absent(json, "quantization_config");
     require_usual_weights(json);
     require_neutral(json, "qkv_bias", false);
-    require_neutral(json, "partial_rotary_factor", 1.0);
     require_neutral(json, "shared_expert_intermediate_size", std::int64_t{0});
     for (const std::string_view key : ignored_keys) json.ignore(key);
     return c;

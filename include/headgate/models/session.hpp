@@ -96,6 +96,7 @@ class Session {
   Session fork() const {
     Session copy(model_, options_, position_);
     copy.logits_ = logits_;
+    copy.state_.context_size = state_.context_size;
     for (const DecoderBlock::Cache& cache : state_.caches) copy.state_.caches.push_back(cache.clone(position_));
     return copy;
   }

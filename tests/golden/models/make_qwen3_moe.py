@@ -43,6 +43,9 @@ CHECKPOINTS = {
 }  # fmt: skip
 
 
+YARN = dict(rope_type="yarn", factor=4.0, original_max_position_embeddings=24)
+
+
 def randomize(model, seed):
     generator = torch.Generator().manual_seed(seed)
     for name, weight in model.named_parameters():
@@ -115,6 +118,15 @@ def expected(model):
     }  # fmt: skip
 
 
+def with_rope(folder, parameters):
+    config = Qwen3MoeConfig.from_pretrained(folder)
+    config.rope_parameters = config.rope_parameters | parameters
+    model = Qwen3MoeForCausalLM.from_pretrained(folder, config=config, dtype=torch.float32,
+                                                attn_implementation="eager").eval()
+    model.set_experts_implementation("eager")
+    return model
+
+
 def main():
     root = pathlib.Path(sys.argv[1])
     for name, options in CHECKPOINTS.items():
@@ -129,6 +141,8 @@ def main():
         model = Qwen3MoeForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
         model.set_experts_implementation("eager")  # the others want aligned widths
         (folder / "expected.json").write_text(json.dumps(expected(model)) + "\n")
+        if "head_f32" in name:  # with the settings that Qwen's model cards recommend for long texts
+            (folder / "expected_yarn.json").write_text(json.dumps(expected(with_rope(folder, YARN))) + "\n")
         finish(folder, name)
         size = sum(file.stat().st_size for file in (root / name).iterdir())
         print(name, size, "bytes")

@@ -1,19 +1,22 @@
 """The headgate program against references on random checkpoints of odd shapes, as many as one likes.
 
-usage: compare_random.py PROGRAM [--family qwen3_moe|headgate_moe] [--first SEED] [--count N]
+usage: compare_random.py PROGRAM [--family NAME] [--first SEED] [--count N]
 
-qwen3_moe is computed by transformers 5 in float64 from the stored weights; headgate_moe, which nobody else has, by the
-equations of its definition, written below. Each checkpoint is written to a temporary folder without a tokenizer and
-continued greedily; tokens and routes must be equal, log-probabilities within 2e-4, weights within 1e-5, whatever the
-threads and rows per pass. Where two choices are nearer than float32 can tell, a difference is no
-fault: the smallest distance between choices is printed for that. Exits with 1 where something differs.
+headgate_moe, which nobody else has, is computed by the equations of its definition, written below; every other family by
+transformers 5.24 in float64 from the stored weights (../families/reference.py says where it is not the reference). Each
+checkpoint is written to a temporary folder without a tokenizer and continued greedily in a context of just that length,
+which may lie beyond the model's; tokens and routes must be equal, log-probabilities within 2e-4, weights within 1e-5 of
+the larger of them and 1, whatever the threads and rows per pass. Where two choices are nearer than float32 can tell, a
+difference is no fault: the smallest distance between choices is printed for that. Exits with 1 where something differs.
 """
 
 import argparse
+import functools
 import json
 import pathlib
 import random
 import subprocess
+import sys
 import tempfile
 
 import torch
@@ -188,49 +191,214 @@ class HeadgateMoe:
         return rms_norm(x, w["model.norm.weight"], c["rms_norm_eps"]) @ head.T, routes
 
 
-class Qwen3Moe:
-    """transformers' own; it does not tell its routes."""
+def rope(rng, head_dim, kinds=("linear", "dynamic", "llama3", "yarn", "longrope")):
+    """Rotary positions of any kind; original lengths are shorter and longer than the texts."""
+    settings = dict(rope_type=rng.choice(("default", "default") + kinds), rope_theta=rng.choice([100.0, 1e4, 1e6]))
+    kind, original = settings["rope_type"], rng.choice([16, 40, 100])
+    if kind != "default":
+        settings["factor"] = rng.choice([1.5, 4.0, 32.0])
+    if kind in ("llama3", "yarn", "longrope"):
+        settings["original_max_position_embeddings"] = original
+    if kind == "llama3":
+        settings |= dict(low_freq_factor=1.0, high_freq_factor=rng.choice([2.0, 4.0]))
+    if kind in ("yarn", "longrope") and rng.random() < 0.3:
+        settings["attention_factor"] = rng.choice([0.75, 1.25])
+    if kind == "yarn" and rng.random() < 0.3:
+        settings |= dict(beta_fast=rng.choice([16, 32]), beta_slow=rng.choice([1, 2]))
+    if kind == "yarn" and rng.random() < 0.3:
+        settings["truncate"] = rng.random() < 0.5
+    if kind == "yarn" and rng.random() < 0.3:
+        settings |= dict(mscale=rng.choice([0.707, 1.0]), mscale_all_dim=rng.choice([0.5, 1.0]))
+    if kind == "longrope":
+        for name in ("short_factor", "long_factor"):
+            settings[name] = [rng.randint(8, 40) / 8 for _ in range(head_dim // 2)]
+    return settings
 
-    distance = float("inf")
 
-    def __init__(self, rng, folder):
-        from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
+def window(rng):
+    return rng.choice([None, rng.randint(1, 20)])
 
-        heads, layers, experts = rng.randint(1, 3), rng.randint(1, 4), rng.randint(1, 9)
-        theta = rng.choice([100.0, 1e4, 1e6])
-        config = Qwen3MoeConfig(
-            hidden_size=rng.choice([8, 20, 33, 48, 51]), head_dim=2 * rng.randint(1, 20), num_key_value_heads=heads,
-            num_attention_heads=heads * rng.randint(1, 3), num_experts=experts,
-            num_experts_per_tok=rng.randint(1, experts), moe_intermediate_size=rng.randint(1, 40),
-            intermediate_size=rng.randint(1, 70), num_hidden_layers=layers, vocab_size=rng.randint(12, 150),
-            norm_topk_prob=rng.random() < 0.5, decoder_sparse_step=rng.choice([1, 1, 2, 3]),
-            mlp_only_layers=[layer for layer in range(layers) if rng.random() < 0.2],
-            attention_bias=rng.random() < 0.4, tie_word_embeddings=rng.random() < 0.5,
-            max_position_embeddings=rng.choice([64, 1000]), rms_norm_eps=rng.choice([1e-6, 1e-5]),
-            rope_parameters=dict(rope_type="default", rope_theta=theta),
-            bos_token_id=None, eos_token_id=None, pad_token_id=None,
-        )  # fmt: skip
-        torch.manual_seed(rng.randrange(1 << 30))
-        model = Qwen3MoeForCausalLM(config)
-        for name, values in model.named_parameters():
-            values.copy_(torch.randn_like(values) * (0.3 if values.dim() == 1 else 1.5 / values.shape[-1] ** 0.5))
-            if values.dim() == 1 and "bias" not in name:
-                values += 1
-        model.tie_weights()
-        model.to(rng.choice([torch.float32, torch.bfloat16, torch.float16]))
-        model.save_pretrained(folder, max_shard_size=rng.choice(["20KB", "5GB"]))
-        # grouped_mm, the default, wants widths that are multiples of 16 bytes.
-        self.model = Qwen3MoeForCausalLM.from_pretrained(
-            folder, dtype=torch.float64, experts_implementation="eager"
-        ).eval()
-        self.config = config.to_dict()
-        if rng.random() < 0.5:  # as transformers 4 wrote it
-            written = json.loads((folder / "config.json").read_text())
-            del written["rope_parameters"]
-            (folder / "config.json").write_text(json.dumps(written | dict(rope_theta=theta)))
+
+def layer_kinds(rng, layers, *kinds):
+    return [rng.choice(kinds) for _ in range(layers)]
+
+
+def chance(rng, p=0.5):
+    return rng.random() < p
+
+
+def common(rng, own_head_dim=True):
+    """What every family has. Without a key for head_dim it is hidden_size / num_attention_heads."""
+    kv_heads = rng.randint(1, 3)
+    heads, size = kv_heads * rng.randint(1, 3), 2 * rng.randint(2, 16)
+    hidden = heads * rng.randint(3, 12) if own_head_dim else heads * size
+    return dict(
+        vocab_size=rng.randint(12, 150), hidden_size=hidden, num_attention_heads=heads, num_key_value_heads=kv_heads,
+        num_hidden_layers=rng.randint(1, 4), intermediate_size=rng.randint(1, 40), rope_parameters=rope(rng, size),
+        max_position_embeddings=rng.choice([32, 64, 1000]), tie_word_embeddings=chance(rng), bos_token_id=None,
+        eos_token_id=None, pad_token_id=None, rms_norm_eps=rng.choice([1e-6, 1e-5, 1e-2]),
+    ) | (dict(head_dim=size) if own_head_dim else {})  # fmt: skip
+
+
+def routed(rng, experts="num_experts", chosen="num_experts_per_tok"):
+    count = rng.randint(1, 11)
+    return {experts: count, chosen: rng.randint(1, count)}
+
+
+def granite(rng):
+    return common(rng, own_head_dim=False) | routed(rng, "num_local_experts") | dict(
+        embedding_multiplier=rng.choice([1.0, 3.0]), attention_multiplier=rng.choice([0.0625, 0.25]),
+        residual_multiplier=rng.choice([0.25, 1.0]), logits_scaling=rng.choice([0.5, 2.0]),
+        attention_bias=chance(rng))  # fmt: skip
+
+
+def latent(rng):
+    """MLA, with groups of at least two experts."""
+    config, size = common(rng, own_head_dim=False), 2 * rng.randint(1, 8)
+    groups, members = rng.randint(1, 4), rng.randint(2, 4)
+    kept = rng.randint(1, groups)
+    kinds = ("yarn",) if chance(rng) else ("linear", "dynamic", "llama3", "longrope")
+    return config | dict(
+        num_key_value_heads=config["num_attention_heads"], q_lora_rank=rng.choice([None, rng.randint(1, 30)]),
+        kv_lora_rank=rng.randint(1, 30), qk_nope_head_dim=rng.randint(1, 20), qk_rope_head_dim=size,
+        v_head_dim=rng.randint(1, 20), moe_intermediate_size=rng.randint(1, 40), n_routed_experts=groups * members,
+        n_group=groups, topk_group=kept, num_experts_per_tok=rng.randint(1, kept * members),
+        n_shared_experts=rng.randint(1, 2), routed_scaling_factor=rng.choice([1.0, 2.5]), norm_topk_prob=chance(rng),
+        attention_bias=chance(rng), rope_parameters=rope(rng, size, kinds))  # fmt: skip
+
+
+def draw(family, rng):
+    """The configuration of a random checkpoint of a family."""
+    config, layers = common(rng), rng.randint(1, 4)
+    size, hidden = config["head_dim"], rng.randint(1, 40)
+    if family == "llama":
+        return config | dict(attention_bias=chance(rng))
+    if family == "mixtral":
+        return config | routed(rng, "num_local_experts") | dict(sliding_window=window(rng))
+    if family == "qwen3_moe":
+        width = window(rng)
+        return config | routed(rng) | dict(
+            moe_intermediate_size=hidden, norm_topk_prob=chance(rng), decoder_sparse_step=rng.choice([1, 1, 2, 3]),
+            mlp_only_layers=[l for l in range(config["num_hidden_layers"]) if chance(rng, 0.2)],
+            attention_bias=chance(rng, 0.4), use_sliding_window=width is not None, sliding_window=width)  # fmt: skip
+    if family == "mellum":
+        count = config["num_hidden_layers"]
+        kinds = ("linear", "llama3", "yarn")
+        by_type = {kind: rope(rng, size, kinds) for kind in ("full_attention", "sliding_attention")}
+        for settings in by_type.values():
+            settings.pop("truncate", None)  # which transformers looks for outside of the layer's own settings
+        return config | routed(rng) | dict(
+            moe_intermediate_size=hidden, norm_topk_prob=chance(rng), attention_bias=chance(rng, 0.4),
+            sliding_window=rng.randint(1, 20), mlp_layer_types=layer_kinds(rng, count, "sparse", "sparse", "dense"),
+            layer_types=layer_kinds(rng, count, *by_type), rope_parameters=by_type)  # fmt: skip
+    if family == "gpt_oss":
+        count = config["num_hidden_layers"]
+        return config | routed(rng, "num_local_experts") | dict(
+            swiglu_limit=rng.choice([1.0, 7.0]), sliding_window=rng.randint(1, 20),
+            layer_types=layer_kinds(rng, count, "full_attention", "sliding_attention"))  # fmt: skip
+    if family == "phimoe":
+        settings = rope(rng, size, ("longrope",))
+        if settings["rope_type"] == "longrope":
+            settings |= dict(short_mscale=rng.choice([1.0, 1.25]), long_mscale=rng.choice([1.0, 1.5]))
+        return config | dict(
+            num_local_experts=rng.randint(2, 11), num_experts_per_tok=2, attention_bias=chance(rng),
+            lm_head_bias=chance(rng), router_jitter_noise=rng.choice([0.01, 0.25]), sliding_window=window(rng),
+            tie_word_embeddings=False, rope_parameters=settings)  # fmt: skip
+
+    config = common(rng, own_head_dim=False)
+    layers = config["num_hidden_layers"]
+    if family == "olmoe":
+        return config | routed(rng) | dict(norm_topk_prob=chance(rng), attention_bias=chance(rng, 0.4),
+                                           clip_qkv=rng.choice([None, 0.75]))  # fmt: skip
+    if family == "qwen2_moe":
+        slides = chance(rng)
+        return config | routed(rng) | dict(
+            moe_intermediate_size=hidden, shared_expert_intermediate_size=rng.randint(1, 40), norm_topk_prob=chance(rng),
+            decoder_sparse_step=rng.choice([1, 1, 2]), mlp_only_layers=[l for l in range(layers) if chance(rng, 0.2)],
+            qkv_bias=chance(rng, 0.7), use_sliding_window=slides, sliding_window=rng.randint(1, 20),
+            max_window_layers=rng.randint(0, 4))  # fmt: skip
+    if family == "ernie4_5_moe":
+        return config | routed(rng, "moe_num_experts", "moe_k") | dict(
+            moe_intermediate_size=hidden, moe_num_shared_experts=rng.randint(0, 2), use_bias=chance(rng, 0.3),
+            moe_layer_start_index=rng.randint(0, 1), moe_layer_interval=rng.choice([1, 1, 2]),
+            moe_norm_min=rng.choice([1e-12, 0.5]))  # fmt: skip
+    if family == "lfm2_moe":
+        config["norm_eps"] = config.pop("rms_norm_eps")
+        return config | routed(rng) | dict(
+            moe_intermediate_size=hidden, num_dense_layers=rng.randint(0, 2), conv_L_cache=rng.randint(1, 5),
+            conv_bias=chance(rng), use_expert_bias=chance(rng, 0.8), norm_topk_prob=chance(rng),
+            routed_scaling_factor=rng.choice([1.0, 1.5]),
+            layer_types=layer_kinds(rng, layers, "conv", "full_attention"))  # fmt: skip
+    if family in ("granitemoe", "granitemoeshared", "granitemoe_swa"):
+        config = granite(rng)
+        layers = config["num_hidden_layers"]
+        if family != "granitemoe":
+            config["shared_intermediate_size"] = rng.choice([0, rng.randint(1, 40)])
+        if family == "granitemoe_swa":
+            config |= dict(sliding_window=rng.randint(1, 20),
+                           layer_types=layer_kinds(rng, layers, "full_attention", "sliding_attention"))  # fmt: skip
+            if chance(rng):
+                config["layer_rope_theta"] = [rng.choice([0.0, 500.0, 1e4]) for _ in range(layers)]
+        return config
+
+    config = latent(rng)
+    layers = config["num_hidden_layers"]
+    if family == "glm4_moe_lite":
+        return config | dict(mlp_layer_types=layer_kinds(rng, layers, "sparse", "sparse", "dense"))
+    config["first_k_dense_replace"] = rng.randint(0, 1)
+    if family == "deepseek_v2":
+        config["topk_method"] = rng.choice(["greedy", "group_limited_greedy"])
+    return config
+
+
+FAMILIES = ["llama", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "granitemoe", "granitemoeshared", "granitemoe_swa",
+            "lfm2_moe", "mellum", "ernie4_5_moe", "deepseek_v3", "deepseek_v2", "glm4_moe_lite", "phimoe", "gpt_oss"]  # fmt: skip
+GRANITE_NAMES = {r"moe\.router\.weight": "moe.router.layer.weight",
+                 r"moe\.experts\.gate_up_proj": "moe.input_linear.weight",
+                 r"moe\.experts\.down_proj": "moe.output_linear.weight"}  # fmt: skip
+GRANITE_NAMES_BACK = {r"moe\.router\.layer\.weight": "moe.router.weight",
+                      r"moe\.input_linear\.weight": "moe.experts.gate_up_proj",
+                      r"moe\.output_linear\.weight": "moe.experts.down_proj"}  # fmt: skip
+
+
+class OfTransformers:
+    """A family that transformers has: any dtype, shards, names per expert or stacked, configurations of 4 and 5."""
+
+    def __init__(self, family, rng, folder):
+        sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "families"))
+        import reference as r
+
+        config = draw(family, rng)
+        quantized = {"deepseek_v3": "fp8", "gpt_oss": "mxfp4"}.get(family) if chance(rng, 0.4) else None
+        if quantized == "mxfp4":
+            config |= dict(hidden_size=32 * rng.randint(1, 3), intermediate_size=32 * rng.randint(1, 2))
+        seed = rng.randrange(1 << 20)
+        written, entries = r.entries_of(config, family, rng.choice(["F32", "BF16", "F16"]), seed, chance(rng))
+        if quantized:
+            entries = {"fp8": r.as_fp8, "mxfp4": r.as_mxfp4}[quantized](entries)
+            entries = r.refilled(entries, written, seed)
+            written["quantization_config"] = dict(quant_method=quantized)
+            if quantized == "fp8":
+                written["quantization_config"] |= dict(fmt="e4m3", activation_scheme="dynamic", weight_block_size=[128, 128])
+        back = {}
+        if family == "granitemoe_swa" and chance(rng):
+            entries, back = r.renamed(entries, GRANITE_NAMES), GRANITE_NAMES_BACK
+        if family not in ("mellum", "granitemoe_swa") and chance(rng):
+            written = r.as_transformers_4(written)
+        (folder / "config.json").write_text(json.dumps(written))
+        r.write_weights(folder, r.sharded(entries, rng.choice([1, 1, 2, 3])))
+        self.config = config
+        self.reference = r.Reference(folder, torch.float64, back)
+
+    @property
+    def distance(self):
+        return self.reference.nearest
 
     def forward(self, tokens):
-        return self.model(torch.tensor([tokens])).logits[0], []
+        logits = self.reference.forward(tokens)
+        routes = [(layer, t, *row) for layer, rows in self.reference.routes.items()
+                  for t, row in enumerate(zip(*rows))]  # fmt: skip
+        return logits, routes
 
 
 def compare(program, family, seed):
@@ -241,10 +409,10 @@ def compare(program, family, seed):
         prompt = [rng.randrange(model.config["vocab_size"]) for _ in range(rng.choice([1, 2, 17, 40]))]
         command = [program, "generate", "-m", folder, "--tokens", ",".join(map(str, prompt)), "-n", STEPS, "--temp", 0,
                    "--ignore-eos", "--logprobs", 5, "--json", "--trace", folder / "trace", "-t", rng.randint(1, 3),
-                   "-ub", rng.choice([1, 3, 7, 512])]  # fmt: skip
+                   "-ub", rng.choice([1, 3, 7, 512]), "-c", len(prompt) + STEPS]  # fmt: skip
         run = subprocess.run([str(word) for word in command], capture_output=True, text=True)
         if run.returncode != 0:
-            print(f"seed {seed}: {run.stderr}")
+            print(f"seed {seed}: REFUSED: {run.stderr.strip()}")
             return False
         ours = json.loads(run.stdout)
         lines = [json.loads(line) for line in (folder / "trace").read_text().splitlines()]
@@ -257,7 +425,7 @@ def compare(program, family, seed):
                 for token, value in step["top"])  # fmt: skip
     forwarded = [route for route in routes if route[1] < len(prompt) + STEPS - 1]  # the last token is never forwarded
     other = sum(trace[layer, t][0] != experts for layer, t, experts, _ in forwarded)
-    weight = max((abs(a - b) for layer, t, experts, weights in forwarded if trace[layer, t][0] == experts
+    weight = max((abs(a - b) / max(1, abs(b)) for layer, t, experts, weights in forwarded if trace[layer, t][0] == experts
                   for a, b in zip(trace[layer, t][1], weights)), default=0.0)  # fmt: skip
     same = len(ours["tokens"]) == STEPS and tokens == 0 and other == 0 and error < 2e-4 and weight < 1e-5
     print(f"seed {seed}: {'the same' if same else 'DIFFERENT'}: {tokens} tokens and {other} of {len(forwarded)} routes "
@@ -268,15 +436,18 @@ def compare(program, family, seed):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
-    parser.add_argument("--family", choices=["qwen3_moe", "headgate_moe"], default="headgate_moe")
+    parser.add_argument("--family", choices=["headgate_moe"] + FAMILIES, default="headgate_moe")
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=20)
     arguments = parser.parse_args()
-    family = dict(qwen3_moe=Qwen3Moe, headgate_moe=HeadgateMoe)[arguments.family]
+    family = HeadgateMoe
+    if arguments.family != "headgate_moe":
+        family = functools.partial(OfTransformers, arguments.family)
     seeds = range(arguments.first, arguments.first + arguments.count)
     different = sum(not compare(arguments.program, family, seed) for seed in seeds)
     print(f"{different} of {arguments.count} checkpoints differ")
     raise SystemExit(1 if different else 0)
 
 
-main()
+if __name__ == "__main__":
+    main()

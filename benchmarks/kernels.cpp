@@ -90,7 +90,7 @@ int main(int argc, char** argv) {
     product<Bf16>("memory", 128, 2048, m, true, limits, ctx, options.quick);
   }
   std::puts("\nproducts, weights in L2");
-  for (index_t m = 1; m <= max_tile_rows; m += options.quick && m > 1 ? 3 : 1) {
+  for (index_t m = 1; m <= F32Tile::max_rows; m += options.quick && m > 1 ? 3 : 1) {
     product<F32>("L2", 4, 1024, m, false, limits, ctx, options.quick);
     product<Bf16>("L2", 4, 2048, m, false, limits, ctx, options.quick);
   }
@@ -143,9 +143,9 @@ int main(int argc, char** argv) {
   std::puts("\nrows of 2048");
   const std::vector<float> x = random_floats(12 * 2048);
   std::vector<float> y(12 * 2048);
-  const float* rows[max_tile_rows];
-  for (index_t r = 0; r < max_tile_rows; ++r) rows[r] = x.data() + 2048 * r;
-  line("make_tile m=11", rounds, [&] { NativeBackend::make_tile(rows, 11, 2048, y.data()); });
+  const float* rows[F32Tile::max_rows];
+  for (index_t r = 0; r < F32Tile::max_rows; ++r) rows[r] = x.data() + 2048 * r;
+  line("make_tile m=11", rounds, [&] { NativeBackend::make_tile(F32Tile{}, rows, 11, 2048, y.data()); });
   line("rms_norm", rounds, [&] { NativeBackend::rms_norm(x.data(), x.data(), 1e-6f, 2048, y.data()); });
   line("axpy", rounds, [&] { NativeBackend::axpy(0.5f, x.data(), 2048, y.data()); });
   line("all_finite", rounds, [&] { bench::keep(NativeBackend::all_finite(x.data(), 2048)); });

@@ -4,6 +4,7 @@
 #include "headgate/kernels/scalar.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
+#include "support/rounded_tile.hpp"
 #include "support/status.hpp"
 #include "support/thread_executor.hpp"
 
@@ -475,7 +476,7 @@ TEST_CASE("a shape of a bank is gated and without biases unless it says otherwis
   CHECK(shape_of(1, 26, 37).floats_per_entry() == 26 + 48);
   CHECK(shape_of(1, 26, 32).floats_per_entry() == 26 + 32);
   CHECK(shape_of(1, 4080, 16).entries_at_a_time() == 1024);
-  CHECK(shape_of(1, 1 << 29, 1).entries_at_a_time() == max_tile_rows);
+  CHECK(shape_of(1, 1 << 29, 1).entries_at_a_time() == F32Tile::max_rows);
   CHECK(shape.entries_at_a_time() == 1 << 22);
 }
 
@@ -498,4 +499,116 @@ TEST_CASE("a bank refuses each matrix of an expert, and rows, without data") {
   CHECK(said(bank.apply(plan, {nullptr, 3, 26}, x.view(), ctx)) == "usage: rows of a matrix without data");
   CHECK(said(bank.apply(plan, x.view(), {nullptr, 3, 26}, ctx)) == "usage: rows of a matrix without data");
   CHECK(said(bank.apply(plan, x.view(), x.view(), ctx)) == "usage: output that overlaps its input");
+}
+
+TEMPLATE_TEST_CASE("a bank whose format was chosen at run time has the bits of that format", "", F32, Bf16) {
+  for (const bool gated : {true, false}) {
+    for (const bool has_bias : {false, true}) {
+      const GluShape shape{5, 26, 37, {}, gated, has_bias};
+      const reference::Bank plain(shape, 50);
+      const GluExperts<TestType> known(shape, plain.matrices());
+      const GluExperts<AnyFormat> chosen(shape, plain.matrices(), {TestType{}, TestType{}, TestType{}});
+      CHECK(chosen.bytes() == known.bytes());
+      for (const index_t tokens : {1, 2, 40}) {
+        const Matrix x = random_rows(tokens, 26, 51);
+        const RoutingPlan plan = reference::random_plan(tokens, 5, ragged, 52);
+        CHECK(applied(chosen, plan, x) == applied(known, plan, x));
+      }
+    }
+  }
+}
+
+TEMPLATE_TEST_CASE("each matrix of a bank has its own format, and none becomes another", "", Scalar, NativeBackend) {
+  const auto round = [](std::vector<Matrix>& matrices) {
+    for (Matrix& matrix : matrices) {
+      for (float& value : matrix.values) value = static_cast<float>(bf16(value));
+    }
+  };
+  for (unsigned mixture = 0; mixture < 8; ++mixture) {
+    const auto format = [&](unsigned bit) { return (mixture >> bit & 1u) != 0 ? AnyFormat(Bf16{}) : AnyFormat(F32{}); };
+    const GluFormats<AnyFormat> formats{format(0), format(1), format(2)};
+    for (const bool gated : {true, false}) {
+      for (const bool has_bias : {false, true}) {
+        const Activation activation{gated ? ActivationKind::clamped_swiglu : ActivationKind::relu2, 1.5f, 2.0f};
+        const GluShape shape{5, 26, 279, activation, gated, has_bias};  // 18 blocks: more than a kernel call takes
+        reference::Bank plain(shape, 53);
+        const GluExperts<AnyFormat, TestType> bank(shape, plain.matrices(), formats);
+        // Of what each format holds the bank of floats makes the same bits.
+        if (formats.gate == Bf16{}) round(plain.gate);
+        if (formats.up == Bf16{}) round(plain.up);
+        if (formats.down == Bf16{}) round(plain.down);
+        const GluExperts<F32, TestType> expected(shape, plain.matrices());
+        const Matrix x = random_rows(41, 26, 54);
+        const RoutingPlan plan = reference::random_plan(41, 5, ragged, 55);
+        const Matrix y = applied(expected, plan, x);
+        INFO("formats " << mixture << " gated " << gated << " bias " << has_bias);
+        for (const index_t threads : {1, 3}) {
+          ThreadExecutor executor(threads);
+          Context ctx(executor);
+          CHECK(applied(bank, plan, x, ctx) == y);
+        }
+        const Matrix first = random_rows(1, 26, 56);
+        const RoutingPlan one = reference::random_plan(1, 5, [](index_t) { return 3; }, 57);
+        CHECK(applied(bank, one, first) == applied(expected, one, first));
+      }
+    }
+  }
+}
+
+TEST_CASE("a bank of mixed formats costs what its matrices cost") {
+  using Bank = GluExperts<AnyFormat, Scalar>;
+  // 3 blocks of gate and up, 2 panels of down; the last line of an odd bf16 row is whole.
+  const GluShape shape = shape_of(5, 27, 37);
+  CHECK(Bank(shape, {F32{}, F32{}, F32{}}).expert_bytes() == GluExperts<F32, Scalar>(shape).expert_bytes());
+  CHECK(Bank(shape, {Bf16{}, F32{}, Bf16{}}).expert_bytes() == 64 * (3 * 14 + 3 * 27 + 2 * 19));
+  CHECK(Bank(shape, {F32{}, Bf16{}, F32{}}).expert_bytes() == 64 * (3 * 27 + 3 * 14 + 2 * 37));
+  const Bank bank(shape, {F32{}, Bf16{}, F32{}});
+  CHECK(bank.formats().gate == F32{});
+  CHECK(bank.formats().up == Bf16{});
+  CHECK(bank.formats().down == F32{});
+  // Without a gate its format says nothing.
+  const GluShape plain{5, 27, 37, {}, false, false};
+  CHECK(Bank(plain, {F32{}, Bf16{}, Bf16{}}).expert_bytes() == GluExperts<Bf16, Scalar>(plain).expert_bytes());
+}
+
+TEST_CASE("a bank packs rows and activations to whatever tile its format asks for") {
+  for (const index_t hidden : {26, 27}) {
+    const GluShape shape{3, hidden, 37, {}, true, true};
+    const reference::Bank plain(shape, 58);
+    const GluExperts<RoundedBf16, RoundedBackend> bank(shape, plain.matrices());
+    const Matrix x = random_rows(23, hidden, 59);
+    const RoutingPlan plan = reference::random_plan(23, 3, [](index_t t) { return t % 3; }, 60);
+    // The same expert by expert, with x and h rounded before each product.
+    const auto rounded = [](std::vector<float> values) {
+      for (float& value : values) value = static_cast<float>(bf16(value));
+      return values;
+    };
+    const auto times = [&](const Matrix& weights, const std::vector<float>& in, const std::vector<float>& bias) {
+      const Panel16<Bf16> packed(weights.view());
+      Context ctx;
+      std::vector<float> out(as_size(weights.rows));
+      product<Scalar>(packed.view(), {in.data(), 1, weights.cols}, {out.data(), 1, weights.rows}, ctx);
+      Scalar::axpy(1.0f, bias.data(), weights.rows, out.data());
+      return out;
+    };
+    Matrix expected(23, hidden);
+    for (index_t t = 0; t < 23; ++t) {
+      std::vector<ExpertId> ascending(plan.experts(t).begin(), plan.experts(t).end());
+      std::sort(ascending.begin(), ascending.end());
+      for (const ExpertId e : ascending) {
+        const auto entry = std::find(plan.experts(t).begin(), plan.experts(t).end(), e) - plan.experts(t).begin();
+        const std::vector<float> in = rounded({x.view().row(t).begin(), x.view().row(t).end()});
+        std::vector<float> h = times(plain.gate[as_size(e)], in, plain.gate_bias[as_size(e)]);
+        const std::vector<float> up = times(plain.up[as_size(e)], in, plain.up_bias[as_size(e)]);
+        Scalar::glu(shape.activation, h.data(), up.data(), 37, h.data());
+        const std::vector<float> out = times(plain.down[as_size(e)], rounded(h), plain.down_bias[as_size(e)]);
+        Scalar::axpy(plan.weights(t)[static_cast<std::size_t>(entry)], out.data(), hidden, expected.view().row_data(t));
+      }
+    }
+    for (const index_t threads : {1, 2, 3}) {
+      ThreadExecutor executor(threads);
+      Context ctx(executor);
+      CHECK(applied(bank, plan, x, ctx) == expected);
+    }
+  }
 }

@@ -8,7 +8,7 @@ using namespace headgate;
 
 namespace {
 
-constexpr KernelTableV1 native_table = make_kernel_table<Simd<NativeArch>>("native");
+constexpr KernelTableV2 native_table = make_kernel_table<Simd<NativeArch>>("native");
 
 // Every function of the backend against Scalar's.
 void check_all_kernels() {
@@ -44,7 +44,7 @@ void check_all_kernels() {
   });
   both([&](auto backend, float* y) {
     const float* const rows[] = {b.data(), a.data(), b.data() + 1};
-    backend.make_tile(rows, 3, 12, y);
+    backend.make_tile(F32Tile{}, rows, 3, 12, y);
   });
   const std::vector<float> weights = random_floats(2 * panel_rows * n, 3);
   const ConstRows matrix(weights.data(), 2 * panel_rows, n);

@@ -66,7 +66,7 @@ TEST_CASE("Eigen turns rows into tiles") {
   const std::vector<float> b = random_floats(5, 2);
   const float* const rows[] = {a.data(), b.data()};
   std::vector<float> tile(10);
-  EigenBackend::make_tile(rows, 2, 5, tile.data());
+  EigenBackend::make_tile(F32Tile{}, rows, 2, 5, tile.data());
   for (std::size_t i = 0; i < 5; ++i) {
     CHECK(tile[2 * i] == a[i]);
     CHECK(tile[2 * i + 1] == b[i]);

@@ -1,7 +1,6 @@
 #include "headgate/kernels/panel16.hpp"
 
 #include <cstdint>
-#include <string>
 
 #include "kernels/kernel_cases.hpp"
 #include "support/catch.hpp"
@@ -56,7 +55,7 @@ TEST_CASE("panels start on lines of 64 bytes") {
   CHECK(reinterpret_cast<std::uintptr_t>(packed.view().panel(1)) % 64 == 0);
 }
 
-TEST_CASE("no matrix has no rows, no columns and no bytes, and formats know their names") {
+TEST_CASE("no matrix has no rows, no columns and no bytes") {
   const Panel16<F32> none;
   CHECK(none.rows() == 0);
   CHECK(none.cols() == 0);
@@ -66,11 +65,6 @@ TEST_CASE("no matrix has no rows, no columns and no bytes, and formats know thei
   CHECK(view.rows == 0);
   CHECK(view.cols == 0);
   CHECK(view.num_panels() == 0);
-  CHECK(std::string(F32::name()) == "f32");
-  CHECK(std::string(Bf16::name()) == "bf16");
-  CHECK(F32::panel_bytes(3) == 192);
-  CHECK(Bf16::panel_bytes(3) == 128);
-  CHECK(Bf16::panel_bytes(0) == 0);
   CHECK(Panel16<F32>(17, 1).view().num_panels() == 2);
 }
 
@@ -85,4 +79,46 @@ TEST_CASE("a row set later leaves the rows beside it") {
     for (index_t c = 0; c < 3; ++c) equal = equal && packed.view()(r, c) == weights[as_size(3 * r + c)];
   }
   CHECK(equal);
+}
+
+TEST_CASE("a matrix of a format chosen at run time is packed byte for byte as one of that format") {
+  const std::vector<float> weights = random_floats(37 * 11, 8);
+  const ConstRows matrix(weights.data(), 37, 11);
+  const auto check = [&](auto format) {
+    const Panel16<decltype(format)> known(matrix);
+    const Panel16<AnyFormat> chosen(matrix, format);
+    CHECK(chosen.format() == AnyFormat(format));
+    CHECK(chosen.view().format == AnyFormat(format));
+    REQUIRE(chosen.bytes() == known.bytes());
+    CHECK(std::memcmp(chosen.view().data, known.view().data, as_size(known.bytes())) == 0);
+    CHECK(chosen.view().panel(2) - chosen.view().data == known.view().panel(2) - known.view().data);
+    CHECK(chosen.view()(36, 10) == known.view()(36, 10));
+  };
+  check(F32{});
+  check(Bf16{});
+}
+
+TEMPLATE_TEST_CASE("a row of packed weights is read across its panel", "", F32, Bf16) {
+  std::vector<float> weights = random_floats(19 * 5, 9);
+  for (float& weight : weights) weight = static_cast<float>(bf16(weight));
+  const Panel16<TestType> packed(ConstRows(weights.data(), 19, 5));
+  const Panel16<AnyFormat> chosen(ConstRows(weights.data(), 19, 5), TestType{});
+  for (const index_t r : {0, 15, 16, 18}) {
+    const std::vector<float> expected(weights.begin() + 5 * r, weights.begin() + 5 * (r + 1));
+    std::vector<float> row(5);
+    packed.view().read_row(r, row.data());
+    CHECK(row == expected);
+    std::vector<float> other(5);
+    chosen.view().read_row(r, other.data());
+    CHECK(other == expected);
+  }
+}
+
+TEST_CASE("a format known at compile time takes no memory in a view") {
+  struct Plain {
+    const std::byte* data;
+    index_t rows;
+    index_t cols;
+  };
+  STATIC_REQUIRE(sizeof(PanelView<Bf16>) == sizeof(Plain));
 }

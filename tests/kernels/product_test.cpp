@@ -3,6 +3,7 @@
 #include "headgate/kernels/native.hpp"
 #include "kernels/kernel_cases.hpp"
 #include "support/catch.hpp"
+#include "support/rounded_tile.hpp"
 #include "support/thread_executor.hpp"
 
 using namespace headgate;
@@ -11,10 +12,10 @@ namespace {
 
 // x (T, cols) with one float more in each row than cols, W (rows, cols).
 template <class Backend, class Format>
-std::vector<float> product_of(index_t rows, index_t cols, index_t tokens, ExecutorRef threads) {
+std::vector<float> product_of(index_t rows, index_t cols, index_t tokens, ExecutorRef threads, Format format = {}) {
   const std::vector<float> weights = random_floats(rows * cols, 1);
   const std::vector<float> x = random_floats(tokens * (cols + 1), 2);
-  const Panel16<Format> packed(ConstRows(weights.data(), rows, cols));
+  const Panel16<Format> packed(ConstRows(weights.data(), rows, cols), format);
   Output y(tokens * (rows + 3), 1);
   Context ctx(threads);
   product<Backend>(packed.view(), ConstRows(x.data(), tokens, cols, cols + 1), Rows(y.data(), tokens, rows, rows + 3),
@@ -31,17 +32,17 @@ std::vector<float> product_of(index_t rows, index_t cols, index_t tokens, Execut
 }  // namespace
 
 TEST_CASE("rows are cut into tiles of nearly equal height") {
-  CHECK(TileCut{0}.count() == 0);
-  CHECK(TileCut{12}.count() == 1);
-  CHECK(TileCut{13}.count() == 2);
+  CHECK(TileCut{0, 12}.count() == 0);
+  CHECK(TileCut{12, 12}.count() == 1);
+  CHECK(TileCut{13, 12}.count() == 2);
   for (index_t rows = 1; rows <= 200; ++rows) {
-    const TileCut cut{rows};
+    const TileCut cut{rows, F32Tile::max_rows};
     index_t next = 0;
     for (index_t i = 0; i < cut.count(); ++i) {
       const Slice tile = cut.tile(i);
       CHECK(tile.first == next);
       const index_t height = tile.last - tile.first;
-      CHECK((height >= rows / cut.count() && height <= max_tile_rows));
+      CHECK((height >= rows / cut.count() && height <= F32Tile::max_rows));
       next = tile.last;
     }
     CHECK(next == rows);
@@ -106,16 +107,90 @@ TEST_CASE("a product of one row, of none and of no outputs takes no memory") {
 }
 
 TEST_CASE("rows are made into tiles one after the other, from the first tile that is asked for to the last") {
-  const index_t rows = max_tile_rows + 2;  // two tiles of seven rows
+  const index_t rows = F32Tile::max_rows + 2;  // two tiles of seven rows
   std::vector<float> x(as_size(rows * 3));
   for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(i / 3 * 10 + i % 3);  // row and column
   std::vector<float> out(as_size(rows * 2), -1.0f);
-  make_tiles<Scalar>(ConstRows(x.data(), rows, 2, 3), {1, 2}, out.data());
+  make_tiles<Scalar>(F32Tile{}, ConstRows(x.data(), rows, 2, 3), {1, 2}, out.data());
   for (index_t r = 0; r < 7; ++r) {
     CHECK(out[as_size(r)] == -1.0f);
     CHECK(out[as_size(14 + r)] == static_cast<float>(70 + 10 * r));
     CHECK(out[as_size(21 + r)] == static_cast<float>(71 + 10 * r));
   }
-  make_tiles<Scalar>(ConstRows(x.data(), rows, 2, 3), {0, 1}, out.data());
+  make_tiles<Scalar>(F32Tile{}, ConstRows(x.data(), rows, 2, 3), {0, 1}, out.data());
   for (index_t r = 0; r < 7; ++r) CHECK(out[as_size(r)] == static_cast<float>(10 * r));
+}
+
+TEMPLATE_TEST_CASE("a product of a format chosen at run time has the bits of that format", "", F32, Bf16) {
+  for (const index_t rows : {1, 31, 150}) {
+    for (const index_t tokens : {0, 1, 13}) {
+      for (const index_t threads : {1, 3}) {
+        ThreadExecutor executor(threads);
+        CAPTURE(rows, tokens, threads);
+        CHECK(same_bits(product_of<NativeBackend, AnyFormat>(rows, 65, tokens, executor, TestType{}),
+                        product_of<NativeBackend, TestType>(rows, 65, tokens, executor)));
+      }
+    }
+  }
+}
+
+TEST_CASE("matrices of several formats that read the same rows have the bits of a product each") {
+  const index_t cols = 37;
+  const struct {
+    index_t rows;
+    AnyFormat format;
+  } sizes[] = {{50, Bf16{}}, {7, F32{}}, {0, F32{}}, {16, Bf16{}}, {33, F32{}}};
+  std::vector<Panel16<AnyFormat>> packed;
+  for (const auto& size : sizes) {
+    const std::vector<float> weights = random_floats(size.rows * cols, static_cast<unsigned>(size.rows));
+    packed.emplace_back(ConstRows(weights.data(), size.rows, cols), size.format);
+  }
+  for (const index_t tokens : {0, 1, 2, 40}) {
+    const std::vector<float> x = random_floats(tokens * cols, 3);
+    std::vector<std::vector<float>> expected;
+    for (const Panel16<AnyFormat>& matrix : packed) {
+      Context serial;
+      std::vector<float> y(as_size(tokens * matrix.rows()));
+      product<Scalar>(matrix.view(), ConstRows(x.data(), tokens, cols), {y.data(), tokens, matrix.rows()}, serial);
+      expected.push_back(y);
+    }
+    for (const index_t threads : {1, 2, 3, 8, 11}) {
+      ThreadExecutor executor(threads);
+      Context ctx(executor);
+      std::vector<std::vector<float>> found;
+      std::vector<Factor<AnyFormat>> factors;
+      for (const Panel16<AnyFormat>& matrix : packed) {
+        found.emplace_back(as_size(tokens * matrix.rows()), -1.0f);
+        factors.push_back({matrix.view(), {found.back().data(), tokens, matrix.rows()}});
+      }
+      products<NativeBackend, AnyFormat>(factors, ConstRows(x.data(), tokens, cols), ctx);
+      CAPTURE(tokens, threads);
+      for (std::size_t i = 0; i < found.size(); ++i) CHECK(same_bits(found[i], expected[i]));
+    }
+  }
+  Context ctx;
+  products<NativeBackend, AnyFormat>({}, ConstRows(), ctx);  // of nothing
+}
+
+TEST_CASE("a product packs rows to whatever tile the format asks for, a lone row too") {
+  for (const index_t tokens : {1, 4, 5, 6, 23}) {
+    for (const index_t cols : {1, 2, 37}) {
+      const std::vector<float> weights = random_floats(21 * cols, 4);
+      std::vector<float> x = random_floats(tokens * cols, 5);
+      const Panel16<RoundedBf16> packed(ConstRows(weights.data(), 21, cols));
+      const Panel16<Bf16> usual(ConstRows(weights.data(), 21, cols));
+      std::vector<float> expected(as_size(tokens * 21));
+      std::vector<float> found(as_size(tokens * 21));
+      for (const index_t threads : {1, 3}) {
+        ThreadExecutor executor(threads);
+        Context ctx(executor);
+        product<RoundedBackend>(packed.view(), ConstRows(x.data(), tokens, cols), {found.data(), tokens, 21}, ctx);
+        std::vector<float> rounded = x;
+        for (float& value : rounded) value = static_cast<float>(bf16(value));
+        product<Scalar>(usual.view(), ConstRows(rounded.data(), tokens, cols), {expected.data(), tokens, 21}, ctx);
+        CAPTURE(tokens, cols, threads);
+        CHECK(same_bits(found, expected));
+      }
+    }
+  }
 }

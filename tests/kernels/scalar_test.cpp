@@ -217,7 +217,7 @@ TEST_CASE("a tile holds column after column, and a product of more panels keeps 
   const float second[] = {4.0f, 5.0f, 6.0f};
   const float* rows[] = {first, second};
   float tile[7] = {0, 0, 0, 0, 0, 0, 8.0f};
-  Scalar::make_tile(rows, 2, 3, tile);
+  Scalar::make_tile(F32Tile{}, rows, 2, 3, tile);
   CHECK(std::vector<float>(tile, tile + 7) == std::vector<float>{1, 4, 2, 5, 3, 6, 8});
 
   std::vector<float> weights(20 * 3, 1.0f);

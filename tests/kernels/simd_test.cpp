@@ -29,12 +29,12 @@ TEMPLATE_TEST_CASE("a row computed alone has the bits of the same row among othe
   constexpr index_t k = 301;
   const std::vector<float> weights = random_floats(7 * panel_rows * k, 1);
   const Panel16<F32> panels(ConstRows(weights.data(), 7 * panel_rows, k));
-  const std::vector<float> x = random_floats(max_tile_rows * k, 2);  // (k, 12)
-  std::vector<float> together(as_size(max_tile_rows * 7 * panel_rows));
-  TestType::multiply(F32{}, panels.view().data, k, 7, x.data(), max_tile_rows, together.data(), 7 * panel_rows);
-  for (index_t r = 0; r < max_tile_rows; ++r) {
+  const std::vector<float> x = random_floats(F32Tile::max_rows * k, 2);  // (k, 12)
+  std::vector<float> together(as_size(F32Tile::max_rows * 7 * panel_rows));
+  TestType::multiply(F32{}, panels.view().data, k, 7, x.data(), F32Tile::max_rows, together.data(), 7 * panel_rows);
+  for (index_t r = 0; r < F32Tile::max_rows; ++r) {
     std::vector<float> row;
-    for (index_t i = 0; i < k; ++i) row.push_back(x[as_size(i * max_tile_rows + r)]);
+    for (index_t i = 0; i < k; ++i) row.push_back(x[as_size(i * F32Tile::max_rows + r)]);
     std::vector<float> alone(7 * panel_rows);
     for (index_t p = 0; p < 7; ++p) {
       TestType::multiply(F32{}, panels.view().panel(p), k, 1, row.data(), 1, alone.data() + p * panel_rows, panel_rows);

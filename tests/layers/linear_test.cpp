@@ -2,7 +2,6 @@
 
 #include "headgate/kernels/native.hpp"
 #include "headgate/kernels/scalar.hpp"
-#include "headgate/layers/any_linear.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
 #include "support/status.hpp"
@@ -38,12 +37,13 @@ TEMPLATE_TEST_CASE("a linear layer agrees with a product in double, for any thre
       const Matrix x = Matrix::random(tokens, 26, 1.0f, rng);
       const Linear<F32, TestType> plain(weights.view());
       const Linear<F32, TestType> biased(weights.view(), bias);
-      const AnyLinear erased = Linear<Bf16, TestType>(weights.view(), bias);
+      const Linear<AnyFormat, TestType> erased(weights.view(), bias, Bf16{});
       CHECK(plain.rows() == rows);
       CHECK(plain.cols() == 26);
       CHECK(biased.bytes() == plain.bytes() + 4 * rows);
       CHECK(plain.weights()(rows - 1, 25) == weights.view().row_data(rows - 1)[25]);
       CHECK(erased.rows() == rows);
+      CHECK(erased.format() == Bf16{});
       CHECK(erased.cols() == 26);
       CHECK(erased.bytes() == plain.bytes() / 2 + 4 * rows);
       Matrix first[3];

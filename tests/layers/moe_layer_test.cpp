@@ -298,3 +298,59 @@ TEST_CASE("a selection bias is written on a layer's router, and is none of a rou
   CHECK_FALSE(takes_bias(plain));
   CHECK(takes_bias(layer));
 }
+
+TEST_CASE("the shared experts of a layer may be a bank of another type") {
+  const MoELayer same(TestRouter(num_experts, hidden, 3, 30), bank(31), SharedExpert(bank_of_one(32)));
+  const MoELayer other(TestRouter(num_experts, hidden, 3, 30), bank(31), SharedExpert<AnyExperts>(bank_of_one(32)));
+  STATIC_REQUIRE(std::same_as<decltype(other), const MoELayer<TestRouter, GluExperts<F32, Scalar>, AnyExperts>>);
+  const Matrix x = random_rows(5, 33);
+  Context ctx;
+  decltype(same)::State state;
+  decltype(other)::State other_state;
+  CHECK(forward(other, x, ctx, other_state) == forward(same, x, ctx, state));
+  using Layer = MoELayer<TestRouter, GluExperts<F32, Scalar>, AnyExperts>;
+  CHECK(refused(Layer::create(TestRouter(num_experts, hidden, 3, 30), bank(31),
+                              SharedExpert<AnyExperts>(GluExperts<F32, Scalar>(GluShape{1, 24, 37})))) ==
+        "hidden_size of the shared expert against that of the bank (got 24, allowed 26)");
+  const std::optional<SharedExpert<AnyExperts>> none;
+  const MoELayer bare(TestRouter(num_experts, hidden, 3, 30), bank(31), none);
+  STATIC_REQUIRE(std::same_as<decltype(bare), decltype(other)>);
+  CHECK(!bare.shared().has_value());
+}
+
+TEST_CASE("experts may read other rows than the router") {
+  const MoELayer layer(TestRouter(num_experts, hidden, 3, 34), bank(35), SharedExpert(bank_of_one(36)));
+  const Matrix routed = random_rows(9, 37);
+  const Matrix x = random_rows(9, 38);
+  Context ctx;
+  decltype(layer)::State state;
+  Matrix y(9, hidden, 5.0f);
+  REQUIRE(layer.forward({.hidden = routed.view()}, x.view(), state, y.view(), ctx).ok());
+  decltype(layer)::State routed_state;
+  forward(layer, routed, ctx, routed_state);
+  CHECK(state.plan == routed_state.plan);
+  // The plan of the one, the rows of the other.
+  decltype(layer)::State forced_state;
+  CHECK(forward(layer, x, ctx, forced_state, {.forced_plan = &state.plan}) == y);
+  CHECK_FALSE(forward(layer, x, ctx, forced_state) == y);
+}
+
+TEST_CASE("a layer says which rows of experts and router do not fit, and lets neither be written") {
+  const MoELayer layer(TestRouter(num_experts, hidden, 3, 34), bank(35));
+  Matrix routed = random_rows(3, 39);
+  Matrix x = random_rows(3, 40);
+  Matrix y(3, hidden);
+  Context ctx;
+  decltype(layer)::State state;
+  const auto outcome = [&](ConstRows in, ConstRows of_experts, Rows out) {
+    return said(layer.forward({.hidden = in, .layer = 2}, of_experts, state, out, ctx));
+  };
+  CHECK(outcome(routed.view(), x.view(), y.view()) == "ok");
+  CHECK(outcome(routed.view(), {x.values.data(), 2, hidden}, y.view()) ==
+        "usage: rows of x against rows of the router (got 2, allowed 3), layer 2");
+  CHECK(outcome(routed.view(), {x.values.data(), 3, hidden - 1}, y.view()) ==
+        "usage: width of x against hidden_size (got 25, allowed 26), layer 2");
+  CHECK(outcome(routed.view(), {nullptr, 3, hidden}, y.view()) == "usage: rows of a matrix without data, layer 2");
+  CHECK(outcome(routed.view(), x.view(), routed.view()) == "usage: output that overlaps its input, layer 2");
+  CHECK(outcome(routed.view(), x.view(), x.view()) == "usage: output that overlaps its input, layer 2");
+}

@@ -55,7 +55,7 @@ DecoderBlock block(R router) {
 }
 
 Embedding embedding(index_t hidden_size = width) {
-  Linear<F32> table(vocab_size, hidden_size);
+  Linear<AnyFormat> table(vocab_size, hidden_size, false, F32{});
   std::vector<float> row(as_size(hidden_size));
   for (index_t t = 0; t < vocab_size; ++t) {
     for (index_t i = 0; i < hidden_size; ++i)
@@ -66,7 +66,7 @@ Embedding embedding(index_t hidden_size = width) {
 }
 
 Model::Parts parts() {
-  Model::Parts made{{}, embedding(), Rope::create(10000.0, 2).value(), {}, ones(), std::nullopt, nullptr};
+  Model::Parts made{{}, embedding(), Rope::create(10000.0, 2).value(), {}, ones(), nullptr, nullptr};
   made.config.max_position_embeddings = 50;
   made.blocks.push_back(block(TestRouter(3, width, 2, 1)));
   made.blocks.push_back(block(TestRouter(4, width, 1, 2)));
@@ -103,10 +103,10 @@ TEST_CASE("a model of attention and experts that add nothing returns its embeddi
 
 TEST_CASE("a head of its own replaces the embedding as output") {
   Model::Parts made = parts();
-  Linear<F32> head(vocab_size, width);
+  Linear<AnyFormat> head(vocab_size, width, false, F32{});
   const std::vector<float> row(as_size(width), 1.0f);
   head.set_row(5, row.data());
-  made.head = AnyLinear(std::move(head));
+  made.head = std::make_shared<const Linear<AnyFormat>>(std::move(head));
   Session session(std::make_shared<const Model>(Model::create(std::move(made)).value()));
   Context ctx;
   const std::int32_t token = 2;
@@ -119,10 +119,10 @@ TEST_CASE("parts that do not fit, and routers that couple a batch, make no model
   made.norm = ones(width + 1);
   CHECK(io_test::contains(error_of(std::move(made)), "norm"));
   made = parts();
-  made.head = AnyLinear(Linear<F32>(vocab_size, width + 1));
+  made.head = std::make_shared<const Linear<AnyFormat>>(vocab_size, width + 1, false, F32{});
   CHECK(io_test::contains(error_of(std::move(made)), "width of the head"));
   made = parts();
-  made.head = AnyLinear(Linear<F32>(vocab_size - 1, width));
+  made.head = std::make_shared<const Linear<AnyFormat>>(vocab_size - 1, width, false, F32{});
   CHECK(io_test::contains(error_of(std::move(made)), "rows of the head"));
   made = parts();
   made.embedding = embedding(width + 2);
@@ -185,10 +185,10 @@ TEST_CASE("a model says which widths of its parts differ") {
   made.norm = ones(width + 1);
   CHECK(error_of(std::move(made)) == "width of the last norm against the embedding (got 7, allowed 6)");
   made = parts();
-  made.head = AnyLinear(Linear<F32>(vocab_size, width + 1));
+  made.head = std::make_shared<const Linear<AnyFormat>>(vocab_size, width + 1, false, F32{});
   CHECK(error_of(std::move(made)) == "width of the head against the embedding (got 7, allowed 6)");
   made = parts();
-  made.head = AnyLinear(Linear<F32>(vocab_size + 1, width));
+  made.head = std::make_shared<const Linear<AnyFormat>>(vocab_size + 1, width, false, F32{});
   CHECK(error_of(std::move(made)) == "rows of the head against the embedding (got 10, allowed 9)");
   made = parts();
   made.embedding = embedding(width + 2);

@@ -17,7 +17,6 @@ ELSEWHERE = {
     "experts/experts.hpp": "tests/experts/any_experts_test.cpp",
     "experts/expert_batch.hpp": "tests/experts/glu_experts_test.cpp",
     "experts/glu_layout.hpp": "tests/experts/glu_experts_test.cpp",
-    "layers/any_linear.hpp": "tests/layers/linear_test.cpp",
     "tokenizer/character_class.hpp": "tests/tokenizer/pattern_test.cpp",
     "tokenizer/class_syntax.hpp": "tests/tokenizer/pattern_syntax_test.cpp",
     "tokenizer/pattern_code.hpp": "tests/tokenizer/pattern_test.cpp",

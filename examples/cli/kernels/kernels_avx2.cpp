@@ -2,8 +2,8 @@
 #include "headgate/kernels/kernel_table.hpp"
 #include "headgate/kernels/simd.hpp"
 
-extern "C" const headgate::KernelTableV1* headgate_kernels_avx2_v1() noexcept {
+extern "C" const headgate::KernelTableV2* headgate_kernels_avx2_v2() noexcept {
   using namespace headgate;
-  static constexpr KernelTableV1 table = make_kernel_table<Simd<NativeArch>>("avx2");
+  static constexpr KernelTableV2 table = make_kernel_table<Simd<NativeArch>>("avx2");
   return &table;
 }

@@ -113,11 +113,11 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
     }
   }
 
-  // The query heads of one token and one KV head are the units of work; at most max_tile_rows of them are one tile.
+  // The query heads of one token and one KV head are the units of work; at most F32Tile::max_rows of them are one tile.
   Status attend(ConstRows queries, index_t first_position, const KvCache& cache, MatrixView<const index_t> chosen,
                 Rows mixed, Context& ctx) const {
     const index_t group = shape().num_heads / shape().num_kv_heads;
-    const TileCut cut{group};
+    const TileCut cut{group, F32Tile::max_rows};
     const index_t units = queries.rows * shape().num_kv_heads * cut.count();
     const index_t n = ctx.slices(units);
     const index_t longest = longest_read(first_position + queries.rows);
@@ -145,9 +145,9 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
   struct Scratch {
     Scratch(float* memory, index_t head_dim, index_t longest) noexcept
         : tile(memory),
-          panels(tile + max_tile_rows * head_dim),
-          scores(panels + std::int64_t{max_tile_rows} * (longest + 2 * panel_rows)),
-          part(scores + std::int64_t{max_tile_rows} * longest),
+          panels(tile + F32Tile::max_rows * head_dim),
+          scores(panels + std::int64_t{F32Tile::max_rows} * (longest + 2 * panel_rows)),
+          part(scores + std::int64_t{F32Tile::max_rows} * longest),
           stride(longest) {}
     float* tile;
     float* panels;
@@ -156,8 +156,8 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
     index_t stride;
   };
   std::int64_t scratch_size(index_t longest) const noexcept {
-    return std::int64_t{max_tile_rows + 1} * shape().head_dim +
-           std::int64_t{max_tile_rows} * (2 * std::int64_t{longest} + 2 * panel_rows);
+    return std::int64_t{F32Tile::max_rows + 1} * shape().head_dim +
+           std::int64_t{F32Tile::max_rows} * (2 * std::int64_t{longest} + 2 * panel_rows);
   }
   // Positions that a query before `end` reads at most.
   index_t longest_read(index_t end) const noexcept {
@@ -170,9 +170,9 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
                     const index_t* chosen, const Scratch& scratch, float* mixed) const noexcept {
     const index_t d = shape().head_dim;
     const index_t m = heads.last - heads.first;
-    const float* rows[max_tile_rows];
+    const float* rows[as_size(F32Tile::max_rows)];
     for (index_t r = 0; r < m; ++r) rows[r] = query + (heads.first + r) * d;
-    Backend::make_tile(rows, m, d, scratch.tile);
+    Backend::make_tile(F32Tile{}, rows, m, d, scratch.tile);
 
     const PanelView<F32> keys = cache.keys(kv_head);
     index_t count = 0;

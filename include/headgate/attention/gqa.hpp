@@ -52,16 +52,16 @@ class GroupedQueryAttention : public AttentionProjections<Format, Backend> {
   // longer. A score that is not finite is an error, because softmax would make a weight of it: 0, as if it were masked.
   Status attend(ConstRows queries, index_t first_position, const KvCache& cache, Rows mixed, Context& ctx) const {
     const index_t group = shape().num_heads / shape().num_kv_heads;
-    const TileCut cut{queries.rows * group};
+    const TileCut cut{queries.rows * group, F32Tile::max_rows};
     const index_t units = cut.count() * shape().num_kv_heads;
     const index_t n = ctx.slices(units);
     const index_t padded = divide_up(first_position + queries.rows, panel_rows) * panel_rows;
-    const std::int64_t scratch = std::int64_t{max_tile_rows} * (padded + shape().head_dim);
+    const std::int64_t scratch = std::int64_t{F32Tile::max_rows} * (padded + shape().head_dim);
     float* const all_scratch = ctx.workspace.take<float>(n * scratch).data();
     const std::span<index_t> first_bad = ctx.workspace.take<index_t>(n);
     ctx.parallel(n, [&](index_t i) {
       float* const tile = all_scratch + i * scratch;
-      float* const scores = tile + max_tile_rows * shape().head_dim;
+      float* const scores = tile + F32Tile::max_rows * shape().head_dim;
       first_bad[as_size(i)] = queries.rows;
       for (index_t unit = i; unit < units; unit += n) {
         const index_t kv_head = unit % shape().num_kv_heads;
@@ -80,12 +80,12 @@ class GroupedQueryAttention : public AttentionProjections<Format, Backend> {
     const index_t d = shape().head_dim;
     const auto column = [&](index_t j) { return (kv_head * group + j % group) * d; };
     const index_t m = tile_queries.last - tile_queries.first;
-    const float* rows[max_tile_rows];
+    const float* rows[as_size(F32Tile::max_rows)];
     for (index_t r = 0; r < m; ++r) {
       const index_t j = tile_queries.first + r;
       rows[r] = queries.row_data(j / group) + column(j);
     }
-    Backend::make_tile(rows, m, d, tile);
+    Backend::make_tile(F32Tile{}, rows, m, d, tile);
 
     const PanelView<F32> keys = cache.keys(kv_head);
     const index_t panels = (first_position + (tile_queries.last - 1) / group) / panel_rows + 1;

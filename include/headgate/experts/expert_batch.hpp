@@ -1,7 +1,7 @@
 // ExpertBatch: consecutive entries of a plan by expert that a bank computes together, and the order in which it walks
 // them: expert by expert in ascending id, weights in blocks that stay in the L2 cache while all rows of the expert pass
-// by in tiles. Data of an entry lie at its position in the batch times their width; those of a tile are transposed,
-// (width, m), in the place of its rows.
+// by in tiles. Data of an entry lie at its position in the batch times their size; those of a tile in the place of its
+// rows.
 #pragma once
 
 #include "headgate/kernels/product.hpp"
@@ -13,13 +13,14 @@ class ExpertBatch {
  public:
   struct Tile {
     std::int64_t place;  // of its first entry in the batch
-    index_t m;           // rows, 1 to 12
+    index_t m;           // rows, at least one
     std::span<const index_t> tokens;
     std::span<const float> weights;
   };
 
-  // Precondition: entries is not empty. What the plan's spans refer to outlives the batch.
-  ExpertBatch(const ExpertMajor& plan, Slice entries) noexcept : plan_(plan), entries_(entries) {
+  // max_rows: of a tile. Precondition: entries is not empty. What the plan's spans refer to outlives the batch.
+  ExpertBatch(const ExpertMajor& plan, Slice entries, index_t max_rows) noexcept
+      : plan_(plan), entries_(entries), max_rows_(max_rows) {
     while (plan_.offsets[as_size(begin_) + 1] <= entries_.first) ++begin_;
     for (end_ = begin_; end_ < plan_.size() && plan_.offsets[as_size(end_)] < entries_.last; ++end_) continue;
   }
@@ -38,7 +39,7 @@ class ExpertBatch {
   template <class F>
   void for_each_tile(F&& f) const {
     for (index_t i = begin_; i < end_; ++i) {
-      const TileCut cut{rows(i)};
+      const TileCut cut{rows(i), max_rows_};
       for (index_t j = 0; j < cut.count(); ++j) f(plan_.experts[as_size(i)], tile(i, cut.tile(j)));
     }
   }
@@ -53,7 +54,7 @@ class ExpertBatch {
     for (index_t i = begin_; i < end_; ++i) {
       const ExpertId e = plan_.experts[as_size(i)];
       const Slice units = units_of(e);
-      const TileCut cut{rows(i)};
+      const TileCut cut{rows(i), max_rows_};
       const index_t step = cut.count() > 1 ? cached : max_units;
       for (index_t first = units.first; first < units.last; first += step) {
         const Slice block{first, units.last - first < step ? units.last : first + step};
@@ -81,6 +82,7 @@ class ExpertBatch {
 
   ExpertMajor plan_;
   Slice entries_;
+  index_t max_rows_;
   index_t begin_ = 0;  // positions in the plan's experts
   index_t end_ = 0;
 };

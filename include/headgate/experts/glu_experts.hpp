@@ -7,7 +7,7 @@
 // activation makes of them, h; in the second it owns columns of y and walks the experts in ascending id. So no sum is
 // shared by two threads, skewed routing leaves no thread idle, and y has the same bits for any number of threads, any
 // batch and any cut of a prompt. Rows of x that share an expert are gathered into tiles before; a lone one is read in
-// place.
+// place where the tile allows it. GluExperts<AnyFormat> has a format of its own for each matrix.
 #pragma once
 
 #include <vector>
@@ -23,29 +23,32 @@ namespace headgate::inline HEADGATE_ABI {
 template <WeightFormat Format = F32, class Backend = NativeBackend>
 class GluExperts {
  public:
+  using Formats = GluFormats<Format>;
+
   // All weights zero, to be filled row by row while a checkpoint streams by. Throws std::bad_alloc.
-  static Expected<GluExperts> create(const GluShape& shape) {
-    const GluLayout<Format> layout{shape};
+  static Expected<GluExperts> create(const GluShape& shape, const Formats& formats = {}) {
+    const GluLayout<Format> layout{shape, formats};
     if (Status status = layout.check(); !status.ok()) return status;
     return GluExperts(layout, Checked{});
   }
   // From whole matrices, one element per expert.
-  static Expected<GluExperts> create(const GluShape& shape, std::span<const GluMatrices> experts) {
+  static Expected<GluExperts> create(const GluShape& shape, std::span<const GluMatrices> experts,
+                                     const Formats& formats = {}) {
     if (static_cast<std::int64_t>(experts.size()) != shape.num_experts) {
       return Status::mismatch("experts given", static_cast<std::int64_t>(experts.size()), shape.num_experts);
     }
-    Expected<GluExperts> bank = create(shape);
+    Expected<GluExperts> bank = create(shape, formats);
     for (index_t e = 0; bank && e < shape.num_experts; ++e) {
       if (Status status = bank.value().set_expert(e, experts[as_size(e)]); !status.ok()) return status;
     }
     return bank;
   }
-  explicit GluExperts(const GluShape& shape)
+  explicit GluExperts(const GluShape& shape, const Formats& formats = {})
     requires has_exceptions
-      : GluExperts(create(shape).value()) {}
-  GluExperts(const GluShape& shape, std::span<const GluMatrices> experts)
+      : GluExperts(create(shape, formats).value()) {}
+  GluExperts(const GluShape& shape, std::span<const GluMatrices> experts, const Formats& formats = {})
     requires has_exceptions
-      : GluExperts(create(shape, experts).value()) {}
+      : GluExperts(create(shape, experts, formats).value()) {}
 
   // Replaces the weights of one expert; on an error they stay what they were.
   Status set_expert(ExpertId e, const GluMatrices& m) {
@@ -61,13 +64,13 @@ class GluExperts {
   // Preconditions: expert and row exist (a gate: gated, a bias: has_bias); values has hidden_size elements, in
   // set_down_row ffn_size.
   void set_gate_row(ExpertId e, index_t row, const float* values) noexcept {
-    pack(layout_.gate_panel(e, row / panel_rows), row, hidden_size(), values);
+    pack(formats().gate, layout_.gate_panel(e, row / panel_rows), row, hidden_size(), values);
   }
   void set_up_row(ExpertId e, index_t row, const float* values) noexcept {
-    pack(layout_.up_panel(e, row / panel_rows), row, hidden_size(), values);
+    pack(formats().up, layout_.up_panel(e, row / panel_rows), row, hidden_size(), values);
   }
   void set_down_row(ExpertId e, index_t row, const float* values) noexcept {
-    pack(layout_.down_panel(e, row / panel_rows), row, shape().ffn_size, values);
+    pack(formats().down, layout_.down_panel(e, row / panel_rows), row, shape().ffn_size, values);
   }
   void set_gate_bias(ExpertId e, index_t row, float value) noexcept {
     biases_[as_size(layout_.gate_bias(e, row))] = value;
@@ -78,6 +81,7 @@ class GluExperts {
   }
 
   const GluShape& shape() const noexcept { return layout_.shape; }
+  const Formats& formats() const noexcept { return layout_.formats; }
   index_t num_experts() const noexcept { return shape().num_experts; }
   index_t hidden_size() const noexcept { return shape().hidden_size; }
   std::int64_t expert_bytes() const noexcept {
@@ -98,7 +102,7 @@ class GluExperts {
     const index_t entries = plan.offsets.back();
     for (index_t first = 0; first < entries; first += step) {
       const Slice part{first, entries - first < step ? entries : first + step};
-      if (Status status = apply_batch(ExpertBatch(plan, part), x, y, ctx); !status.ok()) return status;
+      if (Status status = apply_batch(ExpertBatch(plan, part, Tile::max_rows), x, y, ctx); !status.ok()) return status;
       if (part.last == entries) break;
     }
     return Status::success();
@@ -106,29 +110,43 @@ class GluExperts {
 
  private:
   struct Checked {};
+  using Tile = typename Format::Tile;
+  using Element = typename Tile::Element;
+  static_assert(panel_rows % Tile::columns == 0);  // a tile of h is made block by block
 
-  // A kernel call makes at most 16 panels x 12 rows of outputs, which stay in the L1 cache.
+  // A kernel call makes at most 16 panels x the rows of a tile of outputs, which stay in the L1 cache.
   static constexpr index_t max_panels = 16;
-  static constexpr index_t scratch_size = max_panels * panel_rows * max_tile_rows;
+  static constexpr std::size_t scratch_size = as_size(max_panels * panel_rows * Tile::max_rows);
 
   GluExperts(const GluLayout<Format>& layout, Checked)
       : layout_(layout),
         buffer_(as_size(layout.expert_bytes() * layout.shape.num_experts)),
         biases_(as_size(layout.biases_per_expert() * layout.shape.num_experts)) {}
 
-  void pack(std::int64_t panel, index_t row, index_t k, const float* values) noexcept {
-    Format::pack(values, k, row % panel_rows, buffer_.data() + panel);
+  void pack(Format format, std::int64_t panel, index_t row, index_t k, const float* values) noexcept {
+    format.pack(values, k, row % panel_rows, buffer_.data() + panel);
+  }
+  void multiply(Format format, std::int64_t first_panel, index_t k, index_t num_panels, const Element* tile, index_t m,
+                float* out, std::int64_t stride) const noexcept {
+    visit_format(format, [&](auto known) {
+      Backend::multiply(known, buffer_.data() + first_panel, k, num_panels, tile, m, out, stride);
+    });
   }
   index_t h_width() const noexcept { return layout_.ffn_blocks() * panel_rows; }
+  index_t block_rows() const noexcept { return layout_.panels_per_block() * panel_rows; }
 
   Status apply_batch(const ExpertBatch& batch, ConstRows x, Rows y, Context& ctx) const {
     const Workspace::Mark mark(ctx.workspace);
-    const std::int64_t tiles_size = batch.has_tiles() ? std::int64_t{batch.size()} * hidden_size() : 0;
+    const bool gathers = !Tile::is_row || batch.has_tiles();
+    const std::int64_t tiles_size = gathers ? batch.size() * Tile::row_size(hidden_size()) : 0;
     const index_t n = ctx.slices(layout_.down_panels());
     const std::span<std::int64_t> bad = ctx.workspace.take<std::int64_t>(n);
-    float* const tiles = ctx.workspace.take<float>(tiles_size + std::int64_t{batch.size()} * h_width()).data();
-    float* const h = tiles + tiles_size;
-    if (batch.has_tiles()) ctx.parallel(n, [&](index_t i) { gather(batch, x, Slice::of(hidden_size(), n, i), tiles); });
+    Element* const tiles = ctx.workspace.take<Element>(tiles_size + batch.size() * Tile::row_size(h_width())).data();
+    Element* const h = tiles + tiles_size;
+    if (gathers) {
+      const index_t units = divide_up(hidden_size(), Tile::columns);
+      ctx.parallel(n, [&](index_t i) { gather(batch, x, Slice::of(units, n, i), tiles); });
+    }
     const index_t threads = ctx.executor.size();
     ctx.parallel(threads, [&](index_t i) { compute_h(batch, x, tiles, i, threads, h); });
     ctx.parallel(n, [&](index_t i) { bad[as_size(i)] = add(batch, Slice::of(layout_.down_panels(), n, i), h, y); });
@@ -139,72 +157,96 @@ class GluExperts {
     return Status::not_finite("output of an expert is not finite", -1, batch.token(first_bad), batch.expert(first_bad));
   }
 
-  // Some columns of the tiles of x, (hidden_size, m) each; a lone row is read in place.
-  void gather(const ExpertBatch& batch, ConstRows x, Slice columns, float* tiles) const noexcept {
+  // Some columns of the tiles of x, counted in Tile::columns.
+  void gather(const ExpertBatch& batch, ConstRows x, Slice units, Element* tiles) const noexcept {
+    const index_t first = units.first * Tile::columns;
+    const index_t last = units.last * Tile::columns < hidden_size() ? units.last * Tile::columns : hidden_size();
     batch.for_each_tile([&](ExpertId, const ExpertBatch::Tile& tile) {
-      if (tile.m == 1) return;
-      const float* rows[max_tile_rows];
-      for (index_t r = 0; r < tile.m; ++r) rows[r] = x.row_data(tile.tokens[as_size(r)]) + columns.first;
-      Backend::make_tile(rows, tile.m, columns.last - columns.first,
-                         tiles + tile.place * hidden_size() + std::int64_t{columns.first} * tile.m);
+      if (Tile::is_row && tile.m == 1) return;
+      const float* rows[as_size(Tile::max_rows)];
+      for (index_t r = 0; r < tile.m; ++r) rows[r] = x.row_data(tile.tokens[as_size(r)]) + first;
+      Backend::make_tile(Tile{}, rows, tile.m, last - first,
+                         tiles + tile.place * Tile::row_size(hidden_size()) + tile.m * Tile::row_size(first));
     });
   }
+  const Element* tile_of_x(const ExpertBatch::Tile& tile, ConstRows x, const Element* tiles) const noexcept {
+    if constexpr (Tile::is_row) {
+      if (tile.m == 1) return x.row_data(tile.tokens[0]);
+    }
+    return tiles + tile.place * Tile::row_size(hidden_size());
+  }
 
-  // Part i of n of the tiles of h, (h_width, m) each.
-  void compute_h(const ExpertBatch& batch, ConstRows x, const float* tiles, index_t i, index_t n,
-                 float* h) const noexcept {
-    const index_t panels_per_block = layout_.panels_per_block();
-    const index_t block_rows = panels_per_block * panel_rows;
+  // Part i of n of the tiles of h.
+  void compute_h(const ExpertBatch& batch, ConstRows x, const Element* tiles, index_t i, index_t n,
+                 Element* h) const noexcept {
     // What the division leaves over goes to another thread with every expert.
     const auto blocks_of = [&](ExpertId e) { return Slice::of(layout_.ffn_blocks(), n, (i + e % n) % n); };
-    const std::int64_t block_bytes = panels_per_block * Format::panel_bytes(hidden_size());
     float out[scratch_size];
-    batch.for_each_block(
-        blocks_of, block_bytes, max_panels / panels_per_block,
-        [&](ExpertId e, Slice blocks, const ExpertBatch::Tile& tile) {
-          const index_t count = blocks.last - blocks.first;
-          const float* const in = tile.m == 1 ? x.row_data(tile.tokens[0]) : tiles + tile.place * hidden_size();
-          Backend::multiply(Format{}, buffer_.data() + layout_.block(e, blocks.first), hidden_size(),
-                            count * panels_per_block, in, tile.m, out, count * block_rows);
-          float* const h_tile = h + tile.place * h_width();
-          for (index_t b = 0; b < count; ++b) {
-            const float* rows[max_tile_rows];
-            for (index_t r = 0; r < tile.m; ++r) {
-              float* const row = out + (r * count + b) * block_rows;
-              if (shape().has_bias) Backend::axpy(1.0f, bias(layout_.block_bias(e, blocks.first + b)), block_rows, row);
-              if (shape().gated) {
-                Backend::glu(shape().activation, row, row + panel_rows, panel_rows, row);
-              } else {
-                Backend::activate(shape().activation, row, panel_rows, row);
-              }
-              rows[r] = row;
-            }
-            Backend::make_tile(rows, tile.m, panel_rows, h_tile + std::int64_t{blocks.first + b} * panel_rows * tile.m);
-          }
-        });
+    batch.for_each_block(blocks_of, layout_.block_bytes(), max_panels / layout_.panels_per_block(),
+                         [&](ExpertId e, Slice blocks, const ExpertBatch::Tile& tile) {
+                           multiply_block(e, blocks, tile_of_x(tile, x, tiles), tile.m, out);
+                           activate(e, blocks, tile.m, out, h + tile.place * Tile::row_size(h_width()));
+                         });
+  }
+  // Rows of up, and of gate where there is one, of some blocks: out (m, block_rows * blocks). The 16 numbers of gate
+  // and of up of a block lie side by side, or, where their panels do not, all of gate before all of up.
+  void multiply_block(ExpertId e, Slice blocks, const Element* tile, index_t m, float* out) const noexcept {
+    const index_t count = blocks.last - blocks.first;
+    const std::int64_t stride = count * block_rows();
+    if (layout_.is_interleaved()) {
+      multiply(formats().up, layout_.gate_panel(e, blocks.first), hidden_size(), count * layout_.panels_per_block(),
+               tile, m, out, stride);
+    } else {
+      multiply(formats().gate, layout_.gate_panel(e, blocks.first), hidden_size(), count, tile, m, out, stride);
+      multiply(formats().up, layout_.up_panel(e, blocks.first), hidden_size(), count, tile, m, out + stride / 2,
+               stride);
+    }
+  }
+  // The tile of h of some blocks, from what multiply_block made.
+  void activate(ExpertId e, Slice blocks, index_t m, float* out, Element* h) const noexcept {
+    const index_t count = blocks.last - blocks.first;
+    const index_t step = layout_.is_interleaved() ? block_rows() : panel_rows;
+    const index_t up = shape().gated ? (layout_.is_interleaved() ? panel_rows : count * panel_rows) : 0;
+    for (index_t b = 0; b < count; ++b) {
+      const index_t first = (blocks.first + b) * panel_rows;  // row of gate and up
+      const float* rows[as_size(Tile::max_rows)];
+      for (index_t r = 0; r < m; ++r) {
+        float* const row = out + r * count * block_rows() + b * step;
+        if (shape().has_bias) {
+          if (shape().gated) Backend::axpy(1.0f, bias(layout_.gate_bias(e, first)), panel_rows, row);
+          Backend::axpy(1.0f, bias(layout_.up_bias(e, first)), panel_rows, row + up);
+        }
+        if (shape().gated) {
+          Backend::glu(shape().activation, row, row + up, panel_rows, row);
+        } else {
+          Backend::activate(shape().activation, row, panel_rows, row);
+        }
+        rows[r] = row;
+      }
+      Backend::make_tile(Tile{}, rows, m, panel_rows, h + m * Tile::row_size(first));
+    }
   }
 
   // y += weight * (W_down h + b_down), in the columns of some panels. Returns the place of the first entry whose output
   // is not finite, or the size of the batch.
-  std::int64_t add(const ExpertBatch& batch, Slice panels, const float* h, Rows y) const noexcept {
-    const index_t ffn_size = shape().ffn_size;
+  std::int64_t add(const ExpertBatch& batch, Slice panels, const Element* h, Rows y) const noexcept {
     std::int64_t bad = batch.size();
     float out[scratch_size];
-    batch.for_each_block([&](ExpertId) { return panels; }, Format::panel_bytes(ffn_size), max_panels,
-                         [&](ExpertId e, Slice block, const ExpertBatch::Tile& tile) {
-                           const index_t stride = (block.last - block.first) * panel_rows;
-                           Backend::multiply(Format{}, buffer_.data() + layout_.down_panel(e, block.first), ffn_size,
-                                             block.last - block.first, h + tile.place * h_width(), tile.m, out, stride);
-                           const index_t column = block.first * panel_rows;
-                           const index_t width = hidden_size() - column < stride ? hidden_size() - column : stride;
-                           for (index_t r = 0; r < tile.m; ++r) {
-                             float* const row = out + r * stride;
-                             if (shape().has_bias) Backend::axpy(1.0f, bias(layout_.down_bias(e, column)), width, row);
-                             if (!Backend::all_finite(row, width) && tile.place + r < bad) bad = tile.place + r;
-                             Backend::axpy(tile.weights[as_size(r)], row, width,
-                                           y.row_data(tile.tokens[as_size(r)]) + column);
-                           }
-                         });
+    batch.for_each_block(
+        [&](ExpertId) { return panels; }, layout_.down_panel_bytes(), max_panels,
+        [&](ExpertId e, Slice block, const ExpertBatch::Tile& tile) {
+          const index_t stride = (block.last - block.first) * panel_rows;
+          multiply(formats().down, layout_.down_panel(e, block.first), shape().ffn_size, block.last - block.first,
+                   h + tile.place * Tile::row_size(h_width()), tile.m, out, stride);
+          const index_t column = block.first * panel_rows;
+          const index_t width = hidden_size() - column < stride ? hidden_size() - column : stride;
+          for (index_t r = 0; r < tile.m; ++r) {
+            float* const row = out + r * stride;
+            if (shape().has_bias) Backend::axpy(1.0f, bias(layout_.down_bias(e, column)), width, row);
+            if (!Backend::all_finite(row, width) && tile.place + r < bad) bad = tile.place + r;
+            Backend::axpy(tile.weights[as_size(r)], row, width, y.row_data(tile.tokens[as_size(r)]) + column);
+          }
+        });
     return bad;
   }
   const float* bias(std::int64_t position) const noexcept { return biases_.data() + position; }

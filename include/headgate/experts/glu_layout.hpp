@@ -1,6 +1,7 @@
 // GluLayout: where the weights of a bank of feed-forward experts lie in one buffer. Expert after expert: the panels of
-// gate and up in turn (up alone without a gate), then those of down (kernels/panel16.hpp). So one expert is one stretch
-// of memory, and a block of 16 rows of gate and up is read as one stream. Biases stand in the order of the panel rows.
+// gate and up in turn (up alone without a gate; all of gate first where up has another format), then those of down
+// (kernels/panel16.hpp). So one expert is one stretch of memory, and a block of 16 rows of gate and up is read as one
+// stream where it can be. Biases stand block by block, those of gate first.
 #pragma once
 
 #include "headgate/core/status.hpp"
@@ -26,7 +27,7 @@ struct GluShape {
   constexpr index_t entries_at_a_time() const noexcept {
     constexpr std::int64_t max_floats = (std::int64_t{16} << 20) / sizeof(float);
     const std::int64_t fitting = floats_per_entry() == 0 ? max_floats : max_floats / floats_per_entry();
-    return static_cast<index_t>(fitting < max_tile_rows ? max_tile_rows : fitting);
+    return static_cast<index_t>(fitting < F32Tile::max_rows ? F32Tile::max_rows : fitting);
   }
 };
 
@@ -40,27 +41,40 @@ struct GluMatrices {
   std::span<const float> down_bias = {};  // (hidden_size)
 };
 
+// The format of each matrix, the same for all experts; that of gate says nothing without a gate.
+template <WeightFormat Format>
+struct GluFormats {
+  [[no_unique_address]] Format gate = {};
+  [[no_unique_address]] Format up = {};
+  [[no_unique_address]] Format down = {};
+};
+
 // Precondition of what is not check(): a shape that passed it.
 template <WeightFormat Format>
 struct GluLayout {
   GluShape shape;
+  [[no_unique_address]] GluFormats<Format> formats = {};
 
   constexpr index_t panels_per_block() const noexcept { return shape.gated ? 2 : 1; }
   // Blocks of 16 rows of h = act(gate) * up; a row of h is padded to whole blocks.
   constexpr index_t ffn_blocks() const noexcept { return divide_up(shape.ffn_size, panel_rows); }
   constexpr index_t down_panels() const noexcept { return divide_up(shape.hidden_size, panel_rows); }
+  // Whether the panels of gate and up alternate, so that one kernel call reads both. Without a gate there is only up.
+  constexpr bool is_interleaved() const noexcept { return !shape.gated || formats.gate == formats.up; }
 
-  constexpr std::int64_t expert_bytes() const noexcept { return up_bytes() + down_panels() * down_panel_bytes(); }
+  constexpr std::int64_t expert_bytes() const noexcept { return h_bytes() + down_panels() * down_panel_bytes(); }
+  constexpr std::int64_t block_bytes() const noexcept { return gate_panel_bytes() + up_panel_bytes(); }
+  constexpr std::int64_t down_panel_bytes() const noexcept { return formats.down.panel_bytes(shape.ffn_size); }
   // Bytes from the start of the buffer.
-  constexpr std::int64_t block(ExpertId e, index_t b) const noexcept {
-    return e * expert_bytes() + b * panels_per_block() * up_panel_bytes();
+  constexpr std::int64_t gate_panel(ExpertId e, index_t b) const noexcept {
+    return e * expert_bytes() + b * (is_interleaved() ? block_bytes() : gate_panel_bytes());
+  }
+  constexpr std::int64_t up_panel(ExpertId e, index_t b) const noexcept {
+    if (is_interleaved()) return gate_panel(e, b) + gate_panel_bytes();
+    return e * expert_bytes() + ffn_blocks() * gate_panel_bytes() + b * up_panel_bytes();
   }
   constexpr std::int64_t down_panel(ExpertId e, index_t p) const noexcept {
-    return e * expert_bytes() + up_bytes() + p * down_panel_bytes();
-  }
-  constexpr std::int64_t gate_panel(ExpertId e, index_t b) const noexcept { return block(e, b); }
-  constexpr std::int64_t up_panel(ExpertId e, index_t b) const noexcept {
-    return block(e, b) + (panels_per_block() - 1) * up_panel_bytes();
+    return e * expert_bytes() + h_bytes() + p * down_panel_bytes();
   }
 
   constexpr std::int64_t biases_per_expert() const noexcept {
@@ -91,9 +105,9 @@ struct GluLayout {
     }
     constexpr double tebi = 0x1p40;
     constexpr double max_bytes = 0x1p62;
-    const double bytes = static_cast<double>(shape.num_experts) *
-                         (static_cast<double>(up_panel_bytes()) * panels_per_block() * ffn_blocks() +
-                          static_cast<double>(down_panel_bytes()) * down_panels());
+    const double bytes =
+        static_cast<double>(shape.num_experts) *
+        (static_cast<double>(block_bytes()) * ffn_blocks() + static_cast<double>(down_panel_bytes()) * down_panels());
     if (bytes > max_bytes) {
       return {ErrorCode::limit, "TiB of expert weights", static_cast<std::int64_t>(bytes / tebi),
               static_cast<std::int64_t>(max_bytes / tebi)};
@@ -136,9 +150,12 @@ struct GluLayout {
   }
 
  private:
-  constexpr std::int64_t up_panel_bytes() const noexcept { return Format::panel_bytes(shape.hidden_size); }
-  constexpr std::int64_t down_panel_bytes() const noexcept { return Format::panel_bytes(shape.ffn_size); }
-  constexpr std::int64_t up_bytes() const noexcept { return ffn_blocks() * panels_per_block() * up_panel_bytes(); }
+  constexpr std::int64_t gate_panel_bytes() const noexcept {
+    return shape.gated ? formats.gate.panel_bytes(shape.hidden_size) : 0;
+  }
+  constexpr std::int64_t up_panel_bytes() const noexcept { return formats.up.panel_bytes(shape.hidden_size); }
+  // Of gate and up.
+  constexpr std::int64_t h_bytes() const noexcept { return ffn_blocks() * block_bytes(); }
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

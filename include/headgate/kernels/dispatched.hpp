@@ -13,16 +13,16 @@
 
 // Defined by the kernel objects that a program links; one that is not linked has a null address.
 extern "C" {
-__attribute__((weak)) const headgate::KernelTableV1* headgate_kernels_avx2_v1() noexcept;
-__attribute__((weak)) const headgate::KernelTableV1* headgate_kernels_avx512_v1() noexcept;
-__attribute__((weak)) const headgate::KernelTableV1* headgate_kernels_neon_v1() noexcept;
+__attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_avx2_v2() noexcept;
+__attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_avx512_v2() noexcept;
+__attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_neon_v2() noexcept;
 }
 
 namespace headgate::inline HEADGATE_ABI {
 
 namespace detail {
 
-inline constexpr KernelTableV1 scalar_table = make_kernel_table<Scalar>("scalar");
+inline constexpr KernelTableV2 scalar_table = make_kernel_table<Scalar>("scalar");
 
 inline bool cpu_has_avx2() noexcept {
 #if defined(__x86_64__)
@@ -50,19 +50,19 @@ inline bool cpu_has_neon() noexcept {
 
 struct KernelChoice {
   std::string_view name;
-  const KernelTableV1* table;  // null: not linked, or this processor cannot run it
+  const KernelTableV2* table;  // null: not linked, or this processor cannot run it
 };
 
 // Best first.
 inline std::array<KernelChoice, 4> kernel_choices() noexcept {
-  const auto table = [](const KernelTableV1* (*get)() noexcept, bool runs) { return get && runs ? get() : nullptr; };
-  return {{{"avx512", table(headgate_kernels_avx512_v1, cpu_has_avx512())},
-           {"avx2", table(headgate_kernels_avx2_v1, cpu_has_avx2())},
-           {"neon", table(headgate_kernels_neon_v1, cpu_has_neon())},
+  const auto table = [](const KernelTableV2* (*get)() noexcept, bool runs) { return get && runs ? get() : nullptr; };
+  return {{{"avx512", table(headgate_kernels_avx512_v2, cpu_has_avx512())},
+           {"avx2", table(headgate_kernels_avx2_v2, cpu_has_avx2())},
+           {"neon", table(headgate_kernels_neon_v2, cpu_has_neon())},
            {"scalar", &scalar_table}}};
 }
 
-inline std::atomic<const KernelTableV1*> active_table{nullptr};
+inline std::atomic<const KernelTableV2*> active_table{nullptr};
 
 }  // namespace detail
 
@@ -80,8 +80,8 @@ inline Status select_kernels(std::string_view cap = {}) noexcept {
 }
 
 struct Dispatched {
-  static const KernelTableV1& table() noexcept {
-    const KernelTableV1* active = detail::active_table.load(std::memory_order_relaxed);
+  static const KernelTableV2& table() noexcept {
+    const KernelTableV2* active = detail::active_table.load(std::memory_order_relaxed);
     if (active == nullptr) [[unlikely]] {
       static_cast<void>(select_kernels());
       active = detail::active_table.load(std::memory_order_relaxed);
@@ -90,16 +90,14 @@ struct Dispatched {
   }
   static const char* name() noexcept { return table().name; }
 
-  static void multiply(F32, const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m,
-                       float* y, std::int64_t stride) noexcept {
-    table().multiply_f32(panels, k, num_panels, tile, m, y, stride);
+  template <WeightFormat Format>
+  static void multiply(Format, const std::byte* panels, index_t k, index_t num_panels,
+                       const typename Format::Tile::Element* tile, index_t m, float* y, std::int64_t stride) noexcept {
+    table().formats[WeightFormats::index_of<Format>()].multiply(panels, k, num_panels, tile, m, y, stride);
   }
-  static void multiply(Bf16, const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m,
-                       float* y, std::int64_t stride) noexcept {
-    table().multiply_bf16(panels, k, num_panels, tile, m, y, stride);
-  }
-  static void make_tile(const float* const* rows, index_t m, index_t k, float* tile) noexcept {
-    table().make_tile(rows, m, k, tile);
+  template <ActivationTile Tile>
+  static void make_tile(Tile, const float* const* rows, index_t m, index_t k, typename Tile::Element* tile) noexcept {
+    table().formats[WeightFormats::index_of_tile<Tile>()].make_tile(rows, m, k, tile);
   }
 
   static float sum(const float* x, index_t n) noexcept { return table().sum(x, n); }

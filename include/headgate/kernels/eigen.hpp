@@ -33,7 +33,7 @@ struct EigenBackend : Scalar {
       }
     }
   }
-  static void make_tile(const float* const* rows, index_t m, index_t k, float* tile) noexcept {
+  static void make_tile(F32Tile, const float* const* rows, index_t m, index_t k, float* tile) noexcept {
     Eigen::Map<Eigen::MatrixXf> out(tile, m, k);
     for (index_t r = 0; r < m; ++r) out.row(r) = vector(rows[r], k).transpose();
   }

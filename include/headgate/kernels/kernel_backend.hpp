@@ -13,43 +13,53 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
-// Rows of activations that one multiply takes at most.
-inline constexpr index_t max_tile_rows = 12;
-
 // The backend of the instruction set this translation unit is compiled for (kernels/native.hpp). Routers, experts and
 // layers use it unless told otherwise.
 struct NativeBackend;
 
+// A backend multiplies a format with its tile.
+template <class B, class Format>
+concept Multiplies =
+    requires(const std::byte* panels, const typename Format::Tile::Element* tile, typename Format::Tile::Element* made,
+             const float* const* rows, float* y, index_t n, std::int64_t stride) {
+      // y[r * stride + 16 p + lane] = sum over k of W_p[k][lane] * row r of the tile [k], for p < num_panels, r < m, 1
+      // <= m
+      // <= Tile::max_rows. Arguments: format, panels, k, num_panels, tile, m, y, stride.
+      { B::multiply(Format{}, panels, n, n, tile, n, y, stride) } noexcept;
+      // Packs rows[r][i], i < k, r < m; in an F32Tile tile[i * m + r] = rows[r][i]. Arguments: tile type, rows, m, k,
+      // tile.
+      { B::make_tile(typename Format::Tile{}, rows, n, n, made) } noexcept;
+    };
+template <class B, class... Formats>
+consteval bool multiplies_all(FormatList<Formats...>) {
+  return (Multiplies<B, Formats> && ...);
+}
+
 template <class B>
-concept KernelBackend = requires(const std::byte* panels, const float* x, const float* const* rows, float* y, index_t n,
-                                 std::int64_t stride, float a, index_t* order, Activation activation) {
-  { B::name() } noexcept -> std::same_as<const char*>;
-  // y[r * stride + 16 p + lane] = sum over k of W_p[k][lane] * tile[k * m + r], for p < num_panels, r < m, 1 <= m
-  // <= 12. Arguments: format, panels, k, num_panels, tile (k, m), m, y, stride.
-  { B::multiply(F32{}, panels, n, n, x, n, y, stride) } noexcept;
-  { B::multiply(Bf16{}, panels, n, n, x, n, y, stride) } noexcept;
-  // tile[i * m + r] = rows[r][i] for i < k. Arguments: rows, m, k, tile.
-  { B::make_tile(rows, n, n, y) } noexcept;
+concept KernelBackend =
+    multiplies_all<B>(WeightFormats{}) &&
+    requires(const float* x, float* y, index_t n, std::int64_t stride, float a, index_t* order, Activation activation) {
+      { B::name() } noexcept -> std::same_as<const char*>;
+      { B::sum(x, n) } noexcept -> std::same_as<float>;
+      { B::max(x, n) } noexcept -> std::same_as<float>;  // -inf for n = 0
+      { B::dot(x, x, n) } noexcept -> std::same_as<float>;
+      { B::all_finite(x, n) } noexcept -> std::same_as<bool>;
+      { B::axpy(a, x, n, y) } noexcept;  // y += a x, fused
+      // out[i] = sum over j of weights[j] * rows[j * stride + i], fused, j ascending, from 0.
+      // Arguments: weights, count, rows, stride, width, out.
+      { B::weighted_sum(x, n, x, stride, n, y) } noexcept;
 
-  { B::sum(x, n) } noexcept -> std::same_as<float>;
-  { B::max(x, n) } noexcept -> std::same_as<float>;  // -inf for n = 0
-  { B::dot(x, x, n) } noexcept -> std::same_as<float>;
-  { B::all_finite(x, n) } noexcept -> std::same_as<bool>;
-  { B::axpy(a, x, n, y) } noexcept;  // y += a x, fused
-  // out[i] = sum over j of weights[j] * rows[j * stride + i], fused, j ascending, from 0.
-  // Arguments: weights, count, rows, stride, width, out.
-  { B::weighted_sum(x, n, x, stride, n, y) } noexcept;
-
-  { B::softmax(y, n) } noexcept;            // in place, max subtracted; -inf gives exactly 0
-  { B::sigmoid(y, n) } noexcept;            // in place
-  { B::rms_norm(x, x, a, n, y) } noexcept;  // y = x / sqrt(mean(x^2) + a) * weight: x, weight, a, n, y
-  // Rotates the pairs (x[i], x[i + half]) by the angles whose cosine and sine are given. Arguments: x, cos, sin, half.
-  { B::rope(y, x, x, n) } noexcept;
-  { B::glu(activation, x, x, n, y) } noexcept;    // y = act(gate) * up: activation, gate, up, n, y (may alias)
-  { B::activate(activation, x, n, y) } noexcept;  // y = act(x), not for clamped_swiglu; may alias
-  // The k largest keys, best first, ties to the lower index; -inf is never chosen. Returns how many were chosen.
-  // Arguments: keys (no NaN), n, k, order (k).
-  { B::top_k(x, n, n, order) } noexcept -> std::same_as<index_t>;
-};
+      { B::softmax(y, n) } noexcept;            // in place, max subtracted; -inf gives exactly 0
+      { B::sigmoid(y, n) } noexcept;            // in place
+      { B::rms_norm(x, x, a, n, y) } noexcept;  // y = x / sqrt(mean(x^2) + a) * weight: x, weight, a, n, y
+      // Rotates the pairs (x[i], x[i + half]) by the angles whose cosine and sine are given. Arguments: x, cos, sin,
+      // half.
+      { B::rope(y, x, x, n) } noexcept;
+      { B::glu(activation, x, x, n, y) } noexcept;    // y = act(gate) * up: activation, gate, up, n, y (may alias)
+      { B::activate(activation, x, n, y) } noexcept;  // y = act(x), not for clamped_swiglu; may alias
+      // The k largest keys, best first, ties to the lower index; -inf is never chosen. Returns how many were chosen.
+      // Arguments: keys (no NaN), n, k, order (k).
+      { B::top_k(x, n, n, order) } noexcept -> std::same_as<index_t>;
+    };
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -1,4 +1,4 @@
-// KernelTableV1: the kernels of one instruction set as plain functions on plain data. An object file that is compiled
+// KernelTableV2: the kernels of one instruction set as plain functions on plain data. An object file that is compiled
 // beyond the program's baseline exports one function that returns its table, and nothing else that the linker could mix
 // up: the type and that function are the only names outside the ABI namespace, and hold no type that depends on flags.
 #pragma once
@@ -7,13 +7,16 @@
 
 namespace headgate {
 
-struct KernelTableV1 {
+// Of one weight format, with tiles of its own kind.
+struct FormatKernelsV2 {
+  void (*multiply)(const std::byte* panels, std::int32_t k, std::int32_t num_panels, const void* tile, std::int32_t m,
+                   float* y, std::int64_t stride) noexcept;
+  void (*make_tile)(const float* const* rows, std::int32_t m, std::int32_t k, void* tile) noexcept;
+};
+
+struct KernelTableV2 {
   const char* name;
-  void (*multiply_f32)(const std::byte* panels, std::int32_t k, std::int32_t num_panels, const float* tile,
-                       std::int32_t m, float* y, std::int64_t stride) noexcept;
-  void (*multiply_bf16)(const std::byte* panels, std::int32_t k, std::int32_t num_panels, const float* tile,
-                        std::int32_t m, float* y, std::int64_t stride) noexcept;
-  void (*make_tile)(const float* const* rows, std::int32_t m, std::int32_t k, float* tile) noexcept;
+  FormatKernelsV2 formats[WeightFormats::size];  // in the order of the list
   float (*sum)(const float* x, std::int32_t n) noexcept;
   float (*max)(const float* x, std::int32_t n) noexcept;
   float (*dot)(const float* x, const float* y, std::int32_t n) noexcept;
@@ -38,9 +41,14 @@ inline namespace HEADGATE_ABI {
 template <class B>
 struct TableEntries {
   template <class Format>
-  static void multiply(const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m, float* y,
+  static void multiply(const std::byte* panels, index_t k, index_t num_panels, const void* tile, index_t m, float* y,
                        std::int64_t stride) noexcept {
-    B::multiply(Format{}, panels, k, num_panels, tile, m, y, stride);
+    B::multiply(Format{}, panels, k, num_panels, static_cast<const typename Format::Tile::Element*>(tile), m, y,
+                stride);
+  }
+  template <class Tile>
+  static void make_tile(const float* const* rows, index_t m, index_t k, void* tile) noexcept {
+    B::make_tile(Tile{}, rows, m, k, static_cast<typename Tile::Element*>(tile));
   }
   static void activate(std::uint8_t kind, const float* x, index_t n, float* y) noexcept {
     B::activate(Activation{.kind = static_cast<ActivationKind>(kind)}, x, n, y);
@@ -51,13 +59,11 @@ struct TableEntries {
   }
 };
 
-template <KernelBackend B>
-constexpr KernelTableV1 make_kernel_table(const char* name) noexcept {
+template <KernelBackend B, class... Formats>
+constexpr KernelTableV2 make_kernel_table(const char* name, FormatList<Formats...>) noexcept {
   using Entries = TableEntries<B>;
   return {.name = name,
-          .multiply_f32 = Entries::template multiply<F32>,
-          .multiply_bf16 = Entries::template multiply<Bf16>,
-          .make_tile = B::make_tile,
+          .formats = {{Entries::template multiply<Formats>, Entries::template make_tile<typename Formats::Tile>}...},
           .sum = B::sum,
           .max = B::max,
           .dot = B::dot,
@@ -71,6 +77,10 @@ constexpr KernelTableV1 make_kernel_table(const char* name) noexcept {
           .activate = Entries::activate,
           .glu = Entries::glu,
           .top_k = B::top_k};
+}
+template <KernelBackend B>
+constexpr KernelTableV2 make_kernel_table(const char* name) noexcept {
+  return make_kernel_table<B>(name, WeightFormats{});
 }
 
 }  // namespace HEADGATE_ABI

@@ -4,61 +4,13 @@
 // odd last line are zero. Packing keeps every value the format can hold.
 #pragma once
 
-#include <cstring>
-
 #include "headgate/core/aligned_buffer.hpp"
-#include "headgate/core/dtype.hpp"
 #include "headgate/core/matrix_view.hpp"
+#include "headgate/kernels/any_format.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
 inline constexpr index_t panel_rows = 16;
-
-// A weight format: how a row of floats lies in one lane (0..15) of a panel, and how many bytes a panel of k columns
-// has.
-template <class F>
-concept WeightFormat = requires(const float* row, index_t k, index_t lane, std::byte* panel, const std::byte* packed) {
-  { F::name() } noexcept;
-  { F::panel_bytes(k) } noexcept -> std::same_as<std::int64_t>;  // a multiple of 64
-  { F::pack(row, k, lane, panel) } noexcept;
-  { F::unpack(packed, k, lane) } noexcept -> std::same_as<float>;  // the weight of column k
-};
-
-struct F32 {
-  static constexpr const char* name() noexcept { return "f32"; }
-  static constexpr std::int64_t panel_bytes(index_t k) noexcept { return std::int64_t{64} * k; }
-  static void pack(const float* row, index_t k, index_t lane, std::byte* panel) noexcept {
-    for (index_t i = 0; i < k; ++i) std::memcpy(panel + std::int64_t{64} * i + 4 * lane, row + i, 4);
-  }
-  static float unpack(const std::byte* panel, index_t k, index_t lane) noexcept {
-    float value;
-    std::memcpy(&value, panel + std::int64_t{64} * k + 4 * lane, 4);
-    return value;
-  }
-};
-
-// Weights rounded to bfloat16: exact for checkpoints stored in it.
-struct Bf16 {
-  static constexpr const char* name() noexcept { return "bf16"; }
-  static constexpr std::int64_t panel_bytes(index_t k) noexcept { return std::int64_t{64} * divide_up(k, 2); }
-  static void pack(const float* row, index_t k, index_t lane, std::byte* panel) noexcept {
-    for (index_t i = 0; i < k; ++i) {
-      const bf16 value(row[i]);
-      std::memcpy(panel + offset(i, lane), &value, 2);
-    }
-  }
-  static float unpack(const std::byte* panel, index_t k, index_t lane) noexcept {
-    bf16 value;
-    std::memcpy(&value, panel + offset(k, lane), 2);
-    return static_cast<float>(value);
-  }
-
- private:
-  static constexpr std::int64_t offset(index_t k, index_t lane) noexcept {
-    return std::int64_t{64} * (k / 2) + 4 * lane + 2 * (k % 2);
-  }
-};
-static_assert(WeightFormat<F32> && WeightFormat<Bf16>);
 
 // Packed panels that somebody else owns.
 template <WeightFormat Format>
@@ -66,11 +18,18 @@ struct PanelView {
   const std::byte* data = nullptr;
   index_t rows = 0;  // outputs
   index_t cols = 0;  // inputs, k
+  [[no_unique_address]] Format format = {};
 
   constexpr index_t num_panels() const noexcept { return divide_up(rows, panel_rows); }
-  constexpr const std::byte* panel(index_t p) const noexcept { return data + p * Format::panel_bytes(cols); }
+  constexpr const std::byte* panel(index_t p) const noexcept { return data + p * format.panel_bytes(cols); }
   float operator()(index_t row, index_t col) const noexcept {
-    return Format::unpack(panel(row / panel_rows), col, row % panel_rows);
+    return format.unpack(panel(row / panel_rows), col, row % panel_rows);
+  }
+  // out (cols) = a row.
+  void read_row(index_t row, float* out) const noexcept {
+    visit_format(format, [&](auto known) {
+      for (index_t i = 0; i < cols; ++i) out[i] = known.unpack(panel(row / panel_rows), i, row % panel_rows);
+    });
   }
 };
 
@@ -80,25 +39,30 @@ class Panel16 {
  public:
   Panel16() = default;
   // All zero, to be filled row by row while a checkpoint streams by. Throws std::bad_alloc.
-  Panel16(index_t rows, index_t cols)
-      : buffer_(as_size(divide_up(rows, panel_rows) * Format::panel_bytes(cols))), rows_(rows), cols_(cols) {}
-  explicit Panel16(ConstRows weights) : Panel16(weights.rows, weights.cols) {
+  Panel16(index_t rows, index_t cols, Format format = {})
+      : buffer_(as_size(divide_up(rows, panel_rows) * format.panel_bytes(cols))),
+        rows_(rows),
+        cols_(cols),
+        format_(format) {}
+  explicit Panel16(ConstRows weights, Format format = {}) : Panel16(weights.rows, weights.cols, format) {
     for (index_t r = 0; r < rows_; ++r) set_row(r, weights.row_data(r));
   }
 
   void set_row(index_t row, const float* values) noexcept {
-    Format::pack(values, cols_, row % panel_rows, buffer_.data() + row / panel_rows * Format::panel_bytes(cols_));
+    format_.pack(values, cols_, row % panel_rows, buffer_.data() + row / panel_rows * format_.panel_bytes(cols_));
   }
 
   index_t rows() const noexcept { return rows_; }
   index_t cols() const noexcept { return cols_; }
+  Format format() const noexcept { return format_; }
   std::int64_t bytes() const noexcept { return static_cast<std::int64_t>(buffer_.size()); }
-  PanelView<Format> view() const noexcept { return {buffer_.data(), rows_, cols_}; }
+  PanelView<Format> view() const noexcept { return {buffer_.data(), rows_, cols_, format_}; }
 
  private:
   AlignedBuffer buffer_;
   index_t rows_ = 0;
   index_t cols_ = 0;
+  [[no_unique_address]] Format format_ = {};
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -30,7 +30,7 @@ struct Scalar {
       }
     }
   }
-  static void make_tile(const float* const* rows, index_t m, index_t k, float* tile) noexcept {
+  static void make_tile(F32Tile, const float* const* rows, index_t m, index_t k, float* tile) noexcept {
     for (index_t i = 0; i < k; ++i) {
       for (index_t r = 0; r < m; ++r) tile[std::int64_t{i} * m + r] = rows[r][i];
     }

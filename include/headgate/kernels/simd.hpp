@@ -16,12 +16,12 @@ template <class Arch>
 struct Simd {
   static const char* name() noexcept { return Arch::name(); }
 
-  template <WeightFormat Format>
+  template <LineFormat Format>
   static void multiply(Format, const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m,
                        float* y, std::int64_t stride) noexcept {
     headgate::multiply<Arch, Format>(panels, k, num_panels, tile, m, y, stride);
   }
-  static void make_tile(const float* const* rows, index_t m, index_t k, float* tile) noexcept {
+  static void make_tile(F32Tile, const float* const* rows, index_t m, index_t k, float* tile) noexcept {
     headgate::make_tile<Arch>(rows, m, k, tile);
   }
 

@@ -1,4 +1,5 @@
-// Linear: y = x W^T + b with packed weights W (rows, cols), the bias optional.
+// Linear: y = x W^T + b with packed weights W (rows, cols), the bias optional. Linear<AnyFormat> is one type
+// whatever format was chosen for its weights at run time.
 #pragma once
 
 #include <vector>
@@ -13,31 +14,31 @@ template <WeightFormat Format = F32, class Backend = NativeBackend>
 class Linear {
  public:
   // All zero, to be filled row by row while a checkpoint streams by. Throws std::bad_alloc.
-  static Expected<Linear> create(index_t rows, index_t cols, bool has_bias = false) {
+  static Expected<Linear> create(index_t rows, index_t cols, bool has_bias = false, Format format = {}) {
     if (rows < 1) return Status::mismatch("rows of a linear layer, at least", rows, 1);
     if (cols < 1) return Status::mismatch("columns of a linear layer, at least", cols, 1);
     if (rows > max_index - panel_rows)
       return Status::mismatch("rows of a linear layer, at most", rows, max_index - panel_rows);
-    return Linear(rows, cols, has_bias, Checked{});
+    return Linear(rows, cols, has_bias, format, Checked{});
   }
-  static Expected<Linear> create(ConstRows weights, std::span<const float> bias = {}) {
+  static Expected<Linear> create(ConstRows weights, std::span<const float> bias = {}, Format format = {}) {
     if (!bias.empty() && static_cast<std::int64_t>(bias.size()) != weights.rows) {
       return Status::mismatch("size of the bias against rows", static_cast<std::int64_t>(bias.size()), weights.rows);
     }
     if (Status status = check_view(weights); !status.ok()) return status;
-    Expected<Linear> linear = create(weights.rows, weights.cols, !bias.empty());
+    Expected<Linear> linear = create(weights.rows, weights.cols, !bias.empty(), format);
     if (!linear) return linear;
     for (index_t r = 0; r < weights.rows; ++r) linear.value().set_row(r, weights.row_data(r));
     for (index_t r = 0; !bias.empty() && r < weights.rows; ++r) linear.value().set_bias(r, bias[as_size(r)]);
     return linear;
   }
   // Throw the same errors.
-  Linear(index_t rows, index_t cols, bool has_bias = false)
+  Linear(index_t rows, index_t cols, bool has_bias = false, Format format = {})
     requires has_exceptions
-      : Linear(create(rows, cols, has_bias).value()) {}
-  explicit Linear(ConstRows weights, std::span<const float> bias = {})
+      : Linear(create(rows, cols, has_bias, format).value()) {}
+  explicit Linear(ConstRows weights, std::span<const float> bias = {}, Format format = {})
     requires has_exceptions
-      : Linear(create(weights, bias).value()) {}
+      : Linear(create(weights, bias, format).value()) {}
 
   // Preconditions: the row exists (and has_bias), values has cols() elements.
   void set_row(index_t row, const float* values) noexcept { weights_.set_row(row, values); }
@@ -45,6 +46,7 @@ class Linear {
 
   index_t rows() const noexcept { return weights_.rows(); }
   index_t cols() const noexcept { return weights_.cols(); }
+  Format format() const noexcept { return weights_.format(); }
   std::int64_t bytes() const noexcept {
     return weights_.bytes() + static_cast<std::int64_t>(bias_.size() * sizeof(float));
   }
@@ -68,8 +70,8 @@ class Linear {
 
  private:
   struct Checked {};
-  Linear(index_t rows, index_t cols, bool has_bias, Checked)
-      : weights_(rows, cols), bias_(has_bias ? as_size(rows) : std::size_t{0}) {}
+  Linear(index_t rows, index_t cols, bool has_bias, Format format, Checked)
+      : weights_(rows, cols, format), bias_(has_bias ? as_size(rows) : std::size_t{0}) {}
 
   Panel16<Format> weights_;
   std::vector<float> bias_;  // (rows) or empty

@@ -7,13 +7,12 @@
 #include <atomic>
 #include <functional>
 #include <memory>
-#include <optional>
 #include <vector>
 
 #include "headgate/attention/rope.hpp"
 #include "headgate/kernels/native.hpp"
-#include "headgate/layers/any_linear.hpp"
 #include "headgate/layers/decoder_block.hpp"
+#include "headgate/layers/linear.hpp"
 #include "headgate/models/embedding.hpp"
 #include "headgate/models/model_config.hpp"
 #include "headgate/models/routing_rule.hpp"
@@ -32,10 +31,10 @@ class Model {
     Rope rope;
     std::vector<DecoderBlock> blocks;
     RmsNorm<> norm;
-    std::optional<AnyLinear> head;       // none: tied to the embedding
-    std::shared_ptr<const void> shared;  // what routers of several layers refer to; kept as long as they are
-    std::int64_t weight_bytes = 0;       // of all parts
-    std::int64_t bytes_per_token = 0;    // weights read for one token of decoding
+    std::shared_ptr<const Linear<AnyFormat>> head;  // null: tied to the embedding
+    std::shared_ptr<const void> shared;             // what routers of several layers refer to; kept as long as they are
+    std::int64_t weight_bytes = 0;                  // of all parts
+    std::int64_t bytes_per_token = 0;               // weights read for one token of decoding
   };
   struct State {
     std::vector<DecoderBlock::Cache> caches;  // one a layer

@@ -42,15 +42,11 @@ class DecoderBuilder {
   // shared: what several routers refer to. Throws Error and std::bad_alloc.
   template <class F>
   Model build(F&& make_router, std::shared_ptr<const void> shared = nullptr) {
-    Embedding embedding = with_format(
-        {tensors_.embedding}, [&]<class Format>(Format) { return Embedding(linear<Format>(*tensors_.embedding)); });
+    Embedding embedding(linear(*tensors_.embedding));
     std::vector<DecoderBlock> blocks;
     for (index_t l = 0; l < config_.num_hidden_layers; ++l) blocks.push_back(block(l, make_router));
-    std::optional<AnyLinear> head;
-    if (tensors_.head != nullptr) {
-      head =
-          with_format({tensors_.head}, [&]<class Format>(Format) { return AnyLinear(linear<Format>(*tensors_.head)); });
-    }
+    std::shared_ptr<const Linear<AnyFormat>> head;
+    if (tensors_.head != nullptr) head = std::make_shared<const Linear<AnyFormat>>(linear(*tensors_.head));
     const WeightCount count = WeightCount::of(config_, tensors_);
     return Model::create({config_, std::move(embedding), Rope::create(config_.rope).value(), std::move(blocks),
                           norm(*tensors_.norm), std::move(head), std::move(shared), count.packed_bytes,
@@ -138,10 +134,10 @@ class DecoderBuilder {
     return bank;
   }
 
-  template <class Format>
-  Linear<Format> linear(const Tensor& tensor) {
+  Linear<AnyFormat> linear(const Tensor& tensor) {
     const TensorRows all(tensor);
-    Linear<Format> packed(all.rows, all.cols());
+    const AnyFormat format = with_format({&tensor}, [](auto known) { return AnyFormat(known); });
+    Linear<AnyFormat> packed(all.rows, all.cols(), /*has_bias=*/false, format);
     each_row(all, [&](index_t r, const float* row) { packed.set_row(r, row); });
     return packed;
   }

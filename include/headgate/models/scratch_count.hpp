@@ -41,7 +41,7 @@ struct ScratchCount {
   }
   // Of every thread: a tile of queries and their scores; and the row at fault.
   std::int64_t scores(std::int64_t positions) const noexcept {
-    return threads * (max_tile_rows * (positions + config.head_dim) + 2);
+    return threads * (F32Tile::max_rows * (positions + config.head_dim) + 2);
   }
   // Chosen regions of every row; of every thread a sum of queries, affinities, and the scores as products give them and
   // as they are read.

@@ -52,7 +52,7 @@ struct WeightCount {
 
  private:
   static std::int64_t matrix_bytes(WeightFormat auto format, index_t rows, index_t cols) noexcept {
-    return divide_up(rows, panel_rows) * decltype(format)::panel_bytes(cols);
+    return divide_up(rows, panel_rows) * format.panel_bytes(cols);
   }
   void add(std::int64_t count, std::int64_t bytes, bool is_read = true) noexcept {
     parameters += count;

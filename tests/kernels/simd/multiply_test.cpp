@@ -30,7 +30,7 @@ bool agrees(index_t num_panels, index_t k, index_t m, index_t shift) {
 template <class Backend, class Format>
 void check_all_blocks() {
   for (const index_t k : {0, 1, 2, 3, 16, 37}) {
-    for (index_t m = 1; m <= max_tile_rows; ++m) {
+    for (index_t m = 1; m <= F32Tile::max_rows; ++m) {
       for (index_t num_panels = 1; num_panels <= 9; num_panels += num_panels < 6 ? 1 : 3) {
         CAPTURE(k, m, num_panels);
         CHECK(agrees<Backend, Format>(num_panels, k, m, shifts[(k + m + num_panels) % 3]));

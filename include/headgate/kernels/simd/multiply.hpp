@@ -13,29 +13,22 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
-// How a format's line of 16 rows x 4 bytes becomes registers of floats: per_line values of k, part p of 16 / lanes
-// parts.
-template <class Arch, class Format>
-struct WeightLine;
+// A format whose line of 16 rows x 4 bytes becomes registers of floats by operations on words (formats/f32.hpp), to be
+// multiplied with an F32Tile.
+template <class Format>
+concept LineFormat =
+    WeightFormat<Format> && std::same_as<typename Format::Tile, F32Tile> && requires(std::uint32_t word) {
+      { Format::per_line } -> std::convertible_to<index_t>;
+      { Format::template float_bits<0>(word) } noexcept -> std::same_as<std::uint32_t>;
+    };
 
-template <class Arch>
-struct WeightLine<Arch, F32> {
-  static constexpr index_t per_line = 1;
-  template <index_t K>
-  static HEADGATE_INLINE Floats<Arch> get(const std::byte* line, index_t part) noexcept {
-    return Floats<Arch>::load_unaligned(reinterpret_cast<const float*>(line) + lanes<Arch> * part);
-  }
-};
-
-template <class Arch>
-struct WeightLine<Arch, Bf16> {
-  static constexpr index_t per_line = 2;
-  template <index_t K>
-  static HEADGATE_INLINE Floats<Arch> get(const std::byte* line, index_t part) noexcept {
-    const auto pair = as_words<Arch>(WeightLine<Arch, F32>::template get<0>(line, part));
-    return as_floats<Arch>(K == 0 ? pair << 16 : pair & 0xffff0000u);
-  }
-};
+// Part `part` of 16 / lanes of the weights of column K of a line.
+template <class Arch, class Format, index_t K>
+HEADGATE_INLINE Floats<Arch> weights_of(const std::byte* line, index_t part) noexcept {
+  const auto words =
+      as_words<Arch>(Floats<Arch>::load_unaligned(reinterpret_cast<const float*>(line) + lanes<Arch> * part));
+  return as_floats<Arch>(Format::template float_bits<K>(words));
+}
 
 // sums += weights of column K of a line, times that column's row of the tile. Whichever of weights and numbers are
 // fewer wait in registers.
@@ -44,7 +37,6 @@ HEADGATE_INLINE void multiply_column(
     const std::byte* line, std::int64_t panel_bytes, const float* tile,
     Floats<Arch> (&sums)[as_size(PANELS)][as_size(panel_rows / lanes<Arch>)][as_size(ROWS)]) noexcept {
   constexpr index_t parts = panel_rows / lanes<Arch>;
-  using Line = WeightLine<Arch, Format>;
   if constexpr (ROWS <= PANELS * parts) {
     Floats<Arch> x[as_size(ROWS)];
 #pragma GCC unroll 16
@@ -53,7 +45,7 @@ HEADGATE_INLINE void multiply_column(
     for (index_t p = 0; p < PANELS; ++p) {
 #pragma GCC unroll 16
       for (index_t part = 0; part < parts; ++part) {
-        const Floats<Arch> weights = Line::template get<K>(line + p * panel_bytes, part);
+        const Floats<Arch> weights = weights_of<Arch, Format, K>(line + p * panel_bytes, part);
 #pragma GCC unroll 16
         for (index_t r = 0; r < ROWS; ++r) sums[p][part][r] = fused<Arch>(weights, x[r], sums[p][part][r]);
       }
@@ -64,7 +56,7 @@ HEADGATE_INLINE void multiply_column(
     for (index_t p = 0; p < PANELS; ++p) {
 #pragma GCC unroll 16
       for (index_t part = 0; part < parts; ++part)
-        weights[p][part] = Line::template get<K>(line + p * panel_bytes, part);
+        weights[p][part] = weights_of<Arch, Format, K>(line + p * panel_bytes, part);
     }
 #pragma GCC unroll 16
     for (index_t r = 0; r < ROWS; ++r) {
@@ -85,7 +77,7 @@ template <class Arch, class Format, index_t PANELS, index_t ROWS>
 HEADGATE_NOINLINE void multiply_block(const std::byte* panels, std::int64_t panel_bytes, index_t k, const float* tile,
                                       index_t tile_stride, float* y, std::int64_t stride) noexcept {
   constexpr index_t parts = panel_rows / lanes<Arch>;
-  constexpr index_t per_line = WeightLine<Arch, Format>::per_line;
+  constexpr index_t per_line = Format::per_line;
   Floats<Arch> sums[as_size(PANELS)][as_size(parts)][as_size(ROWS)];
 #pragma GCC unroll 16
   for (index_t p = 0; p < PANELS; ++p) {
@@ -128,7 +120,7 @@ constexpr index_t registers_of_block(index_t num_panels, index_t rows) noexcept 
 // AArch64, else 16; bf16 needs some to unpack a line.
 template <class Arch, class Format>
 inline constexpr index_t free_registers = lanes<Arch> == 16 || std::is_base_of_v<xsimd::neon64, Arch> ? 27
-                                          : WeightLine<Arch, Format>::per_line == 1                   ? 15
+                                          : Format::per_line == 1                                     ? 15
                                                                                                       : 12;
 
 template <class Arch, class Format>
@@ -139,7 +131,7 @@ constexpr index_t panels_at_once(index_t rows) noexcept {
 }
 template <class Arch, class Format>
 constexpr index_t rows_at_once() noexcept {
-  index_t n = max_tile_rows;
+  index_t n = F32Tile::max_rows;
   while (n > 1 && registers_of_block<Arch>(1, n) > free_registers<Arch, Format>) --n;
   return n;
 }
@@ -174,7 +166,7 @@ void multiply_up_to(index_t rows, const std::byte* panels, index_t k, index_t nu
 }
 
 // KernelBackend's multiply. A tile that is too high for the registers is cut into parts of nearly equal height.
-template <class Arch, class Format>
+template <class Arch, LineFormat Format>
 void multiply(const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m, float* y,
               std::int64_t stride) noexcept {
   constexpr index_t most = rows_at_once<Arch, Format>();

@@ -1,0 +1,47 @@
+// AnyFormat: a weight format chosen at run time, a member of WeightFormats. Panel16<AnyFormat>, Linear<AnyFormat> and
+// GluExperts<AnyFormat> are one type whatever their weights are, so matrices of one layer may differ. The choice is
+// looked at once around a kernel call, which multiplies whole panels.
+#pragma once
+
+#include "headgate/kernels/weight_formats.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+class AnyFormat {
+ public:
+  // There is no default: a format is given.
+  template <class Format>
+    requires(WeightFormats::contains<Format>)
+  constexpr AnyFormat(Format) noexcept  // NOLINT(google-explicit-constructor)
+      : index_(static_cast<std::uint8_t>(WeightFormats::index_of<Format>())) {}
+
+  // Calls use(F32{}) or use(Bf16{}) or ...: what it returns, of one type for all.
+  template <class Use>
+  constexpr decltype(auto) visit(Use&& use) const {
+    return WeightFormats::visit(index_, use);
+  }
+
+  using Tile = F32Tile;
+  constexpr const char* name() const noexcept {
+    return visit([](auto format) { return format.name(); });
+  }
+  constexpr std::int64_t panel_bytes(index_t k) const noexcept {
+    return visit([k](auto format) { return format.panel_bytes(k); });
+  }
+  void pack(const float* row, index_t k, index_t lane, std::byte* panel) const noexcept {
+    visit([&](auto format) { format.pack(row, k, lane, panel); });
+  }
+  float unpack(const std::byte* panel, index_t k, index_t lane) const noexcept {
+    return visit([&](auto format) { return format.unpack(panel, k, lane); });
+  }
+
+  friend constexpr bool operator==(AnyFormat, AnyFormat) noexcept = default;
+
+ private:
+  std::uint8_t index_;
+};
+static_assert(WeightFormat<AnyFormat>);
+// Matrices of one product share tiles. Formats with other tiles need a tile that is chosen at run time, too.
+static_assert(WeightFormats::all_have_tile<AnyFormat::Tile>);
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,44 @@
+// Bf16: weights rounded to bfloat16, two columns in a line; exact for checkpoints stored in it.
+#pragma once
+
+#include <cstring>
+
+#include "headgate/core/dtype.hpp"
+#include "headgate/kernels/formats/f32_tile.hpp"
+#include "headgate/kernels/weight_format.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+struct Bf16 {
+  using Tile = F32Tile;
+  static constexpr const char* name() noexcept { return "bf16"; }
+  static constexpr std::int64_t panel_bytes(index_t k) noexcept { return std::int64_t{64} * divide_up(k, 2); }
+  static void pack(const float* row, index_t k, index_t lane, std::byte* panel) noexcept {
+    for (index_t i = 0; i < k; ++i) {
+      const bf16 value(row[i]);
+      std::memcpy(panel + offset(i, lane), &value, 2);
+    }
+  }
+  static float unpack(const std::byte* panel, index_t k, index_t lane) noexcept {
+    bf16 value;
+    std::memcpy(&value, panel + offset(k, lane), 2);
+    return static_cast<float>(value);
+  }
+
+  // See F32.
+  static constexpr index_t per_line = 2;
+  template <index_t COLUMN, class Words>
+  static HEADGATE_INLINE Words float_bits(Words line) noexcept {
+    return COLUMN == 0 ? line << 16 : line & 0xffff0000u;
+  }
+
+  friend constexpr bool operator==(Bf16, Bf16) noexcept = default;
+
+ private:
+  static constexpr std::int64_t offset(index_t k, index_t lane) noexcept {
+    return std::int64_t{64} * (k / 2) + 4 * lane + 2 * (k % 2);
+  }
+};
+static_assert(WeightFormat<Bf16>);
+
+}  // namespace headgate::inline HEADGATE_ABI

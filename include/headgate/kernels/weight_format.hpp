@@ -1,0 +1,44 @@
+// WeightFormat: how weights lie in a panel (panel16.hpp) and what they are multiplied with. A format is one half of a
+// kernel; the other is its tile, what rows of activations are packed to before they meet such weights. Formats are used
+// as values, so that one known at compile time (F32) and one chosen at run time (AnyFormat) read the same.
+#pragma once
+
+#include <concepts>
+
+#include "headgate/core/types.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+// A tile of m rows, 1 <= m <= max_rows, is m * row_size(k) elements. It can be made in pieces: columns from c on, a
+// multiple of T::columns, start at element m * row_size(c).
+template <class T>
+concept ActivationTile = std::is_empty_v<T> && requires(index_t k) {
+  typename T::Element;
+  { T::max_rows } -> std::convertible_to<index_t>;
+  { T::columns } -> std::convertible_to<index_t>;
+  { T::is_row } -> std::convertible_to<bool>;  // a lone row of floats is its own tile, and is read in place
+  { T::row_size(k) } noexcept -> std::same_as<std::int64_t>;
+};
+
+// How a row of floats lies in one lane (0..15) of a panel, and how many bytes a panel of k columns has.
+template <class F>
+concept WeightFormat =
+    std::copyable<F> && std::equality_comparable<F> && ActivationTile<typename F::Tile> &&
+    requires(const F& format, const float* row, index_t k, index_t lane, std::byte* panel, const std::byte* packed) {
+      { format.name() } noexcept -> std::same_as<const char*>;
+      { format.panel_bytes(k) } noexcept -> std::same_as<std::int64_t>;  // a multiple of 64
+      { format.pack(row, k, lane, panel) } noexcept;
+      { format.unpack(packed, k, lane) } noexcept -> std::same_as<float>;  // the weight of column k
+    };
+
+// Calls use with a format known at compile time: the one that was chosen at run time, or the format itself.
+template <WeightFormat Format, class Use>
+constexpr decltype(auto) visit_format(Format format, Use&& use) {
+  if constexpr (requires { format.visit(use); }) {
+    return format.visit(use);
+  } else {
+    return use(format);
+  }
+}
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,51 @@
+// WeightFormats: the one list of weight formats. What a backend must multiply (kernel_backend.hpp), the tables of
+// kernels (kernel_table.hpp) and the formats that a matrix can have at run time (any_format.hpp) are made from it: a
+// new format is its header and a name here.
+#pragma once
+
+#include "headgate/kernels/formats/bf16.hpp"
+#include "headgate/kernels/formats/f32.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+template <WeightFormat First, WeightFormat... Rest>
+struct FormatList {
+  static constexpr index_t size = 1 + static_cast<index_t>(sizeof...(Rest));
+  template <class F>
+  static constexpr bool contains = std::same_as<F, First> || (std::same_as<F, Rest> || ...);
+  template <ActivationTile Tile>
+  static constexpr bool all_have_tile =
+      std::same_as<Tile, typename First::Tile> && (std::same_as<Tile, typename Rest::Tile> && ...);
+
+  // The place of a format in the list, and of the first one with such a tile. Precondition: there is one.
+  template <class F>
+  static constexpr index_t index_of() noexcept {
+    if constexpr (std::same_as<F, First>) {
+      return 0;
+    } else {
+      return 1 + FormatList<Rest...>::template index_of<F>();
+    }
+  }
+  template <ActivationTile Tile>
+  static constexpr index_t index_of_tile() noexcept {
+    if constexpr (std::same_as<Tile, typename First::Tile>) {
+      return 0;
+    } else {
+      return 1 + FormatList<Rest...>::template index_of_tile<Tile>();
+    }
+  }
+  // use(the format at this place)
+  template <class Use>
+  static constexpr decltype(auto) visit(index_t index, Use&& use) {
+    if constexpr (sizeof...(Rest) == 0) {
+      return use(First{});
+    } else {
+      if (index == 0) return use(First{});
+      return FormatList<Rest...>::visit(index - 1, use);
+    }
+  }
+};
+
+using WeightFormats = FormatList<F32, Bf16>;
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -112,15 +112,8 @@ class FamilyCheckpoint {
     }
   }
 
-  // A folder with its weights, made once.
-  std::string path() {
-    if (!is_written_) write();
-    is_written_ = true;
-    return scratch_.path();
-  }
-
- private:
-  void write() const {
+  // Writes the weights; the path of the folder.
+  std::string write() {
     scratch_.write("config.json", read_all(source_ + "config.json"));
     const Json json = read_json(source_ + "tensors.json");
     const std::span<const Json> files = JsonObject(json, "tensors.json").get_list("files");
@@ -130,18 +123,24 @@ class FamilyCheckpoint {
       std::vector<io_test::WrittenTensor> tensors;
       for (const Json& formula : file.get_list("tensors")) {
         tensors.push_back(TensorFormula(formula).written());
+        for (const char byte : tensors.back().data) {
+          weights_hash_ = (weights_hash_ ^ static_cast<unsigned char>(byte)) * 1099511628211u;
+        }
         weight_map +=
             (weight_map.empty() ? "\"" : ",\"") + tensors.back().name + "\":\"" + file.get_string("name") + "\"";
       }
       scratch_.write(file.get_string("name"), io_test::safetensors(tensors));
     }
     if (files.size() > 1) scratch_.write("model.safetensors.index.json", "{\"weight_map\":{" + weight_map + "}}");
+    return scratch_.path();
   }
+  std::uint64_t weights_hash() const { return weights_hash_; }  // FNV-1a over the data of all tensors written
 
+ private:
   std::string source_;
   Json config_, expected_;
   ScratchFolder scratch_;
-  bool is_written_ = false;
+  std::uint64_t weights_hash_ = 14695981039346656037u;
 };
 
 }  // namespace models_test

@@ -8,7 +8,9 @@ logits and routes of float32 passes over them, one whole pass without cache for 
   logits         of every position of the prompt
   logits_last    of the last greedy token
   routes         layer, and for every position of the prompt experts in order of selection and their weights
-  min_margin     between the best two logits of any step; nearest_route: between a chosen expert and the best of the rest
+  weights_hash   FNV-1a over the data of all tensors
+  min_margin     between the best two logits of any step
+  nearest_route  between the key of a chosen expert and the best of the rest
   beyond         a text longer than the original length of longrope or dynamic, in a session of its size: the factors of
                  that length hold for all positions. transformers' decoding with a cache is another function there.
 Odd on purpose: head_dim 24 or 14, 5 or 11 experts, 3 query heads to a KV head, a vocabulary of 131 or 149, windows
@@ -24,7 +26,8 @@ import sys
 import numpy
 import torch
 from reference import (
-    Reference, as_fp8, as_mxfp4, as_transformers_4, entries_of, outputs, refilled, renamed, sharded, write_weights,
+    OLDER_GRANITE_NAMES, Reference, as_transformers_4, entries_of, hash_of_weights, outputs, quantized, refilled,
+    renamed, sharded, write_weights,
 )  # fmt: skip
 
 PROMPT = 24
@@ -44,11 +47,11 @@ GRANITE = dict(embedding_multiplier=3.0, attention_multiplier=0.09375, residual_
 
 class Checkpoint:
     """config: of the class; keys: further ones in config.json, which transformers does not read; v4: as transformers 4
-    wrote it; respell: other names of keys; stacked: experts as transformers holds them in memory; rename: patterns of
-    other names on disk, with the way back for transformers; extra: tensors that no layer of the model reads."""
+    wrote it; respell: other names of keys; stacked: experts as transformers holds them in memory; names: other ones
+    on disk; extra: tensors that no layer of the model reads."""
 
     def __init__(self, model_type, dtype, config, *, keys={}, respell={}, v4=False, stacked=False, shards=1,
-                 rename={}, back={}, extra={}, quantized=None, context_size=0, beyond=0):  # fmt: skip
+                 names={}, extra={}, quantized=None, context_size=0, beyond=0):  # fmt: skip
         self.__dict__.update({key: value for key, value in locals().items() if key != "self"})
         self.config = COMMON | config
 
@@ -58,14 +61,9 @@ class Checkpoint:
             entries += [{"name": name, "dtype": self.dtype, "shape": shape} for name, shape in self.extra.items()]
             entries = refilled(entries, config, seed)
         if self.quantized:
-            entries = {"fp8": as_fp8, "mxfp4": as_mxfp4}[self.quantized](entries)
-            entries = refilled(entries, config, seed)
-            config["quantization_config"] = {"quant_method": self.quantized} | (
-                {"fmt": "e4m3", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
-                if self.quantized == "fp8"
-                else {"modules_to_not_convert": ["model.layers.*.self_attn", "model.layers.*.mlp.router",
-                                                 "model.embed_tokens", "lm_head"]})  # fmt: skip
-        entries = renamed(entries, self.rename)
+            entries = quantized(self.quantized, entries, config, seed)
+        for entry in entries:
+            entry["name"] = renamed(entry["name"], self.names)
         config = as_transformers_4(config) if self.v4 else config
         config = {self.respell.get(key, key): value for key, value in config.items()}
         files = sharded(entries, self.shards)
@@ -74,6 +72,7 @@ class Checkpoint:
         (folder / "config.json").write_text(json.dumps(config | self.keys, indent=1, sort_keys=True) + "\n")
         write_weights(folder, files)
         (folder / "tensors.json").write_text(tensors_json(files))
+        return hash_of_weights(files)
 
 
 def tensors_json(files):
@@ -161,10 +160,7 @@ CHECKPOINTS = {
         shared_intermediate_size=0, num_local_experts=11, num_experts_per_tok=3, vocab_size=149, sliding_window=5,
         layer_types=["full_attention", "sliding_attention", "sliding_attention"], tie_word_embeddings=False,
         rope_parameters=dict(rope_type="default", rope_theta=500.0)), shards=2,
-        rename={r"moe\.router\.weight": "moe.router.layer.weight", r"moe\.experts\.gate_up_proj": "moe.input_linear.weight",
-                r"moe\.experts\.down_proj": "moe.output_linear.weight"},
-        back={r"moe\.router\.layer\.weight": "moe.router.weight", r"moe\.input_linear\.weight": "moe.experts.gate_up_proj",
-              r"moe\.output_linear\.weight": "moe.experts.down_proj"}),
+        names=OLDER_GRANITE_NAMES),
     # lfm2_moe: convolutions among attentions, dense first layers, biased sigmoid routing.
     "lfm2_moe_f32": Checkpoint("lfm2_moe", "F32", dict(
         hidden_size=42, num_attention_heads=3, num_key_value_heads=1, intermediate_size=37, moe_intermediate_size=20,
@@ -244,8 +240,8 @@ CHECKPOINTS = {
     "glm4_moe_lite_bf16": Checkpoint("glm4_moe_lite", "BF16", LATENT | dict(
         intermediate_size=37, moe_intermediate_size=13, num_hidden_layers=3, q_lora_rank=None, n_routed_experts=15,
         num_experts_per_tok=3, n_shared_experts=2, n_group=5, topk_group=3, norm_topk_prob=False, vocab_size=149,
-        mlp_layer_types=["sparse", "dense", "sparse"], attention_bias=True, rope_parameters=PLAIN), stacked=True, shards=2,
-        v4=True, extra={"model.layers.3.eh_proj.weight": [36, 72]}),
+        mlp_layer_types=["sparse", "dense", "sparse"], attention_bias=True, rope_parameters=PLAIN), stacked=True,
+        shards=2, v4=True, extra={"model.layers.3.eh_proj.weight": [36, 72]}),
     # phimoe: SparseMixer, LayerNorms, biases; longrope within and beyond its length; a window.
     "phimoe_longrope_f32": Checkpoint("phimoe", "F32", dict(
         hidden_size=42, num_attention_heads=3, num_key_value_heads=1, intermediate_size=20, num_hidden_layers=3,
@@ -278,7 +274,8 @@ def rounded(row):
 
 
 def expected(checkpoint, folder, seed):
-    reference = Reference(folder, names=checkpoint.back)
+    names = {new: old for old, new in checkpoint.names.items()}
+    reference = Reference(folder, names=names)
     vocabulary = checkpoint.config["vocab_size"]
     prompt = [int(z) for z in outputs(seed + 99991, PROMPT) % numpy.uint64(vocabulary)]
     tokens, margin = list(prompt), float("inf")
@@ -306,7 +303,7 @@ def expected(checkpoint, folder, seed):
         logits = reference.forward(text)
         chosen = list(range(0, len(text), 25)) + [len(text) - 1]
         out["beyond"] = {"tokens": text, "positions": chosen, "logits": [rounded(logits[p].tolist()) for p in chosen]}
-    exact = Reference(folder, torch.float64, checkpoint.back).forward(tokens)
+    exact = Reference(folder, torch.float64, names).forward(tokens)
     out["error"] = ((reference.forward(tokens) - exact).abs().max() / exact.abs().max()).item()
     return out
 
@@ -316,8 +313,8 @@ def main():
     for name in sys.argv[2:] or CHECKPOINTS:
         folder = root / name
         for seed in range(1, 50):
-            CHECKPOINTS[name].write(folder, seed)
-            found = expected(CHECKPOINTS[name], folder, seed)
+            weights_hash = CHECKPOINTS[name].write(folder, seed)
+            found = expected(CHECKPOINTS[name], folder, seed) | {"weights_hash": weights_hash}
             error = found.pop("error")
             if found["min_margin"] >= 1e-3 and found["nearest_route"] >= 2e-5 and error < 1e-5:
                 break

@@ -1,10 +1,10 @@
-"""Checkpoints made of formulas, and what transformers computes with them. Used by make_families.py and compare_random.py.
+"""Checkpoints made of formulas, and what transformers computes with them, for make_families.py and compare_random.py.
 
 A tensor is {name, dtype, shape, seed, offset, scale}: element i is offset + scale * u(seed, i), computed in double,
-rounded to float32 and then to the dtype; u takes the upper 24 bits of output i of splitmix64 started at seed to [-1, 1).
-offset and scale are multiples of 2^-20, so the sum rounds once, fused or not. Raw bytes are {.., low, high} instead: low
-+ the same 24 bits modulo (high - low + 1), and F8_E4M3 takes its sign from the lowest bit of the output; 0x7f, no number,
-lies above every high. tests/models/family_checkpoint.hpp does the same in C++.
+rounded to float32 and then to the dtype; u takes the upper 24 bits of output i of splitmix64 started at seed to
+[-1, 1). offset and scale are multiples of 2^-20, so the sum rounds once, fused or not. Raw bytes are {.., low, high}
+instead: low + the same 24 bits modulo (high - low + 1), and F8_E4M3 takes its sign from the lowest bit of the output;
+0x7f, no number, lies above every high. tests/models/family_checkpoint.hpp does the same in C++.
 
 Where transformers 5.24 is not the reference (each said in the function that departs from it):
   deepseek_v2  weights are normalised or else scaled, never both, as in DeepSeek's own modeling_deepseek.py; 5.24 only
@@ -144,7 +144,7 @@ def as_fp8(entries):
 
 
 def as_mxfp4(entries):
-    """gpt_oss' experts [E, in, out] as blocks [E, out, in / 32, 16] of two values a byte and scales [E, out, in / 32]."""
+    """gpt_oss' experts [E, in, out] as blocks [E, out, in / 32, 16] of two values a byte and scales."""
     out = []
     for entry in entries:
         if not re.search(r"experts\.(gate_up|down)_proj$", entry["name"]):
@@ -157,10 +157,30 @@ def as_mxfp4(entries):
     return out
 
 
-def renamed(entries, names):
-    for pattern, replacement in names.items():
-        entries = [entry | {"name": re.sub(pattern, replacement, entry["name"])} for entry in entries]
-    return entries
+QUANTIZED = {
+    "fp8": (as_fp8, dict(fmt="e4m3", activation_scheme="dynamic", weight_block_size=[FP8_BLOCK, FP8_BLOCK])),
+    "mxfp4": (as_mxfp4, dict(modules_to_not_convert=[
+        "model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"])),
+}  # fmt: skip
+
+
+def quantized(kind, entries, config, seed):
+    quantize, settings = QUANTIZED[kind]
+    config["quantization_config"] = {"quant_method": kind} | settings
+    return refilled(quantize(entries), config, seed)
+
+
+OLDER_GRANITE_NAMES = {
+    "moe.router.weight": "moe.router.layer.weight",
+    "moe.experts.gate_up_proj": "moe.input_linear.weight",
+    "moe.experts.down_proj": "moe.output_linear.weight",
+}
+
+
+def renamed(name, names):
+    for old, new in names.items():
+        name = name.replace(old, new)
+    return name
 
 
 def sharded(entries, count):
@@ -176,6 +196,16 @@ def write_weights(folder, files):
     if len(files) > 1:
         weight_map = {entry["name"]: name for name, entries in files for entry in entries}
         (folder / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": weight_map}))
+
+
+def hash_of_weights(files):
+    """FNV-1a over the data of all tensors, in order."""
+    found = 14695981039346656037
+    for _, entries in files:
+        for entry in entries:
+            for byte in values(entry).contiguous().view(torch.uint8).numpy().tobytes():
+                found = (found ^ byte) * 1099511628211 & 0xFFFFFFFFFFFFFFFF
+    return f"{found:016x}"
 
 
 def as_transformers_4(config):
@@ -277,6 +307,7 @@ class Reference:
     """transformers' model on the weights of a checkpoint, widened to dtype. forward is one whole pass without cache."""
 
     def __init__(self, folder, dtype=torch.float32, names={}):
+        """names: replaced in the names of tensors before transformers sees them."""
         folder = pathlib.Path(folder)
         tensors = {}
         for file in sorted(folder.glob("*.safetensors")):
@@ -288,8 +319,7 @@ class Reference:
                 config = json.loads((folder / "config.json").read_text())
                 config.pop("quantization_config", None)
                 (pathlib.Path(copy) / "config.json").write_text(json.dumps(config))
-                plain = {e["name"]: e["tensor"] for e in renamed(
-                    [{"name": n, "tensor": t} for n, t in dequantised(tensors).items()], names)}  # fmt: skip
+                plain = {renamed(name, names): tensor for name, tensor in dequantised(tensors).items()}
                 save_file(plain, pathlib.Path(copy) / "model.safetensors", metadata={"format": "pt"})
                 folder = copy
             model, loading = transformers.AutoModelForCausalLM.from_pretrained(

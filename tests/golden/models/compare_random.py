@@ -2,8 +2,8 @@
 
 usage: compare_random.py PROGRAM [--family NAME] [--first SEED] [--count N]
 
-headgate_moe, which nobody else has, is computed by the equations of its definition, written below; every other family by
-transformers 5.24 in float64 from the stored weights (../families/reference.py says where it is not the reference). Each
+headgate_moe, which nobody else has, is computed by the equations of its definition, written below; every other family
+by transformers 5.24 in float64 from the stored weights (../families/reference.py says where it is not followed). Each
 checkpoint is written to a temporary folder without a tokenizer and continued greedily in a context of just that length,
 which may lie beyond the model's; tokens and routes must be equal, log-probabilities within 2e-4, weights within 1e-5 of
 the larger of them and 1, whatever the threads and rows per pass. Where two choices are nearer than float32 can tell, a
@@ -313,10 +313,10 @@ def draw(family, rng):
     if family == "qwen2_moe":
         slides = chance(rng)
         return config | routed(rng) | dict(
-            moe_intermediate_size=hidden, shared_expert_intermediate_size=rng.randint(1, 40), norm_topk_prob=chance(rng),
-            decoder_sparse_step=rng.choice([1, 1, 2]), mlp_only_layers=[l for l in range(layers) if chance(rng, 0.2)],
-            qkv_bias=chance(rng, 0.7), use_sliding_window=slides, sliding_window=rng.randint(1, 20),
-            max_window_layers=rng.randint(0, 4))  # fmt: skip
+            moe_intermediate_size=hidden, shared_expert_intermediate_size=rng.randint(1, 40),
+            norm_topk_prob=chance(rng), decoder_sparse_step=rng.choice([1, 1, 2]),
+            mlp_only_layers=[l for l in range(layers) if chance(rng, 0.2)], qkv_bias=chance(rng, 0.7),
+            use_sliding_window=slides, sliding_window=rng.randint(1, 20), max_window_layers=rng.randint(0, 4))  # fmt: skip
     if family == "ernie4_5_moe":
         return config | routed(rng, "moe_num_experts", "moe_k") | dict(
             moe_intermediate_size=hidden, moe_num_shared_experts=rng.randint(0, 2), use_bias=chance(rng, 0.3),
@@ -352,13 +352,8 @@ def draw(family, rng):
 
 
 FAMILIES = ["llama", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "granitemoe", "granitemoeshared", "granitemoe_swa",
-            "lfm2_moe", "mellum", "ernie4_5_moe", "deepseek_v3", "deepseek_v2", "glm4_moe_lite", "phimoe", "gpt_oss"]  # fmt: skip
-GRANITE_NAMES = {r"moe\.router\.weight": "moe.router.layer.weight",
-                 r"moe\.experts\.gate_up_proj": "moe.input_linear.weight",
-                 r"moe\.experts\.down_proj": "moe.output_linear.weight"}  # fmt: skip
-GRANITE_NAMES_BACK = {r"moe\.router\.layer\.weight": "moe.router.weight",
-                      r"moe\.input_linear\.weight": "moe.experts.gate_up_proj",
-                      r"moe\.output_linear\.weight": "moe.experts.down_proj"}  # fmt: skip
+            "lfm2_moe", "mellum", "ernie4_5_moe", "deepseek_v3", "deepseek_v2", "glm4_moe_lite", "phimoe",
+            "gpt_oss"]  # fmt: skip
 
 
 class OfTransformers:
@@ -369,26 +364,21 @@ class OfTransformers:
         import reference as r
 
         config = draw(family, rng)
-        quantized = {"deepseek_v3": "fp8", "gpt_oss": "mxfp4"}.get(family) if chance(rng, 0.4) else None
-        if quantized == "mxfp4":
+        kind = {"deepseek_v3": "fp8", "gpt_oss": "mxfp4"}.get(family) if chance(rng, 0.4) else None
+        if kind == "mxfp4":
             config |= dict(hidden_size=32 * rng.randint(1, 3), intermediate_size=32 * rng.randint(1, 2))
         seed = rng.randrange(1 << 20)
         written, entries = r.entries_of(config, family, rng.choice(["F32", "BF16", "F16"]), seed, chance(rng))
-        if quantized:
-            entries = {"fp8": r.as_fp8, "mxfp4": r.as_mxfp4}[quantized](entries)
-            entries = r.refilled(entries, written, seed)
-            written["quantization_config"] = dict(quant_method=quantized)
-            if quantized == "fp8":
-                written["quantization_config"] |= dict(fmt="e4m3", activation_scheme="dynamic", weight_block_size=[128, 128])
-        back = {}
-        if family == "granitemoe_swa" and chance(rng):
-            entries, back = r.renamed(entries, GRANITE_NAMES), GRANITE_NAMES_BACK
+        if kind:
+            entries = r.quantized(kind, entries, written, seed)
+        names = r.OLDER_GRANITE_NAMES if family == "granitemoe_swa" and chance(rng) else {}
+        entries = [entry | {"name": r.renamed(entry["name"], names)} for entry in entries]
         if family not in ("mellum", "granitemoe_swa") and chance(rng):
             written = r.as_transformers_4(written)
         (folder / "config.json").write_text(json.dumps(written))
         r.write_weights(folder, r.sharded(entries, rng.choice([1, 1, 2, 3])))
         self.config = config
-        self.reference = r.Reference(folder, torch.float64, back)
+        self.reference = r.Reference(folder, torch.float64, {new: old for old, new in names.items()})
 
     @property
     def distance(self):
@@ -425,7 +415,8 @@ def compare(program, family, seed):
                 for token, value in step["top"])  # fmt: skip
     forwarded = [route for route in routes if route[1] < len(prompt) + STEPS - 1]  # the last token is never forwarded
     other = sum(trace[layer, t][0] != experts for layer, t, experts, _ in forwarded)
-    weight = max((abs(a - b) / max(1, abs(b)) for layer, t, experts, weights in forwarded if trace[layer, t][0] == experts
+    weight = max((abs(a - b) / max(1, abs(b)) for layer, t, experts, weights in forwarded
+                  if trace[layer, t][0] == experts
                   for a, b in zip(trace[layer, t][1], weights)), default=0.0)  # fmt: skip
     same = len(ours["tokens"]) == STEPS and tokens == 0 and other == 0 and error < 2e-4 and weight < 1e-5
     print(f"seed {seed}: {'the same' if same else 'DIFFERENT'}: {tokens} tokens and {other} of {len(forwarded)} routes "

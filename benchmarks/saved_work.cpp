@@ -91,34 +91,39 @@ void null_experts(int rounds) {
 }
 
 void bilevel_attention(int rounds) {
-  constexpr AttentionShape shape{.hidden_size = 512, .num_heads = 8, .num_kv_heads = 2, .head_dim = 64};
+  const GqaShape shape{
+      .hidden_size = 512, .num_heads = 8, .num_kv_heads = 2, .head_dim = 64, .scale = GqaShape::default_scale(64)};
   constexpr index_t size = 64, regions = 4;
-  const GroupedQueryAttention<F32> dense(shape);
-  const auto bilevel = BilevelCausalAttention<F32>::create(shape, {size, regions}).value();
+  const GroupedQueryAttention<F32> dense(shape, nullptr);
+  const auto bilevel = BilevelCausalAttention<F32>::create({shape, size, regions}, nullptr).value();
   std::printf("one step of causal attention: %d heads on %d of %d, f32; bi-level: %d regions of %d\n", shape.num_heads,
               shape.num_kv_heads, shape.head_dim, regions, size);
   std::printf("  positions   read: dense   bi-level   ms: dense   bi-level   ratio\n");
   for (const index_t position : {255, 1023, 4095, 16383}) {
-    KvCache dense_cache = dense.make_cache(position + 1);
-    RegionCache region_cache = bilevel.make_cache(position + 1);
+    KvCache dense_cache = dense.make_state({position + 1, 1, 0});
+    RegionCache region_cache = bilevel.make_state({position + 1, 1, 0});
     const std::vector<float> key = random_floats(shape.head_dim, 1.0f, 4);
     for (index_t p = 0; p < position; ++p) {
       for (index_t h = 0; h < shape.num_kv_heads; ++h) {
         dense_cache.store(p, h, key.data(), key.data());
-        region_cache.kv().store(p, h, key.data(), key.data());
+        region_cache.store(p, h, key.data(), key.data());
       }
     }
     Context ctx;
-    region_cache.update_means(0, position, ctx);
+    dense_cache.append(position);
+    region_cache.append(position, ctx);
     const std::vector<float> x = random_floats(shape.hidden_size, 1.0f, 5);
     std::vector<float> y(x.size());
-    const std::vector<float> ones(as_size(shape.head_dim / 2), 1.0f), zeros(ones.size(), 0.0f);
-    const ConstRows cosines(ones.data(), 1, shape.head_dim / 2), sines(zeros.data(), 1, shape.head_dim / 2);
-    const AttentionInput in{{x.data(), 1, shape.hidden_size}, position, cosines, sines};
+    const SequenceRows text{1, position};
+    const MixerInput in{{x.data(), 1, shape.hidden_size}, {&text, 1}, {}, {}};
+    const Rows out(y.data(), 1, shape.hidden_size);
+    const auto step = [&](const auto& attention, auto& cache) {
+      cache.truncate(position);
+      auto* const state = &cache;
+      throw_if_error(attention.forward(in, {&state, 1}, out, ctx));
+    };
     const std::vector<double> ms =
-        medians({[&] { throw_if_error(dense.forward(in, dense_cache, {y.data(), 1, shape.hidden_size}, ctx)); },
-                 [&] { throw_if_error(bilevel.forward(in, region_cache, {y.data(), 1, shape.hidden_size}, ctx)); }},
-                10 * rounds);
+        medians({[&] { step(dense, dense_cache); }, [&] { step(bilevel, region_cache); }}, 10 * rounds);
     std::printf("  %9d %13d %10d %11.4f %10.4f %7.2f\n", position + 1, position + 1, bilevel.positions_read(position),
                 ms[0], ms[1], ms[1] / ms[0]);
   }

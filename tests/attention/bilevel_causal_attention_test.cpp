@@ -1,115 +1,93 @@
 #include "headgate/attention/bilevel_causal_attention.hpp"
 
 #include <algorithm>
-#include <random>
 
 #include "headgate/attention/gqa.hpp"
 #include "headgate/attention/rope.hpp"
 #include "headgate/kernels/native.hpp"
 #include "support/catch.hpp"
+#include "support/mixer_run.hpp"
+#include "support/random.hpp"
+#include "support/reference_attention.hpp"
 #include "support/status.hpp"
-#include "support/thread_executor.hpp"
 
 using namespace headgate;
 
 namespace {
 
-constexpr AttentionShape usual{.hidden_size = 20, .num_heads = 6, .num_kv_heads = 2, .head_dim = 26, .qk_norm = true};
+const GqaShape usual{.hidden_size = 20,
+                     .num_heads = 6,
+                     .num_kv_heads = 2,
+                     .head_dim = 26,
+                     .qk_norm = QkNorm::per_head,
+                     .scale = GqaShape::default_scale(26)};
 constexpr index_t tokens = 61;
+constexpr double theta = 1e4;
 
-std::vector<float> random_values(std::size_t n, unsigned seed) {
-  std::mt19937 rng(seed);
-  std::normal_distribution<float> normal(0.0f, 0.5f);
-  std::vector<float> out(n);
-  for (float& v : out) v = normal(rng);
-  return out;
+std::shared_ptr<const Rope> rope_of(const GqaShape& shape) {
+  return std::make_shared<const Rope>(Rope::create(theta, shape.head_dim).value());
 }
-
-template <class A>
-A filled(A attention) {
-  const AttentionShape& shape = attention.shape();
-  const auto rows = [](index_t count, index_t width, unsigned seed, auto set) {
-    const std::vector<float> values = random_values(as_size(count * width), seed);
-    for (index_t r = 0; r < count; ++r) set(r, values.data() + std::int64_t{r} * width);
-  };
-  rows(shape.query_size(), 20, 1, [&](index_t r, const float* v) { attention.set_query_row(r, v); });
-  rows(shape.kv_size(), 20, 2, [&](index_t r, const float* v) { attention.set_key_row(r, v); });
-  rows(shape.kv_size(), 20, 3, [&](index_t r, const float* v) { attention.set_value_row(r, v); });
-  rows(20, shape.query_size(), 4, [&](index_t r, const float* v) { attention.set_output_row(r, v); });
-  return attention;
-}
+std::vector<float> text_of(index_t rows, unsigned seed = 5) { return random_floats(as_size(rows * 20), 0.9f, seed); }
 
 using Bilevel = BilevelCausalAttention<F32>;
-
-// The whole text in pieces of so many tokens; the cache is left to the caller.
-template <class A>
-std::vector<float> run(const A& attention, index_t piece, index_t threads, typename A::Cache& cache,
-                       index_t count_of_tokens = tokens) {
-  const std::vector<float> x = random_values(as_size(count_of_tokens * 20), 5);
-  std::vector<float> y(x.size());
-  const index_t half = attention.shape().head_dim / 2;
-  const Rope rope = Rope::create(1e4, attention.shape().head_dim).value();
-  ThreadExecutor executor(threads);
-  Context ctx(executor);
-  for (index_t first = 0; first < count_of_tokens; first += piece) {
-    const index_t count = std::min(piece, count_of_tokens - first);
-    std::vector<float> cosines(as_size(count * half)), sines(cosines.size());
-    rope.angles(first, count_of_tokens, {cosines.data(), count, half}, {sines.data(), count, half});
-    const AttentionInput in{
-        {x.data() + first * 20, count, 20}, first, {cosines.data(), count, half}, {sines.data(), count, half}};
-    REQUIRE(attention.forward(in, cache, {y.data() + first * 20, count, 20}, ctx).ok());
-  }
-  return y;
+ReferenceAttention reference_of(const GqaShape& shape) { return {shape, theta, shape.head_dim / 2, 1}; }
+Bilevel make(index_t region_size, index_t regions, const GqaShape& shape = usual) {
+  return reference_of(shape).fill(Bilevel::create({shape, region_size, regions}, rope_of(shape)).value());
 }
-template <class A>
-std::vector<float> run(const A& attention, index_t piece = tokens, index_t threads = 1) {
-  typename A::Cache cache = attention.make_cache(64);
-  return run(attention, piece, threads, cache);
-}
-
-Bilevel make(index_t region_size, index_t regions) {
-  return filled(Bilevel::create(usual, {region_size, regions}).value());
+std::vector<float> dense_of(const std::vector<float>& text) {
+  return mixed(reference_of(usual).fill(GroupedQueryAttention<F32>(usual, rope_of(usual))), text, tokens);
 }
 
 }  // namespace
 
+static_assert(Mixer<Bilevel>);
+
 TEST_CASE("bi-level causal attention with as many regions as there are is causal attention, bit for bit") {
-  const std::vector<float> dense = run(filled(GroupedQueryAttention<F32>(usual)));
-  for (const index_t region_size : {1, 7, 16, 64}) CHECK(run(make(region_size, 64)) == dense);
-  CHECK(run(make(7, 2)) != dense);
+  const std::vector<float> text = text_of(tokens);
+  const std::vector<float> dense = dense_of(text);
+  for (const index_t region_size : {1, 7, 16, 64}) CHECK(mixed(make(region_size, 64), text, tokens) == dense);
+  CHECK(mixed(make(7, 2), text, tokens) != dense);
 }
 
 TEST_CASE("a number of regions or positions beyond any text costs no memory and is causal attention") {
   constexpr index_t largest = std::numeric_limits<index_t>::max();
-  const std::vector<float> dense = run(filled(GroupedQueryAttention<F32>(usual)));
-  CHECK(run(make(7, largest)) == dense);
-  CHECK(run(make(largest, 1)) == dense);
-  CHECK(run(make(largest, largest), 1, 2) == dense);
+  const std::vector<float> text = text_of(tokens);
+  const std::vector<float> dense = dense_of(text);
+  CHECK(mixed(make(7, largest), text, tokens) == dense);
+  CHECK(mixed(make(largest, 1), text, tokens) == dense);
+  CHECK(mixed(make(largest, largest), text, 1, 2) == dense);
 }
 
 TEST_CASE("bi-level causal attention has the same bits in prefill, chunks and single steps, on any threads") {
   for (const auto& [region_size, regions] : {std::pair<index_t, index_t>{7, 2}, {16, 1}, {5, 3}}) {
     const Bilevel attention = make(region_size, regions);
-    const std::vector<float> whole = run(attention);
+    const std::vector<float> text = text_of(tokens);
+    const std::vector<float> whole = mixed(attention, text, tokens);
     for (const index_t piece : {1, 2, 7, 32}) {
-      for (const index_t threads : {1, 2, 3}) CHECK(run(attention, piece, threads) == whole);
+      for (const index_t threads : {1, 2, 3}) CHECK(mixed(attention, text, piece, threads) == whole);
     }
   }
 }
 
 namespace {
 
-void check_plain_loops(const AttentionShape& shape, index_t region_size, index_t routed, index_t length) {
+void check_plain_loops(const GqaShape& shape, index_t region_size, index_t routed, index_t length) {
   const index_t d = shape.head_dim;
   const index_t group = shape.num_heads / shape.num_kv_heads;
-  const Bilevel attention = filled(Bilevel::create(shape, {region_size, routed}).value());
-  Bilevel::Cache cache = attention.make_cache(length);
-  const std::vector<float> y = run(attention, length, 1, cache, length);
+  const Bilevel attention = make(region_size, routed, shape);
+  const ReferenceAttention reference = reference_of(shape);
+  const std::vector<float> x = text_of(length);
+  std::vector<RegionCache> states;
+  states.push_back(attention.make_state({length, length, 0}));
+  Texts texts{x};
+  Context ctx;
+  throw_if_error(mix_next(attention, states, {length}, texts, ctx));
+  const std::vector<float>& y = texts[0];
+  const RegionCache& cache = states[0];
 
   // Queries come from the definition, keys and values from the cache, which other tests compare with formulas.
-  const std::vector<float> x = random_values(as_size(length * 20), 5);
-  const std::vector<float> query_rows = random_values(as_size(shape.query_size() * 20), 1);
-  const std::vector<float> output_rows = random_values(as_size(20 * shape.query_size()), 4);
+  const std::vector<float>& query_rows = reference.q;
+  const std::vector<float>& output_rows = reference.o;
   int ties = 0;
   for (index_t t = 0; t < length; ++t) {
     std::vector<double> q(as_size(shape.query_size()));
@@ -122,7 +100,7 @@ void check_plain_loops(const AttentionShape& shape, index_t region_size, index_t
         squares += value * value;
       }
       const double norm = 1.0 / std::sqrt(squares / d + double(shape.norm_epsilon));
-      for (index_t i = 0; i < d; ++i) q[as_size(h * d + i)] *= norm;
+      for (index_t i = 0; i < d; ++i) q[as_size(h * d + i)] *= norm * double(reference.q_norm[as_size(i)]);
       for (index_t i = 0; i < d / 2; ++i) {
         const double angle = t * std::pow(1e4, -2.0 * i / d);
         const double low = q[as_size(h * d + i)];
@@ -189,8 +167,12 @@ void check_plain_loops(const AttentionShape& shape, index_t region_size, index_t
 TEST_CASE("bi-level causal attention equals plain loops in double over the regions of largest affinity") {
   check_plain_loops(usual, 6, 2, tokens);
   // Regions that lie across panels, and as many heads on one KV head as a tile takes and more.
-  AttentionShape wide{
-      .hidden_size = 20, .num_heads = 12, .num_kv_heads = 1, .head_dim = 8, .qk_norm = true, .norm_epsilon = 0.01f};
+  GqaShape wide = usual;
+  wide.num_heads = 12;
+  wide.num_kv_heads = 1;
+  wide.head_dim = 8;
+  wide.norm_epsilon = 0.01f;
+  wide.scale = GqaShape::default_scale(8);
   check_plain_loops(wide, 9, 1, 90);
   check_plain_loops(wide, 9, 3, 90);
   check_plain_loops(wide, 15, 1, 60);  // two regions of 15 from position 15 on lie in three panels
@@ -207,58 +189,126 @@ TEST_CASE("a position of bi-level causal attention reads no more than its own re
   CHECK(attention.positions_read(1000) == 17);
 }
 
-TEST_CASE("bi-level causal attention goes on from a clone and from an overwritten end") {
-  const Bilevel attention = make(7, 2);
-  Bilevel::Cache cache = attention.make_cache(64);
-  const std::vector<float> whole = run(attention, tokens, 1, cache);
-  CHECK(run(attention, 9, 2, cache) == whole);  // written over from the start
-  Bilevel::Cache copy = cache.clone(tokens);
-  CHECK(std::equal(copy.means().row_data(0), copy.means().row_data(tokens / 7), cache.means().row_data(0)));
-  CHECK(run(attention, 4, 1, copy) == whole);
+TEST_CASE("texts of different lengths in one pass choose the regions that each chooses alone") {
+  for (const auto& [region_size, regions] : {std::pair<index_t, index_t>{7, 2}, {16, 1}, {5, 3}}) {
+    const Bilevel attention = make(region_size, regions);
+    const std::vector<index_t> lengths{59, 2, 40};
+    Texts texts, alone;
+    for (std::size_t s = 0; s < lengths.size(); ++s) {
+      texts.push_back(text_of(lengths[s], static_cast<unsigned>(5 + s)));
+      alone.push_back(mixed(attention, texts[s], lengths[s]));
+    }
+    for (const index_t threads : {1, 3}) {
+      ThreadExecutor executor(threads);
+      Context ctx(executor);
+      Texts found = texts;
+      std::vector<RegionCache> states;
+      for (int s = 0; s < 3; ++s) states.push_back(attention.make_state({60, 60, 0}));
+      throw_if_error(mix_next(attention, states, {57, 1, 0}, found, ctx));
+      throw_if_error(mix_next(attention, states, {1, 1, 33}, found, ctx));
+      throw_if_error(mix_next(attention, states, {1, 0, 7}, found, ctx));
+      CHECK(found == alone);
+    }
+  }
 }
 
-TEST_CASE("bi-level causal attention refuses sizes that cannot be, and a score that is not finite") {
-  CHECK_FALSE(Bilevel::create(usual, {0, 1}).has_value());
-  CHECK_FALSE(Bilevel::create(usual, {4, 0}).has_value());
-  CHECK_FALSE(Bilevel::create({}, {4, 1}).has_value());
-
-  const Bilevel attention = make(4, 1);
-  Bilevel::Cache cache = attention.make_cache(16);
-  std::vector<float> x(9 * 20, 1.0f), y(x.size()), ones(9 * 13, 1.0f), zeros(9 * 13, 0.0f);
-  x[8 * 20] = std::numeric_limits<float>::quiet_NaN();
+TEST_CASE("bi-level causal attention goes on from a clone and from a truncated text") {
+  const Bilevel attention = make(7, 2);
+  const std::vector<float> text = text_of(tokens);
+  const std::vector<float> whole = mixed(attention, text, tokens);
   Context ctx;
-  const AttentionInput in{{x.data(), 9, 20}, 0, {ones.data(), 9, 13}, {zeros.data(), 9, 13}};
-  const Status status = attention.forward(in, cache, {y.data(), 9, 20}, ctx);
-  CHECK(status.code == ErrorCode::numeric);
-  CHECK(status.token == 8);
+  std::vector<RegionCache> states;
+  states.push_back(attention.make_state({64, 64, 0}));
+  const auto forward_to = [&](index_t end) {
+    Texts texts{text};
+    const index_t first = states[0].position();
+    throw_if_error(mix_next(attention, states, {end - first}, texts, ctx));
+    CHECK(std::equal(texts[0].begin() + first * 20, texts[0].begin() + end * 20, whole.begin() + first * 20));
+  };
+  forward_to(40);
+  RegionCache copy = states[0].clone();
+  forward_to(tokens);
+  states[0].truncate(31);
+  forward_to(tokens);
+  states[0].truncate(0);
+  forward_to(tokens);
+  states[0] = std::move(copy);
+  CHECK(states[0].position() == 40);
+  forward_to(50);
+  forward_to(tokens);
 }
 
 TEST_CASE("bi-level causal attention names the first of several bad rows, wherever the pass starts") {
   const Bilevel attention = make(4, 1);
-  std::vector<float> x(5 * 20, 1.0f), y(x.size()), ones(5 * 13, 1.0f), zeros(5 * 13, 0.0f);
-  x[3 * 20] = x[1 * 20 + 19] = std::numeric_limits<float>::quiet_NaN();
   for (const index_t threads : {1, 2, 7}) {
     for (const index_t first : {0, 6}) {
-      Bilevel::Cache cache = attention.make_cache(16);
       ThreadExecutor executor(threads);
       Context ctx(executor);
-      const AttentionInput in{{x.data(), 5, 20}, first, {ones.data(), 5, 13}, {zeros.data(), 5, 13}};
-      CHECK(said(attention.forward(in, cache, {y.data(), 5, 20}, ctx)) ==
-            "numeric: attention score is not finite, token 1");
+      Texts texts{text_of(11), text_of(2)};
+      texts[0][as_size((first + 3) * 20)] = std::numeric_limits<float>::quiet_NaN();
+      texts[0][as_size((first + 1) * 20 + 19)] = std::numeric_limits<float>::quiet_NaN();
+      std::vector<RegionCache> states;
+      for (int s = 0; s < 2; ++s) states.push_back(attention.make_state({16, 16, 0}));
+      throw_if_error(mix_next(attention, states, {first, 0}, texts, ctx));
+      CHECK(said(mix_next(attention, states, {5, 2}, texts, ctx)) == "numeric: attention score is not finite, token 1");
     }
   }
 }
 
 TEST_CASE("bi-level causal attention says of its regions what is allowed, and of its input what fits") {
-  CHECK(refused(Bilevel::create(usual, {1, 1})) == "made");
-  CHECK(refused(Bilevel::create(usual, {0, 1})) == "positions of a region, at least (got 0, allowed 1)");
-  CHECK(refused(Bilevel::create(usual, {1, 0})) == "routed regions, at least (got 0, allowed 1)");
-  CHECK(refused(Bilevel::create({}, {1, 1})) == "hidden_size, at least (got 0, allowed 1)");
+  const auto outcome = [](auto change) {
+    BilevelCausalShape shape{usual, 1, 1};
+    change(shape);
+    return refused(Bilevel::create(shape, nullptr));
+  };
+  CHECK(outcome([](BilevelCausalShape&) {}) == "made");
+  CHECK(outcome([](BilevelCausalShape& s) { s.region_size = 0; }) ==
+        "positions of a region, at least (got 0, allowed 1)");
+  CHECK(outcome([](BilevelCausalShape& s) { s.regions = 0; }) == "routed regions, at least (got 0, allowed 1)");
+  CHECK(outcome([](BilevelCausalShape& s) { s.attention = {}; }) == "hidden_size, at least (got 0, allowed 1)");
+  const char* const neither = "bi-level attention has neither a window nor sinks";
+  CHECK(outcome([](BilevelCausalShape& s) { s.attention.window = 3; }) == neither);
+  CHECK(outcome([](BilevelCausalShape& s) { s.attention.has_sinks = true; }) == neither);
+  CHECK(refused(Bilevel::create({usual, 1, 1}, std::make_shared<const Rope>(Rope::create(1e4, 28).value()))) ==
+        "half of the rotary width against half of head_dim (got 14, allowed 13)");
+
   const Bilevel attention = make(4, 1);
-  Bilevel::Cache cache = attention.make_cache(4);
-  std::vector<float> x(5 * 20, 1.0f), y(x.size()), ones(5 * 13, 1.0f);
   Context ctx;
-  const AttentionInput in{{x.data(), 5, 20}, 0, {ones.data(), 5, 13}, {ones.data(), 5, 13}};
-  CHECK(said(attention.forward(in, cache, {y.data(), 5, 20}, ctx)) ==
-        "limit: positions against the size of the context (got 5, allowed 4)");
+  Texts texts{text_of(5)};
+  const auto forward = [&](RegionCache cache) {
+    std::vector<RegionCache> states;
+    states.push_back(std::move(cache));
+    return said(mix_next(attention, states, {5}, texts, ctx));
+  };
+  CHECK(forward(attention.make_state({4, 4, 0})) ==
+        "limit: positions against the size of the context (got 5, allowed 4), token 0");
+  const char* const other = "usage: the state was made by an attention of another shape";
+  CHECK(forward(make(3, 1).make_state({5, 5, 0})) == other);
+  CHECK(forward(RegionCache({5, 5, 0}, 1, 26, 4)) == other);
+  CHECK(forward(RegionCache({5, 5, 0}, 2, 24, 4)) == other);
+}
+
+TEST_CASE("bi-level causal attention holds and takes what its shape says") {
+  for (const auto& [region_size, regions] : {std::pair<index_t, index_t>{7, 2}, {16, 1000}, {1000, 1}}) {
+    const BilevelCausalShape shape{usual, region_size, regions};
+    const Bilevel attention = make(region_size, regions);
+    for (const StateSize& size : {StateSize{0, 1, 0}, {200, 64, 0}}) {
+      CHECK(attention.make_state(size).bytes() == shape.state_bytes(size));
+    }
+    for (const index_t threads : {1, 3}) {
+      ThreadExecutor executor(threads);
+      Context ctx(executor);
+      std::vector<RegionCache> states;
+      Texts texts;
+      for (int s = 0; s < 2; ++s) {
+        states.push_back(attention.make_state({192, 64, 0}));
+        texts.push_back(text_of(192));
+      }
+      for (int pass = 0; pass < 3; ++pass) throw_if_error(mix_next(attention, states, {64, 64}, texts, ctx));
+      const std::int64_t bytes =
+          4 * shape.scratch_floats({.rows = 128, .sequences = 2, .positions = 192, .threads = threads});
+      CHECK(ctx.workspace.capacity() <= Workspace::held_for(as_size(bytes)));
+      CHECK(static_cast<std::int64_t>(ctx.workspace.capacity()) * 4 >= bytes * 3);
+    }
+  }
 }

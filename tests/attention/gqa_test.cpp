@@ -1,284 +1,332 @@
 #include "headgate/attention/gqa.hpp"
 
-#include <random>
+#include <limits>
 
-#include "headgate/attention/rope.hpp"
+#include "headgate/attention/any_mixer.hpp"
 #include "headgate/kernels/native.hpp"
 #include "support/catch.hpp"
+#include "support/mixer_run.hpp"
+#include "support/random.hpp"
+#include "support/reference_attention.hpp"
 #include "support/status.hpp"
-#include "support/thread_executor.hpp"
 
 using namespace headgate;
 
+static_assert(Mixer<GroupedQueryAttention<F32>> && Mixer<GroupedQueryAttention<Bf16>>);
+
 namespace {
 
-std::vector<float> random_floats(std::size_t count, float scale, std::mt19937& rng) {
-  std::normal_distribution<float> normal(0.0f, scale);
-  std::vector<float> values(count);
-  for (float& v : values) v = normal(rng);
-  return values;
+// Of one option or several that meet; half: pairs of a head that turn, 0: no rotary positions.
+struct Variant {
+  const char* name;
+  GqaShape shape;
+  index_t half;
+};
+std::vector<Variant> variants() {
+  const auto make = [](const char* name, index_t half, GqaShape shape, auto change) {
+    if (!(shape.scale > 0.0f)) shape.scale = GqaShape::default_scale(shape.head_dim);
+    change(shape);
+    return Variant{name, shape, half};
+  };
+  const auto none = [](GqaShape&) {};
+  const GqaShape grouped{.hidden_size = 40, .num_heads = 6, .num_kv_heads = 2, .head_dim = 26};
+  const GqaShape three{.hidden_size = 24, .num_heads = 3, .num_kv_heads = 1, .head_dim = 24};
+  const GqaShape wide{.hidden_size = 17, .num_heads = 26, .num_kv_heads = 2, .head_dim = 4};
+  const GqaShape odd{.hidden_size = 33, .num_heads = 3, .num_kv_heads = 3, .head_dim = 14};
+  return {
+      make("plain", 13, grouped, none),
+      make("smallest", 1, {.hidden_size = 5, .num_heads = 1, .num_kv_heads = 1, .head_dim = 2}, none),
+      make("norm of each head", 13, grouped, [](GqaShape& s) { s.qk_norm = QkNorm::per_head; }),
+      make("all biases", 12, three,
+           [](GqaShape& s) { s.has_query_bias = s.has_key_bias = s.has_value_bias = s.has_output_bias = true; }),
+      make("norms and biases", 2, wide,
+           [](GqaShape& s) {
+             s.has_query_bias = s.has_key_bias = s.has_value_bias = s.has_output_bias = true;
+             s.qk_norm = QkNorm::per_head;
+             s.norm_epsilon = 0.5f;
+           }),
+      make("bias of the query alone", 7, odd, [](GqaShape& s) { s.has_query_bias = true; }),
+      make("bias of the key alone", 7, odd, [](GqaShape& s) { s.has_key_bias = true; }),
+      make("bias of the value alone", 7, odd, [](GqaShape& s) { s.has_value_bias = true; }),
+      make("bias of the output alone", 7, odd, [](GqaShape& s) { s.has_output_bias = true; }),
+      make("norm of all heads", 12, three, [](GqaShape& s) { s.qk_norm = QkNorm::full; }),
+      make("norm of all heads, clipped", 7, odd,
+           [](GqaShape& s) {
+             s.qk_norm = QkNorm::full;
+             s.has_value_bias = true;
+             s.clip = 0.6f;
+           }),
+      make("clipped", 13, grouped, [](GqaShape& s) { s.clip = 0.25f; }),
+      make("scale of a checkpoint", 12, three, [](GqaShape& s) { s.scale = 0.03125f; }),
+      make("window", 13, grouped, [](GqaShape& s) { s.window = 5; }),
+      make("window of a panel and one", 7, odd, [](GqaShape& s) { s.window = 17; }),
+      make("window of one", 12, three, [](GqaShape& s) { s.window = 1; }),
+      make("window of many heads", 2, wide, [](GqaShape& s) { s.window = 3; }),
+      make("window beyond the text", 7, odd, [](GqaShape& s) { s.window = std::numeric_limits<index_t>::max(); }),
+      make("sinks", 13, grouped, [](GqaShape& s) { s.has_sinks = true; }),
+      make("sinks, window and biases", 2, wide,
+           [](GqaShape& s) {
+             s.has_sinks = s.has_query_bias = s.has_output_bias = true;
+             s.window = 4;
+           }),
+      make("a part of a head turns", 5, three, none),
+      make("no positions", 0, grouped, none),
+      make("no positions, odd head", 0,
+           {.hidden_size = 12, .num_heads = 2, .num_kv_heads = 1, .head_dim = 7, .window = 6}, none),
+  };
 }
 
-// Weights as plain rows, and the same attention in double, straight from the definition.
-struct Reference {
-  AttentionShape shape;
-  std::vector<float> q, k, v, o, qkv_bias, o_bias, q_norm, k_norm;
-
-  Reference(const AttentionShape& s, unsigned seed) : shape(s) {
-    std::mt19937 rng(seed);
-    const auto size = [](index_t a, index_t b) { return as_size(a) * as_size(b); };
-    q = random_floats(size(s.query_size(), s.hidden_size), 0.3f, rng);
-    k = random_floats(size(s.kv_size(), s.hidden_size), 0.3f, rng);
-    v = random_floats(size(s.kv_size(), s.hidden_size), 0.3f, rng);
-    o = random_floats(size(s.hidden_size, s.query_size()), 0.3f, rng);
-    if (s.has_bias) {
-      qkv_bias = random_floats(as_size(s.query_size() + 2 * s.kv_size()), 0.5f, rng);
-      o_bias = random_floats(as_size(s.hidden_size), 0.5f, rng);
-    }
-    if (s.qk_norm) {
-      q_norm = random_floats(as_size(s.head_dim), 1.0f, rng);
-      k_norm = random_floats(as_size(s.head_dim), 1.0f, rng);
-    }
-  }
-
-  template <class Format>
-  GroupedQueryAttention<Format> packed() const {
-    GroupedQueryAttention<Format> attention(shape);
-    const auto row = [](const std::vector<float>& m, index_t r, index_t cols) { return m.data() + r * cols; };
-    for (index_t r = 0; r < shape.query_size(); ++r) attention.set_query_row(r, row(q, r, shape.hidden_size));
-    for (index_t r = 0; r < shape.kv_size(); ++r) attention.set_key_row(r, row(k, r, shape.hidden_size));
-    for (index_t r = 0; r < shape.kv_size(); ++r) attention.set_value_row(r, row(v, r, shape.hidden_size));
-    for (index_t r = 0; r < shape.hidden_size; ++r) attention.set_output_row(r, row(o, r, shape.query_size()));
-    std::copy(qkv_bias.begin(), qkv_bias.end(), attention.qkv_bias().begin());
-    std::copy(o_bias.begin(), o_bias.end(), attention.output_bias().begin());
-    std::copy(q_norm.begin(), q_norm.end(), attention.query_norm().begin());
-    std::copy(k_norm.begin(), k_norm.end(), attention.key_norm().begin());
-    return attention;
-  }
-
-  static std::vector<double> times(const std::vector<float>& w, const std::vector<double>& x, const float* bias) {
-    const std::size_t rows = w.size() / x.size();
-    std::vector<double> y(rows);
-    for (std::size_t r = 0; r < rows; ++r) {
-      y[r] = bias == nullptr ? 0.0 : static_cast<double>(bias[r]);
-      for (std::size_t i = 0; i < x.size(); ++i) y[r] += static_cast<double>(w[r * x.size() + i]) * x[i];
-    }
-    return y;
-  }
-  void norm_and_turn(std::vector<double>& x, const std::vector<float>& norm, double theta, index_t position) const {
-    const index_t d = shape.head_dim;
-    for (std::size_t first = 0; first < x.size(); first += as_size(d)) {
-      double* const head = x.data() + first;
-      if (!norm.empty()) {
-        double squares = 0.0;
-        for (index_t i = 0; i < d; ++i) squares += head[i] * head[i];
-        const double scale = 1.0 / std::sqrt(squares / d + static_cast<double>(shape.norm_epsilon));
-        for (index_t i = 0; i < d; ++i) head[i] *= scale * static_cast<double>(norm[as_size(i)]);
-      }
-      for (index_t i = 0; i < d / 2; ++i) {
-        const double angle = position * std::pow(theta, -2.0 * i / d);
-        const double low = head[i];
-        const double high = head[i + d / 2];
-        head[i] = low * std::cos(angle) - high * std::sin(angle);
-        head[i + d / 2] = high * std::cos(angle) + low * std::sin(angle);
-      }
-    }
-  }
-  // (tokens, hidden_size)
-  std::vector<std::vector<double>> operator()(ConstRows x, double theta) const {
-    std::vector<std::vector<double>> queries, keys, values, out;
-    const auto bias = [&](index_t first) { return qkv_bias.empty() ? nullptr : qkv_bias.data() + first; };
-    for (index_t t = 0; t < x.rows; ++t) {
-      const std::vector<double> row(x.row_data(t), x.row_data(t) + x.cols);
-      queries.push_back(times(q, row, bias(0)));
-      keys.push_back(times(k, row, bias(shape.query_size())));
-      values.push_back(times(v, row, bias(shape.query_size() + shape.kv_size())));
-      norm_and_turn(queries.back(), q_norm, theta, t);
-      norm_and_turn(keys.back(), k_norm, theta, t);
-    }
-    const index_t d = shape.head_dim;
-    for (index_t t = 0; t < x.rows; ++t) {
-      std::vector<double> mixed(as_size(shape.query_size()), 0.0);
-      for (index_t h = 0; h < shape.num_heads; ++h) {
-        const index_t kv = h / (shape.num_heads / shape.num_kv_heads);
-        std::vector<double> weights;
-        double total = 0.0;
-        for (index_t s = 0; s <= t; ++s) {
-          double score = 0.0;
-          for (index_t i = 0; i < d; ++i)
-            score += queries[as_size(t)][as_size(h * d + i)] * keys[as_size(s)][as_size(kv * d + i)];
-          weights.push_back(std::exp(score / std::sqrt(static_cast<double>(d))));
-          total += weights.back();
-        }
-        for (index_t s = 0; s <= t; ++s) {
-          for (index_t i = 0; i < d; ++i) {
-            mixed[as_size(h * d + i)] += weights[as_size(s)] / total * values[as_size(s)][as_size(kv * d + i)];
-          }
-        }
-      }
-      out.push_back(times(o, mixed, o_bias.empty() ? nullptr : o_bias.data()));
-    }
-    return out;
-  }
-};
-
-// The attention's output for x, in chunks of so many rows, on so many threads.
-template <class A>
-std::vector<float> run(const A& attention, ConstRows x, const Rope& rope, index_t chunk, index_t threads) {
-  ThreadExecutor executor(threads);
-  Context ctx(executor);
-  auto cache = attention.make_cache(x.rows);
-  std::vector<float> y(as_size(x.rows) * as_size(x.cols));
-  for (index_t first = 0; first < x.rows; first += chunk) {
-    const index_t rows = std::min(chunk, x.rows - first);
-    std::vector<float> cosines(as_size(rows) * as_size(rope.half()));
-    std::vector<float> sines(cosines.size());
-    rope.angles(first, x.rows, {cosines.data(), rows, rope.half()}, {sines.data(), rows, rope.half()});
-    const AttentionInput in{
-        x.middle_rows(first, rows), first, {cosines.data(), rows, rope.half()}, {sines.data(), rows, rope.half()}};
-    throw_if_error(attention.forward(in, cache, {y.data() + first * x.cols, rows, x.cols}, ctx));
-  }
-  return y;
+std::shared_ptr<const Rope> rope_of(const Variant& variant, double theta = 100.0) {
+  if (variant.half == 0) return nullptr;
+  return std::make_shared<const Rope>(Rope::create(theta, 2 * variant.half).value());
 }
-
-const AttentionShape shapes[] = {
-    {.hidden_size = 40, .num_heads = 6, .num_kv_heads = 2, .head_dim = 26, .has_bias = false, .qk_norm = true},
-    {.hidden_size = 24, .num_heads = 3, .num_kv_heads = 1, .head_dim = 24, .has_bias = true, .qk_norm = false},
-    {.hidden_size = 17,
-     .num_heads = 26,
-     .num_kv_heads = 2,
-     .head_dim = 4,
-     .has_bias = true,
-     .qk_norm = true,
-     .norm_epsilon = 0.5f},
-    {.hidden_size = 5, .num_heads = 1, .num_kv_heads = 1, .head_dim = 2, .has_bias = false, .qk_norm = false},
-};
+template <class Format = F32>
+GroupedQueryAttention<Format> attention_of(const Variant& variant, const AttentionFormats<Format>& formats = {}) {
+  const ReferenceAttention reference(variant.shape, 100.0, variant.half, 1);
+  return reference.fill(GroupedQueryAttention<Format>(variant.shape, rope_of(variant), formats));
+}
+std::vector<float> text_of(const Variant& variant, index_t rows, unsigned seed = 2) {
+  return random_floats(as_size(rows) * as_size(variant.shape.hidden_size), 1.7f, seed);
+}
 
 }  // namespace
 
-TEST_CASE("grouped-query attention is its definition in double") {
-  constexpr double theta = 100.0;
-  for (const AttentionShape& shape : shapes) {
-    const Reference reference(shape, 1);
-    const Rope rope = Rope::create(theta, shape.head_dim).value();
-    std::mt19937 rng(2);
-    const index_t tokens = 37;
-    const std::vector<float> x = random_floats(as_size(tokens) * as_size(shape.hidden_size), 1.0f, rng);
-    const ConstRows rows(x.data(), tokens, shape.hidden_size);
-    const std::vector<float> found = run(reference.packed<F32>(), rows, rope, tokens, 1);
-    const auto expected = reference(rows, theta);
+TEST_CASE("grouped-query attention with each of its options is its definition in double") {
+  for (const Variant& variant : variants()) {
+    INFO(variant.name);
+    const std::vector<float> text = text_of(variant, 37);
+    const std::vector<float> found = mixed(attention_of(variant), text, 37);
+    const std::vector<double> expected = ReferenceAttention(variant.shape, 100.0, variant.half, 1)(text);
+    REQUIRE(found.size() == expected.size());
     double worst = 0.0;
-    for (index_t t = 0; t < tokens; ++t) {
-      for (index_t i = 0; i < shape.hidden_size; ++i) {
-        const double e = expected[as_size(t)][as_size(i)];
-        worst = std::max(
-            worst, std::abs(static_cast<double>(found[as_size(t * shape.hidden_size + i)]) - e) / (1.0 + std::abs(e)));
-      }
+    for (std::size_t i = 0; i < found.size(); ++i) {
+      worst = std::max(worst, std::abs(double(found[i]) - expected[i]) / (1.0 + std::abs(expected[i])));
     }
-    INFO("heads " << shape.num_heads << " of " << shape.head_dim);
     CHECK(worst < 1e-5);
   }
 }
 
-TEST_CASE("chunks and threads change no bit of an attention") {
-  for (const AttentionShape& shape : shapes) {
-    const Reference reference(shape, 3);
-    const Rope rope = Rope::create(10000.0, shape.head_dim).value();
-    std::mt19937 rng(4);
-    const index_t tokens = 35;
-    const std::vector<float> x = random_floats(as_size(tokens) * as_size(shape.hidden_size), 1.0f, rng);
-    const ConstRows rows(x.data(), tokens, shape.hidden_size);
+TEST_CASE("chunks, threads and spare rows change no bit of an attention") {
+  for (const Variant& variant : variants()) {
+    INFO(variant.name);
+    const std::vector<float> text = text_of(variant, 35);
     const auto check = [&](const auto& attention) {
-      const std::vector<float> whole = run(attention, rows, rope, tokens, 1);
-      for (const index_t chunk : {1, 2, 7, 16, tokens}) {
+      const std::vector<float> whole = mixed(attention, text, 35);
+      for (const index_t chunk : {1, 2, 7, 16, 35}) {
         for (const index_t threads : {1, 2, 3}) {
           INFO("chunk " << chunk << ", threads " << threads);
-          CHECK(run(attention, rows, rope, chunk, threads) == whole);
+          CHECK(mixed(attention, text, chunk, threads) == whole);
         }
+        for (const index_t spare : {1, 16, 1000}) CHECK(mixed(attention, text, chunk, 1, spare) == whole);
       }
     };
-    check(reference.packed<F32>());
-    check(reference.packed<Bf16>());
+    check(attention_of<F32>(variant));
+    check(attention_of<Bf16>(variant));
+    check(attention_of<AnyFormat>(variant, {F32{}, Bf16{}, F32{}, Bf16{}}));
   }
 }
 
-TEST_CASE("an attention refuses input that does not fit") {
-  const AttentionShape shape = shapes[0];
-  const GroupedQueryAttention<F32> attention(shape);
-  KvCache cache = attention.make_cache(4);
-  Context ctx;
-  std::vector<float> x(as_size(5 * shape.hidden_size));
-  std::vector<float> angles(as_size(5 * shape.head_dim));
-  const auto forward = [&](index_t tokens, index_t width, index_t first, index_t half, index_t y_rows) {
-    const AttentionInput in{
-        {x.data(), tokens, width}, first, {angles.data(), tokens, half}, {angles.data(), tokens, half}};
-    return attention.forward(in, cache, {x.data(), y_rows, shape.hidden_size}, ctx);
-  };
-  CHECK(forward(4, shape.hidden_size, 0, 13, 4).ok());
-  CHECK(forward(0, shape.hidden_size, 4, 13, 0).ok());
-  CHECK(forward(4, shape.hidden_size - 1, 0, 13, 4).code == ErrorCode::usage);
-  CHECK(forward(4, shape.hidden_size, 0, 12, 4).code == ErrorCode::usage);
-  CHECK(forward(4, shape.hidden_size, 0, 13, 3).code == ErrorCode::usage);
-  CHECK(forward(4, shape.hidden_size, -1, 13, 4).code == ErrorCode::usage);
-  const Status full = forward(4, shape.hidden_size, 1, 13, 4);
-  CHECK(full.code == ErrorCode::limit);
-  CHECK(full.found == 5);
-  CHECK(full.allowed == 4);
-}
-
-TEST_CASE("a score that is not finite is an error with the row, whichever thread meets it") {
-  for (const AttentionShape& shape : shapes) {
-    const Reference reference(shape, 1);
-    const auto attention = reference.packed<F32>();
-    const index_t half = shape.head_dim / 2;
-    std::mt19937 rng(2);
-    std::vector<float> x = random_floats(as_size(20) * as_size(shape.hidden_size), 1.0f, rng);
-    x[as_size(13 * shape.hidden_size)] = std::numeric_limits<float>::quiet_NaN();
-    const std::vector<float> angles(as_size(20) * as_size(half), 0.5f);
-    std::vector<float> y(x.size());
-    for (const index_t threads : {1, 2, 3}) {
-      ThreadExecutor executor(threads);
-      Context ctx(executor);
-      KvCache cache = attention.make_cache(20);
-      const ConstRows turned(angles.data(), 20, half);
-      const Status status = attention.forward({{x.data(), 20, shape.hidden_size}, 0, turned, turned}, cache,
-                                              {y.data(), 20, shape.hidden_size}, ctx);
-      CHECK(status.code == ErrorCode::numeric);
-      CHECK(status.token == 13);
+TEST_CASE("each matrix of an attention has its own format, and in one format the bits of that type") {
+  for (const Variant& variant : variants()) {
+    INFO(variant.name);
+    const std::vector<float> text = text_of(variant, 20);
+    const auto in_formats = [&](AnyFormat q, AnyFormat k, AnyFormat v, AnyFormat o) {
+      const auto attention = attention_of<AnyFormat>(variant, {q, k, v, o});
+      return std::pair(mixed(attention, text, 20), attention.weight_bytes());
+    };
+    const auto of_type = [&](const auto& attention) {
+      return std::pair(mixed(attention, text, 20), attention.weight_bytes());
+    };
+    CHECK(in_formats(F32{}, F32{}, F32{}, F32{}) == of_type(attention_of<F32>(variant)));
+    const auto bf16 = of_type(attention_of<Bf16>(variant));
+    CHECK(in_formats(Bf16{}, Bf16{}, Bf16{}, Bf16{}) == bf16);
+    // Weights that bf16 holds exactly give the same bits whatever format each matrix has.
+    ReferenceAttention rounded(variant.shape, 100.0, variant.half, 1);
+    for (std::vector<float>* matrix : {&rounded.q, &rounded.k, &rounded.v, &rounded.o}) {
+      for (float& weight : *matrix) weight = static_cast<float>(headgate::bf16(weight));
+    }
+    using Attention = GroupedQueryAttention<AnyFormat>;
+    for (int mask = 0; mask < 16; ++mask) {
+      const auto format = [&](int bit) { return (mask >> bit & 1) != 0 ? AnyFormat(Bf16{}) : AnyFormat(F32{}); };
+      const Attention attention =
+          rounded.fill(Attention(variant.shape, rope_of(variant), {format(0), format(1), format(2), format(3)}));
+      CHECK(mixed(attention, text, 7, 2) == bf16.first);
+      CHECK((attention.weight_bytes() == bf16.second) == (mask == 15));
     }
   }
 }
 
-TEST_CASE("an attention of an impossible shape is not made") {
-  const auto fails = [](AttentionShape shape) {
-    const auto made = GroupedQueryAttention<F32>::create(shape);
-    return !made.has_value() && made.error().code() == ErrorCode::usage;
+TEST_CASE("texts of different lengths in one pass have the bits that each has alone") {
+  for (const Variant& variant : variants()) {
+    INFO(variant.name);
+    const auto attention = attention_of(variant);
+    const std::vector<index_t> lengths{29, 1, 44, 18};
+    Texts texts, alone;
+    for (std::size_t s = 0; s < lengths.size(); ++s) {
+      texts.push_back(text_of(variant, lengths[s], static_cast<unsigned>(7 + s)));
+      alone.push_back(mixed(attention, texts[s], lengths[s]));
+    }
+    for (const index_t threads : {1, 3}) {
+      ThreadExecutor executor(threads);
+      Context ctx(executor);
+      Texts found = texts;
+      std::vector<KvCache> states;
+      for (std::size_t s = 0; s < lengths.size(); ++s) states.push_back(attention.make_state({44, 20, 2}));
+      // A prompt, a step and nothing side by side; a text that begins late; steps of all; and the rest.
+      throw_if_error(mix_next(attention, states, {20, 1, 1, 0}, found, ctx));
+      throw_if_error(mix_next(attention, states, {1, 0, 19, 3}, found, ctx));
+      throw_if_error(mix_next(attention, states, {0, 0, 20, 0}, found, ctx));
+      for (index_t i = 0; i < 4; ++i) throw_if_error(mix_next(attention, states, {1, 0, 1, 1}, found, ctx));
+      throw_if_error(mix_next(attention, states, {4, 0, 0, 11}, found, ctx));
+      CHECK(found == alone);
+    }
+  }
+}
+
+TEST_CASE("without positions, a row of a window is the last row of a text that begins there") {
+  const Variant windowed{
+      "", {.hidden_size = 12, .num_heads = 3, .num_kv_heads = 1, .head_dim = 14, .scale = 0.3f, .window = 9}, 0};
+  Variant full = windowed;
+  full.shape.window = 0;
+  const std::vector<float> text = text_of(windowed, 50);
+  const std::vector<float> found = mixed(attention_of(windowed), text, 6);
+  for (std::size_t t = 8; t < 50; ++t) {
+    const std::vector<float> cut(text.begin() + static_cast<std::ptrdiff_t>((t - 8) * 12),
+                                 text.begin() + static_cast<std::ptrdiff_t>((t + 1) * 12));
+    const std::vector<float> last = mixed(attention_of(full), cut, 9);
+    CHECK(std::equal(last.end() - 12, last.end(), found.begin() + static_cast<std::ptrdiff_t>(t * 12)));
+  }
+}
+
+TEST_CASE("a window that holds the whole text is attention without one, bit for bit") {
+  for (const index_t window : {40, 41, 1000}) {
+    Variant variant = variants()[0];
+    const std::vector<float> text = text_of(variant, 40);
+    const std::vector<float> full = mixed(attention_of(variant), text, 7);
+    variant.shape.window = window;
+    CHECK(mixed(attention_of(variant), text, 7) == full);
+  }
+}
+
+TEST_CASE("a text goes on from where its window goes back to as if nothing had been there") {
+  Variant variant = variants()[0];
+  variant.shape.window = 6;
+  const auto attention = attention_of(variant);
+  const std::vector<float> text = text_of(variant, 90);
+  const std::vector<float> whole = mixed(attention, text, 90);
+  Context ctx;
+  std::vector<KvCache> states;
+  states.push_back(attention.make_state({90, 4, 8}));
+  const auto forward_to = [&](index_t end) {
+    Texts found{text};
+    const index_t first = states[0].position();
+    while (states[0].position() < end) {
+      throw_if_error(mix_next(attention, states, {std::min(4, end - states[0].position())}, found, ctx));
+    }
+    const auto part = [&](const std::vector<float>& rows) {
+      return std::vector<float>(rows.begin() + first * 40, rows.begin() + end * 40);
+    };
+    CHECK(part(found[0]) == part(whole));
   };
-  AttentionShape shape = shapes[0];
-  CHECK(!fails(shape));
-  shape.hidden_size = 0;
-  CHECK(fails(shape));
-  shape = shapes[0];
-  shape.num_heads = 0;
-  CHECK(fails(shape));
-  shape = shapes[0];
-  shape.num_kv_heads = 4;
-  CHECK(fails(shape));
-  shape.num_kv_heads = -2;
-  CHECK(fails(shape));
-  shape = shapes[0];
-  shape.head_dim = 7;
-  CHECK(fails(shape));
-  shape = shapes[0];
-  shape.num_heads = 1 << 20;
-  CHECK(fails(shape));
-  CHECK_THROWS_AS(GroupedQueryAttention<Bf16>(shape), Error);
+  forward_to(61);
+  for (const index_t back : {1, 3, 4}) {
+    states[0].truncate(states[0].position() - back);
+    CHECK(states[0].nearest(states[0].position()) == states[0].position());
+  }
+  forward_to(70);
+  KvCache fork = states[0].clone();
+  CHECK(states[0].nearest(62) == 62);
+  CHECK(states[0].nearest(30) == 0);  // forgotten: from the start
+  states[0].truncate(0);
+  forward_to(90);
+  states[0] = std::move(fork);
+  forward_to(90);
+}
+
+TEST_CASE("a sink joins the softmax and gives nothing") {
+  GroupedQueryAttention<F32> attention(
+      {.hidden_size = 2, .num_heads = 1, .num_kv_heads = 1, .head_dim = 2, .scale = 1.0f, .has_sinks = true}, nullptr);
+  const float identity[2][2] = {{1.0f, 0.0f}, {0.0f, 1.0f}};
+  const float query[2][2] = {{0.0f, 1.0f}, {0.0f, 2.0f}};  // of the second row: scores 1 and 2
+  for (index_t r = 0; r < 2; ++r) {
+    attention.set_query_row(r, query[r]);
+    attention.set_key_row(r, identity[r]);
+    attention.set_value_row(r, identity[r]);
+    attention.set_output_row(r, identity[r]);
+  }
+  attention.sinks()[0] = 0.5f;
+  const std::vector<float> y = mixed(attention, {1.0f, 0.0f, 0.0f, 1.0f}, 2);
+  CHECK(y[2] == Catch::Approx(0.231224).epsilon(1e-5));
+  CHECK(y[3] == Catch::Approx(0.628532).epsilon(1e-5));
+  CHECK(y[0] == Catch::Approx(1.0 / (1.0 + std::exp(0.5))).epsilon(1e-6));  // score 0 beside the sink
+}
+
+TEST_CASE("a score that is not finite is an error with the row of the pass, whichever thread meets it") {
+  for (const Variant& variant : variants()) {
+    if (variant.shape.clip > 0.0f) continue;
+    INFO(variant.name);
+    const auto attention = attention_of(variant);
+    Texts texts{text_of(variant, 20), text_of(variant, 20)};
+    texts[1][as_size(13 * variant.shape.hidden_size)] = std::numeric_limits<float>::quiet_NaN();
+    for (const index_t threads : {1, 2, 3}) {
+      ThreadExecutor executor(threads);
+      Context ctx(executor);
+      Texts found = texts;
+      std::vector<KvCache> states;
+      for (int s = 0; s < 2; ++s) states.push_back(attention.make_state({20, 20, 0}));
+      CHECK(said(mix_next(attention, states, {5, 20}, found, ctx)) ==
+            "numeric: attention score is not finite, token 18");
+    }
+  }
+}
+
+TEST_CASE("an attention refuses input that does not fit, and the state of another shape") {
+  const Variant variant = variants()[0];
+  const GroupedQueryAttention<F32> attention(variant.shape, rope_of(variant));
+  std::vector<float> x(as_size(5 * variant.shape.hidden_size));
+  std::vector<float> angles(as_size(5 * variant.shape.head_dim));
+  Context ctx;
+  const auto forward = [&](KvCache cache, index_t rows, index_t first, index_t half) {
+    KvCache* const states[] = {&cache};
+    const SequenceRows text{rows, first};
+    const MixerInput in{{x.data(), rows, 40}, {&text, 1}, {angles.data(), rows, half}, {angles.data(), rows, half}};
+    return said(attention.forward(in, states, {x.data(), rows, 40}, ctx));
+  };
+  const StateSize size{4, 4, 0};
+  CHECK(forward(attention.make_state(size), 4, 0, 13) == "ok");
+  CHECK(forward(attention.make_state(size), 0, 0, 13) == "ok");
+  CHECK(forward(attention.make_state(size), 4, 1, 13) ==
+        "usage: first position against positions of the state (got 1, allowed 0), token 0");
+  CHECK(forward(attention.make_state(size), 4, 0, 12) ==
+        "usage: cosines of a row against half of the rotary width (got 12, allowed 13)");
+  CHECK(forward(attention.make_state(size), 5, 0, 13) ==
+        "limit: positions against the size of the context (got 5, allowed 4), token 0");
+  const char* const other = "usage: the state was made by an attention of another shape";
+  CHECK(forward(KvCache(size, 1, 26), 4, 0, 13) == other);
+  CHECK(forward(KvCache(size, 2, 24), 4, 0, 13) == other);
+  CHECK(forward(KvCache(size, 2, 26, 3), 4, 0, 13) == other);
+}
+
+TEST_CASE("an attention of an impossible shape, or with a rope wider than a head, is not made") {
+  using Attention = GroupedQueryAttention<F32>;
+  const GqaShape shape{.hidden_size = 4, .num_heads = 2, .num_kv_heads = 1, .head_dim = 7, .scale = 1.0f};
+  const auto rope = [](index_t width) { return std::make_shared<const Rope>(Rope::create(1e4, width).value()); };
+  CHECK(refused(Attention::create(shape, rope(6))) == "made");
+  CHECK(refused(Attention::create(shape, rope(8))) ==
+        "half of the rotary width against half of head_dim (got 4, allowed 3)");
+  CHECK(refused(Attention::create({}, nullptr)) == "hidden_size, at least (got 0, allowed 1)");
+  CHECK_THROWS_AS(GroupedQueryAttention<Bf16>({}, nullptr), Error);
 }
 
 TEST_CASE("the norm of queries and keys adds the epsilon of the shape") {
-  const AttentionShape shape{
-      .hidden_size = 2, .num_heads = 1, .num_kv_heads = 1, .head_dim = 2, .qk_norm = true, .norm_epsilon = 1.0f};
-  GroupedQueryAttention<F32> attention(shape);
+  GroupedQueryAttention<F32> attention({.hidden_size = 2,
+                                        .num_heads = 1,
+                                        .num_kv_heads = 1,
+                                        .head_dim = 2,
+                                        .qk_norm = QkNorm::per_head,
+                                        .norm_epsilon = 1.0f,
+                                        .scale = 1.0f},
+                                       nullptr);
   const float identity[2][2] = {{1.0f, 0.0f}, {0.0f, 1.0f}};
   for (index_t r = 0; r < 2; ++r) {
     attention.set_query_row(r, identity[r]);
@@ -286,73 +334,42 @@ TEST_CASE("the norm of queries and keys adds the epsilon of the shape") {
     attention.set_value_row(r, identity[r]);
     attention.set_output_row(r, identity[r]);
   }
-  KvCache cache = attention.make_cache(1);
-  const float x[] = {1.0f, 1.0f};
-  const float cosine = 1.0f;
-  const float sine = 0.0f;
-  float y[2] = {};
+  std::vector<KvCache> states;
+  states.push_back(attention.make_state({1, 1, 0}));
+  Texts texts{{1.0f, 1.0f}};
   Context ctx;
-  throw_if_error(attention.forward({{x, 1, 2}, 0, {&cosine, 1, 1}, {&sine, 1, 1}}, cache, {y, 1, 2}, ctx));
-  CHECK(cache.keys(0)(0, 0) == Catch::Approx(std::sqrt(0.5)));
-  CHECK(cache.keys(0)(0, 1) == Catch::Approx(std::sqrt(0.5)));
-  CHECK(cache.values(0).row(0)[0] == 1.0f);
-  CHECK(y[1] == 1.0f);
+  throw_if_error(mix_next(attention, states, {1}, texts, ctx));
+  CHECK(states[0].keys(0)(0, 0) == Catch::Approx(std::sqrt(0.5)));
+  CHECK(states[0].keys(0)(0, 1) == Catch::Approx(std::sqrt(0.5)));
+  CHECK(states[0].values(0).row(0)[0] == 1.0f);
+  CHECK(texts[0][1] == 1.0f);
 }
 
-TEST_CASE("an attention's shape is taken at its bounds, and beyond them the bound is named") {
-  const auto outcome = [](AttentionShape shape) { return said(shape.check()); };
-  const AttentionShape good{.hidden_size = 1, .num_heads = 1, .num_kv_heads = 1, .head_dim = 2};
-  CHECK(good.norm_epsilon == 1e-6f);
-  CHECK(outcome(good) == "ok");
-  const auto with = [&](auto change) {
-    AttentionShape shape = good;
-    change(shape);
-    return outcome(shape);
-  };
-  CHECK(with([](AttentionShape& s) { s.hidden_size = 0; }) == "usage: hidden_size, at least (got 0, allowed 1)");
-  CHECK(with([](AttentionShape& s) { s.num_heads = 0; }) == "usage: attention heads, at least (got 0, allowed 1)");
-  CHECK(with([](AttentionShape& s) { s.num_kv_heads = 0; }) == "usage: KV heads, at least (got 0, allowed 1)");
-  CHECK(with([](AttentionShape& s) {
-          s.num_heads = 5;
-          s.num_kv_heads = 3;
-        }) == "usage: attention heads left over by KV heads (got 2, allowed 0)");
-  CHECK(with([](AttentionShape& s) { s.head_dim = 0; }) == "usage: head_dim, even and at least (got 0, allowed 2)");
-  CHECK(with([](AttentionShape& s) { s.head_dim = 1; }) == "usage: head_dim, even and at least (got 1, allowed 2)");
-  CHECK(with([](AttentionShape& s) { s.head_dim = 5; }) == "usage: head_dim, even and at least (got 5, allowed 2)");
-  CHECK(with([](AttentionShape& s) { s.hidden_size = 1 << 20; }) == "ok");
-  CHECK(with([](AttentionShape& s) { s.hidden_size = (1 << 20) + 1; }) ==
-        "usage: hidden_size (got 1048577, allowed 1048576)");
-  CHECK(with([](AttentionShape& s) { s.num_heads = 1 << 19; }) == "ok");
-  CHECK(with([](AttentionShape& s) {
-          s.num_heads = 1 << 19;
-          s.head_dim = 4;
-        }) == "usage: attention heads times head_dim (got 2097152, allowed 1048576)");
-}
-
-TEST_CASE("an attention counts the bytes of all its weights") {
-  const AttentionShape plain{.hidden_size = 16, .num_heads = 4, .num_kv_heads = 2, .head_dim = 8};
-  AttentionShape all = plain;
-  all.has_bias = true;
-  all.qk_norm = true;
-  const std::int64_t matrices = GroupedQueryAttention<F32>(plain).weight_bytes();
-  CHECK(matrices == (64 * 16 + 16 * 32) * 4);  // in whole panels
-  CHECK(GroupedQueryAttention<F32>(all).weight_bytes() == matrices + (64 + 16 + 8 + 8) * 4);
-  CHECK(GroupedQueryAttention<Bf16>(plain).weight_bytes() == matrices / 2);
-}
-
-TEST_CASE("the first of several bad rows is named, of every pass") {
-  const AttentionShape shape = shapes[3];
-  const auto attention = Reference(shape, 1).packed<F32>();
-  std::vector<float> x(6 * 5, 0.5f);
-  for (const index_t row : {4, 2, 5}) x[as_size(row * 5 + 1)] = std::numeric_limits<float>::quiet_NaN();
-  const std::vector<float> angles(6, 0.5f);
-  std::vector<float> y(x.size());
-  for (const index_t threads : {1, 2, 5}) {
-    ThreadExecutor executor(threads);
-    Context ctx(executor);
-    KvCache cache = attention.make_cache(9);
-    const ConstRows turned(angles.data(), 6, 1);
-    CHECK(said(attention.forward({{x.data(), 6, 5}, 3, turned, turned}, cache, {y.data(), 6, 5}, ctx)) ==
-          "numeric: attention score is not finite, token 2");
+TEST_CASE("an attention holds and takes what its shape says") {
+  for (const Variant& variant : variants()) {
+    INFO(variant.name);
+    const auto attention = attention_of(variant);
+    for (const StateSize& size : {StateSize{0, 1, 0}, {200, 64, 0}, {3000, 16, 40}}) {
+      CHECK(attention.make_state(size).bytes() == variant.shape.state_bytes(size));
+    }
+    for (const index_t threads : {1, 3}) {
+      for (const index_t rows : {1, 64}) {
+        ThreadExecutor executor(threads);
+        Context ctx(executor);
+        std::vector<KvCache> states;
+        Texts texts;
+        for (int s = 0; s < 3; ++s) {
+          states.push_back(attention.make_state({192, 64, 0}));
+          texts.push_back(text_of(variant, 192));
+        }
+        for (int pass = 0; pass < 3; ++pass)
+          throw_if_error(mix_next(attention, states, {rows, rows, rows}, texts, ctx));
+        const std::int64_t bytes =
+            4 *
+            variant.shape.scratch_floats({.rows = 3 * rows, .sequences = 3, .positions = 3 * rows, .threads = threads});
+        CHECK(ctx.workspace.capacity() <= Workspace::held_for(as_size(bytes)));
+        if (rows == 64) CHECK(static_cast<std::int64_t>(ctx.workspace.capacity()) * 4 >= bytes * 3);
+      }
+    }
   }
 }

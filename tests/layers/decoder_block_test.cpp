@@ -2,6 +2,7 @@
 
 #include "headgate/experts/glu_experts.hpp"
 #include "support/catch.hpp"
+#include "support/running_sum.hpp"
 #include "support/status.hpp"
 #include "support/test_router.hpp"
 
@@ -12,26 +13,12 @@ namespace {
 constexpr index_t width = 10;
 
 // y_t = the sum of the rows up to t: it mixes positions, as attention does.
-struct RunningSum {
-  struct Cache {
-    std::vector<float> sums;
-    Cache clone(index_t) const { return *this; }
-  };
-  bool fails = false;
-  index_t hidden_size() const noexcept { return width; }
-  std::int64_t weight_bytes() const noexcept { return 0; }
-  Cache make_cache(index_t context_size) const { return {std::vector<float>(as_size(context_size * width))}; }
-  Status forward(const AttentionInput& in, Cache& cache, Rows y, Context&) const {
-    if (fails) return Status::not_finite("nothing but trouble", -1, 1);
-    for (index_t t = 0; t < y.rows; ++t) {
-      const index_t position = in.first_position + t;
-      for (index_t i = 0; i < width; ++i) {
-        const float before = position == 0 ? 0.0f : cache.sums[as_size((position - 1) * width + i)];
-        cache.sums[as_size(position * width + i)] = y.row(t)[as_size(i)] = before + in.hidden.row(t)[as_size(i)];
-      }
-    }
-    return Status::success();
+struct Sum : RunningSum {
+  explicit Sum(bool is_broken = false) : RunningSum{width}, fails(is_broken) {}
+  Status forward(const MixerInput& in, std::span<State* const> states, Rows y, Context& ctx) const {
+    return fails ? Status::not_finite("nothing but trouble", -1, 1) : RunningSum::forward(in, states, y, ctx);
   }
+  bool fails;
 };
 
 RmsNorm<> norm(float first) {
@@ -65,7 +52,7 @@ struct Result {
 };
 Result run(const DecoderBlock& block, index_t tokens) {
   Result result{{}, input(tokens)};
-  DecoderBlock::Cache cache = block.attention().make_cache(tokens);
+  DecoderBlock::Cache cache = block.attention().make_state({tokens, tokens, 0});
   DecoderBlock::State state;
   state.reset(tokens);
   Context ctx;
@@ -82,9 +69,11 @@ reference::Matrix expected(index_t tokens, Ffn&& ffn) {
   reference::Matrix out(tokens, width);
   Context ctx;
   throw_if_error(norm(0.5f).forward(x.view(), normed.view(), ctx));
-  RunningSum attention;
-  RunningSum::Cache cache = attention.make_cache(tokens);
-  throw_if_error(attention.forward({normed.view(), 0, {}, {}}, cache, out.view(), ctx));
+  const Sum mixer;
+  Sum::State state = mixer.make_state({tokens, tokens, 0});
+  Sum::State* const states[] = {&state};
+  const SequenceRows text{tokens, 0};
+  throw_if_error(mixer.forward({normed.view(), {&text, 1}, {}, {}}, states, out.view(), ctx));
   for (std::size_t i = 0; i < x.values.size(); ++i) x.values[i] += out.values[i];
   throw_if_error(norm(0.7f).forward(x.view(), normed.view(), ctx));
   out = reference::Matrix(tokens, width);
@@ -96,7 +85,7 @@ reference::Matrix expected(index_t tokens, Ffn&& ffn) {
 }  // namespace
 
 TEST_CASE("a block is norm, attention, residual, norm, experts, residual") {
-  const DecoderBlock block = DecoderBlock::create(norm(0.5f), RunningSum(), norm(0.7f), routed()).value();
+  const DecoderBlock block = DecoderBlock::create(norm(0.5f), Sum(), norm(0.7f), routed()).value();
   CHECK(block.routed() != nullptr);
   for (const index_t tokens : {1, 2, 13}) {
     const Result result = run(block, tokens);
@@ -110,7 +99,7 @@ TEST_CASE("a block is norm, attention, residual, norm, experts, residual") {
 }
 
 TEST_CASE("in a dense block every token passes through the one expert") {
-  const DecoderBlock block = DecoderBlock::create(norm(0.5f), RunningSum(), norm(0.7f), dense()).value();
+  const DecoderBlock block = DecoderBlock::create(norm(0.5f), Sum(), norm(0.7f), dense()).value();
   CHECK(block.routed() == nullptr);
   for (const index_t tokens : {1, 13}) {
     const Result result = run(block, tokens);
@@ -123,12 +112,12 @@ TEST_CASE("in a dense block every token passes through the one expert") {
 }
 
 TEST_CASE("no token passes through a block unharmed and without an error") {
-  const DecoderBlock block = DecoderBlock::create(norm(0.5f), RunningSum(), norm(0.7f), routed()).value();
+  const DecoderBlock block = DecoderBlock::create(norm(0.5f), Sum(), norm(0.7f), routed()).value();
   CHECK(run(block, 0).status.ok());
 }
 
 TEST_CASE("an error inside a block names the layer") {
-  const DecoderBlock broken = DecoderBlock::create(norm(0.5f), RunningSum{true}, norm(0.7f), dense()).value();
+  const DecoderBlock broken = DecoderBlock::create(norm(0.5f), Sum(true), norm(0.7f), dense()).value();
   const Status status = run(broken, 2).status;
   CHECK(status.code == ErrorCode::numeric);
   CHECK(status.layer == 3);
@@ -136,15 +125,15 @@ TEST_CASE("an error inside a block names the layer") {
 }
 
 TEST_CASE("parts of different widths make no block") {
-  CHECK(!DecoderBlock::create(RmsNorm<>({1.0f, 1.0f}, 1e-6f), RunningSum(), norm(0.7f), dense()));
-  CHECK(!DecoderBlock::create(norm(0.5f), RunningSum(), RmsNorm<>({1.0f}, 1e-6f), dense()));
-  CHECK(!DecoderBlock::create(norm(0.5f), RunningSum(), norm(0.7f),
-                              DecoderBlock::Dense::create(experts(1, width + 1)).value()));
+  CHECK(!DecoderBlock::create(RmsNorm<>({1.0f, 1.0f}, 1e-6f), Sum(), norm(0.7f), dense()));
+  CHECK(!DecoderBlock::create(norm(0.5f), Sum(), RmsNorm<>({1.0f}, 1e-6f), dense()));
+  CHECK(
+      !DecoderBlock::create(norm(0.5f), Sum(), norm(0.7f), DecoderBlock::Dense::create(experts(1, width + 1)).value()));
 }
 
 TEST_CASE("a hook sees what router and experts read, before every routed layer and no dense one") {
-  const DecoderBlock moe = DecoderBlock::create(norm(0.5f), RunningSum(), norm(0.7f), routed()).value();
-  const DecoderBlock plain = DecoderBlock::create(norm(0.5f), RunningSum(), norm(0.7f), dense()).value();
+  const DecoderBlock moe = DecoderBlock::create(norm(0.5f), Sum(), norm(0.7f), routed()).value();
+  const DecoderBlock plain = DecoderBlock::create(norm(0.5f), Sum(), norm(0.7f), dense()).value();
   std::vector<float> seen;
   index_t of_layer = -1;
   index_t position = -1;
@@ -158,7 +147,8 @@ TEST_CASE("a hook sees what router and experts read, before every routed layer a
   const HiddenHook empty;
   const auto forward = [&](const DecoderBlock& block, const HiddenHook* use) {
     reference::Matrix x = input(3);
-    DecoderBlock::Cache cache = block.attention().make_cache(9);
+    DecoderBlock::Cache cache = block.attention().make_state({9, 9, 0});
+    for (index_t p = 0; p < 4; ++p) cache.get_if<Sum::State>()->append();
     DecoderBlock::State state;
     state.reset(3);
     Context ctx;
@@ -189,7 +179,7 @@ TEST_CASE("a hook sees what router and experts read, before every routed layer a
 
 TEST_CASE("a block says which width does not fit the attention's") {
   const auto made = [](RmsNorm<> first, RmsNorm<> second, DecoderBlock::Dense ffn) {
-    return refused(DecoderBlock::create(std::move(first), RunningSum(), std::move(second), std::move(ffn)));
+    return refused(DecoderBlock::create(std::move(first), Sum(), std::move(second), std::move(ffn)));
   };
   CHECK(made(norm(0.5f), norm(0.7f), dense()) == "made");
   CHECK(made(RmsNorm<>({1.0f, 1.0f}, 1e-6f), norm(0.7f), dense()) ==
@@ -203,8 +193,8 @@ TEST_CASE("a block says which width does not fit the attention's") {
 namespace {
 
 // Says which layer it failed in.
-struct NamesLayer0 : RunningSum {
-  Status forward(const AttentionInput&, Cache&, Rows, Context&) const {
+struct NamesLayer0 : Sum {
+  Status forward(const MixerInput&, std::span<State* const>, Rows, Context&) const {
     return Status::not_finite("from layer 0", 0, -1);
   }
 };

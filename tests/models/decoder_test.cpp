@@ -20,16 +20,24 @@ constexpr index_t vocab_size = 9;
 
 // Attends to nothing, and has no memory to give beyond 100 positions.
 struct NoAttention {
-  struct Cache {
-    Cache clone(index_t) const { return {}; }
+  struct State {
+    index_t positions = 0;
+    index_t position() const noexcept { return positions; }
+    index_t nearest(index_t p) const noexcept { return p; }
+    void truncate(index_t p) noexcept { positions = p; }
+    void snapshot() noexcept {}
+    State clone() const { return *this; }
+    std::int64_t bytes() const noexcept { return 0; }
   };
   index_t hidden_size() const noexcept { return width; }
   std::int64_t weight_bytes() const noexcept { return 0; }
-  Cache make_cache(index_t context_size) const {
-    if (context_size > 100) throw std::bad_alloc();
+  const Rope* rope() const noexcept { return nullptr; }
+  State make_state(const StateSize& size) const {
+    if (size.context_size > 100) throw std::bad_alloc();
     return {};
   }
-  Status forward(const AttentionInput&, Cache&, Rows y, Context&) const {
+  Status forward(const MixerInput& in, std::span<State* const> states, Rows y, Context&) const {
+    for (std::size_t s = 0; s < states.size(); ++s) states[s]->positions += in.sequences[s].rows;
     for (index_t t = 0; t < y.rows; ++t) {
       for (float& value : y.row(t)) value = 0.0f;
     }
@@ -174,7 +182,7 @@ TEST_CASE("a model refuses rows and states that are not of its pass") {
   Model::State empty;
   CHECK(forward(empty, {memory, 2, width}) == "usage: caches of the state against layers (got 0, allowed 2)");
   Model::State larger = model.make_state(10);
-  larger.caches.push_back(model.block(0).attention().make_cache(10));
+  larger.caches.push_back(model.block(0).attention().make_state({10, 10, 0}));
   CHECK(forward(larger, {memory, 2, width}) == "usage: caches of the state against layers (got 3, allowed 2)");
   for (const float value : memory) CHECK(value == 0.0f);
   CHECK(forward(state, {memory, 2, width}) == "ok");

@@ -22,10 +22,10 @@ TEST_CASE("memory is planned from context and rows of a pass") {
   const ModelDescription model = describe_model(tiny("tied_bf16"));
   const MemoryPlan own = model.memory();
   CHECK(own.weights == model.weights.packed_bytes);
-  CHECK(own.kv_cache == 3 * KvCache::bytes(96, 2, 26));  // the context the model was made for
+  CHECK(own.kv_cache == 3 * KvCache::bytes({96, 96, 0}, 2, 26));  // the context the model was made for
   CHECK(own.largest_tensor == 156 * 40 * 2);
   const MemoryPlan large = model.memory({.context_size = 2147483000, .rows_per_pass = 2048});
-  CHECK(large.kv_cache == 3 * KvCache::bytes(2147483000, 2, 26));
+  CHECK(large.kv_cache == 3 * KvCache::bytes({2147483000, 1, 0}, 2, 26));
   CHECK(large.workspace > own.workspace);
   CHECK(large.total() == large.weights + large.kv_cache + large.workspace + large.largest_tensor);
   CHECK(model.memory({.all_logits = true}).workspace == own.workspace + 2 * 149 * 95 * 4);
@@ -63,12 +63,12 @@ TEST_CASE("prompts of any order of lengths hold no more scratch memory than was 
 }
 
 TEST_CASE("scratch memory of the tied golden checkpoint is that of its sizes") {
-  // 32 rows, 96 positions, one thread: rows and angles, two rows of a layer, and of its attention two rows of 6 x 26
-  // and the projection to 6 + 2 + 2 heads and back.
-  constexpr std::int64_t floats = 32 * 40 + 32 * 26 + 2 * 32 * 40 + 2 * 32 * 6 * 26 + 32 * ((6 + 2 * 2) * 26 + 40);
+  // 32 rows, 96 positions, one thread: rows and angles, two rows of a layer, and its attention.
+  const GqaShape shape{.hidden_size = 40, .num_heads = 6, .num_kv_heads = 2, .head_dim = 26};
+  const std::int64_t floats = 32 * 40 + 32 * 26 + 2 * 32 * 40 + shape.scratch_floats({32, 1, 96, 1});
   const ModelDescription model = describe_model(tiny("tied_bf16"));
   const std::size_t taken = ScratchCount{model.config, 32, 96, 1}.bytes(1);
-  CHECK(taken == 4 * floats + 64 * 40);
+  CHECK(taken == as_size(4 * floats + 64 * 40));
   CHECK(model.memory({.rows_per_pass = 32}).workspace ==
         static_cast<std::int64_t>(Workspace::held_for(taken)) + 4 * 2 * 149);
 }

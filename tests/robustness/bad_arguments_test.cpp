@@ -174,7 +174,11 @@ TEST_CASE("linear layers and norms refuse bad views; a norm works in place") {
 }
 
 TEST_CASE("attention refuses bad views and works in place") {
-  GroupedQueryAttention<F32> attention = GroupedQueryAttention<F32>::create({width, 2, 1, 8}).value();
+  GroupedQueryAttention<F32> attention =
+      GroupedQueryAttention<F32>::create(
+          {.hidden_size = width, .num_heads = 2, .num_kv_heads = 1, .head_dim = 8, .scale = GqaShape::default_scale(8)},
+          std::make_shared<const Rope>(Rope::create(1e4, 8).value()))
+          .value();
   const Matrix weights = random_rows(32, 7);
   for (index_t r = 0; r < 16; ++r) attention.set_query_row(r, weights.view().row_data(r));
   for (index_t r = 0; r < 8; ++r) attention.set_key_row(r, weights.view().row_data(16 + r));
@@ -184,8 +188,10 @@ TEST_CASE("attention refuses bad views and works in place") {
   const std::vector<float> sines(tokens * 4, 0.6f);
   Context ctx;
   const auto forward = [&](ConstRows x, Rows y) {
-    KvCache cache = attention.make_cache(16);
-    return attention.forward({x, 0, {cosines.data(), tokens, 4}, {sines.data(), tokens, 4}}, cache, y, ctx);
+    KvCache cache = attention.make_state({16, 16, 0});
+    KvCache* const states[] = {&cache};
+    const SequenceRows text{tokens, 0};
+    return attention.forward({x, {&text, 1}, {cosines.data(), tokens, 4}, {sines.data(), tokens, 4}}, states, y, ctx);
   };
   refuses_bad_views(forward);
   const Matrix x = random_rows(tokens, 8);
@@ -194,11 +200,11 @@ TEST_CASE("attention refuses bad views and works in place") {
   REQUIRE(forward(x.view(), y.view()).ok());
   REQUIRE(forward(in_place.view(), in_place.view()).ok());
   CHECK(in_place == y);
-  KvCache cache = attention.make_cache(16);
-  CHECK(attention.forward({x.view(), 0, {nullptr, tokens, 4}, {sines.data(), tokens, 4}}, cache, y.view(), ctx).code ==
-        ErrorCode::usage);
-  CHECK(attention.make_cache(16).clone(17).context_size() == 16);
-  CHECK(attention.make_cache(16).clone(-1).context_size() == 16);
+  KvCache cache = attention.make_state({16, 16, 0});
+  KvCache* const states[] = {&cache};
+  const SequenceRows text{tokens, 0};
+  const MixerInput in{x.view(), {&text, 1}, {nullptr, tokens, 4}, {sines.data(), tokens, 4}};
+  CHECK(attention.forward(in, states, y.view(), ctx).code == ErrorCode::usage);
 }
 
 TEST_CASE("weights without data are refused") {

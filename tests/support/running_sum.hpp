@@ -54,19 +54,19 @@ class RunningSumState {
 
 struct RunningSum {
   using State = RunningSumState;
-  headgate::index_t width = 1;
+  headgate::index_t channels = 1;
 
-  headgate::index_t hidden_size() const noexcept { return width; }
+  headgate::index_t hidden_size() const noexcept { return channels; }
   std::int64_t weight_bytes() const noexcept { return 42; }
   const headgate::Rope* rope() const noexcept { return nullptr; }
-  State make_state(const headgate::StateSize& size) const { return {size, width}; }
+  State make_state(const headgate::StateSize& size) const { return {size, channels}; }
   headgate::Status forward(const headgate::MixerInput& in, std::span<State* const> states, headgate::Rows y,
                            headgate::Context&) const {
-    if (headgate::Status status = headgate::check_mixer(in, states, y, width, 0); !status.ok()) return status;
+    if (headgate::Status status = headgate::check_mixer(in, states, y, channels, 0); !status.ok()) return status;
     headgate::index_t row = 0;
     for (std::size_t s = 0; s < states.size(); ++s) {
       for (headgate::index_t t = 0; t < in.sequences[s].rows; ++t, ++row) {
-        for (headgate::index_t i = 0; i < width; ++i) {
+        for (headgate::index_t i = 0; i < channels; ++i) {
           float& sum = states[s]->sum()[headgate::as_size(i)];
           sum += in.hidden.row_data(row)[i];
           y.row_data(row)[i] = sum;

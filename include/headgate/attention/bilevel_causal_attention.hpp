@@ -5,10 +5,10 @@
 //   sum over query heads h of q_{t,h} . (mean over region j of the rotated keys of h's KV head)
 // ties to the earlier region; to all earlier regions where there are no more. One choice for all heads of a layer. With
 // `regions` at least their number it is causal attention, bit for bit.
-// Differs from the paper: causal, no local enhancement, scale head_dim^-0.5.
+// Differs from the paper: causal, no local enhancement, biases, norms and scale as in gqa.hpp.
 #pragma once
 
-#include <limits>
+#include <algorithm>
 
 #include "headgate/attention/attention_projections.hpp"
 #include "headgate/attention/region_cache.hpp"
@@ -18,8 +18,44 @@
 namespace headgate::inline HEADGATE_ABI {
 
 struct BilevelCausalShape {
+  GqaShape attention;
   index_t region_size = 0;
   index_t regions = 0;  // earlier regions a query attends to
+
+  Status check() const noexcept {
+    if (Status status = attention.check(); !status.ok()) return status;
+    if (attention.window != 0 || attention.has_sinks)
+      return {ErrorCode::usage, "bi-level attention has neither a window nor sinks"};
+    if (region_size < 1) return Status::mismatch("positions of a region, at least", region_size, 1);
+    if (regions < 1) return Status::mismatch("routed regions, at least", regions, 1);
+    return Status::success();
+  }
+  // Preconditions and meaning of these two: as in GqaShape.
+  std::int64_t state_bytes(const StateSize& size) const noexcept {
+    return RegionCache::bytes(size, attention.num_kv_heads, attention.head_dim, region_size);
+  }
+  // Chosen regions of every row; of every thread a sum of queries, affinities, and the scores as products give them and
+  // as they are read.
+  std::int64_t scratch_floats(const PassSize& pass) const noexcept {
+    const std::int64_t earlier = pass.positions / region_size;
+    const std::int64_t choice = attention.kv_size() + earlier + attend_floats(longest_read(pass.positions)) + 1;
+    return attention.projection_floats(pass, pass.rows * chosen_width(pass.positions) + pass.threads * choice) +
+           GqaShape::take_padding;
+  }
+
+  // How many regions a row reads, and their numbers: sized by the text, for a config may name more than any text has.
+  std::int64_t chosen_width(std::int64_t positions) const noexcept {
+    return std::min<std::int64_t>(positions / region_size, regions) + 1;
+  }
+  // Positions that a query before `end` reads at most.
+  std::int64_t longest_read(std::int64_t end) const noexcept {
+    return std::min((std::int64_t{regions} + 1) * region_size, end);
+  }
+  // Of one thread: a tile of queries, scores of whole panels, scores of the positions read, and one head's sum.
+  std::int64_t attend_floats(std::int64_t longest) const noexcept {
+    return std::int64_t{F32Tile::max_rows + 1} * attention.head_dim +
+           F32Tile::max_rows * (2 * longest + 2 * panel_rows);
+  }
 };
 
 template <WeightFormat Format = F32, class Backend = NativeBackend>
@@ -27,20 +63,20 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
   using Base = AttentionProjections<Format, Backend>;
 
  public:
-  using Cache = RegionCache;
+  using State = RegionCache;
   using Base::hidden_size;
   using Base::shape;
 
   // All weights zero (norms one), to be filled row by row while a checkpoint streams by. Throws std::bad_alloc.
-  static Expected<BilevelCausalAttention> create(const AttentionShape& sizes, BilevelCausalShape regions) {
+  static Expected<BilevelCausalAttention> create(const BilevelCausalShape& sizes, std::shared_ptr<const Rope> rope,
+                                                 const AttentionFormats<Format>& formats = {}) {
     if (Status status = sizes.check(); !status.ok()) return status;
-    if (regions.region_size < 1) return Status::mismatch("positions of a region, at least", regions.region_size, 1);
-    if (regions.regions < 1) return Status::mismatch("routed regions, at least", regions.regions, 1);
-    return BilevelCausalAttention(sizes, regions);
+    if (Status status = Base::check(sizes.attention, rope.get()); !status.ok()) return status;
+    return BilevelCausalAttention(sizes, std::move(rope), formats);
   }
 
-  RegionCache make_cache(index_t context_size) const {
-    return {context_size, shape().num_kv_heads, shape().head_dim, regions_.region_size};
+  RegionCache make_state(const StateSize& size) const {
+    return {size, shape().num_kv_heads, shape().head_dim, regions_.region_size};
   }
   // Positions that a query at position t reads, at most.
   index_t positions_read(index_t t) const noexcept {
@@ -49,40 +85,57 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
     return chosen * regions_.region_size + t % regions_.region_size + 1;
   }
 
-  Status forward(const AttentionInput& in, RegionCache& cache, Rows y, Context& ctx) const {
-    if (Status status = Base::check_input(in, y, cache.context_size()); !status.ok()) return status;
+  Status forward(const MixerInput& in, std::span<RegionCache* const> states, Rows y, Context& ctx) const {
+    if (Status status = Base::check_input(in, states, y); !status.ok()) return status;
+    index_t longest = 0;
+    for (const RegionCache* const state : states) {
+      if (state->kv().num_kv_heads() != shape().num_kv_heads || state->kv().head_dim() != shape().head_dim ||
+          state->region_size() != regions_.region_size)
+        return {ErrorCode::usage, "the state was made by an attention of another shape"};
+    }
     const Workspace::Mark mark(ctx.workspace);
-    const index_t tokens = in.hidden.rows;
-    const Rows queries = ctx.workspace.take_rows(tokens, shape().query_size());
-    const Rows mixed = ctx.workspace.take_rows(tokens, shape().query_size());
-    Base::project(in, queries, cache.kv(), ctx);
-    cache.update_means(in.first_position, in.first_position + tokens, ctx);
-    // Sized by the text: a config may name more regions than any text has.
-    const index_t earlier = (in.first_position + tokens) / regions_.region_size;
-    const index_t width = (earlier < regions_.regions ? earlier : regions_.regions) + 1;
-    const MatrixView<index_t> chosen = ctx.workspace.take_rows<index_t>(tokens, width);
-    choose(queries, in.first_position, cache, chosen, ctx);
-    if (Status status = attend(queries, in.first_position, cache.kv(), chosen, mixed, ctx); !status.ok()) return status;
+    const index_t rows = in.hidden.rows;
+    const Rows queries = ctx.workspace.take_rows(rows, shape().query_size());
+    const Rows mixed = ctx.workspace.take_rows(rows, shape().query_size());
+    Base::project(in, states, queries, ctx);
+    for (std::size_t s = 0; s < states.size(); ++s) {
+      states[s]->append(in.sequences[s].rows, ctx);
+      longest = std::max(longest, states[s]->position());
+    }
+    if (Status status = mix(in.sequences, states, longest, queries, mixed, ctx); !status.ok()) return status;
     Base::finish(mixed, y, ctx);
     return Status::success();
   }
 
  private:
-  BilevelCausalAttention(const AttentionShape& sizes, BilevelCausalShape regions) : Base(sizes), regions_(regions) {}
+  BilevelCausalAttention(const BilevelCausalShape& sizes, std::shared_ptr<const Rope> rope,
+                         const AttentionFormats<Format>& formats)
+      : Base(sizes.attention, std::move(rope), formats), regions_(sizes) {}
 
+  // longest: positions of the longest text.
+  Status mix(std::span<const SequenceRows> sequences, std::span<RegionCache* const> states, index_t longest,
+             ConstRows queries, Rows mixed, Context& ctx) const {
+    const Workspace::Mark mark(ctx.workspace);
+    const auto width = static_cast<index_t>(regions_.chosen_width(longest));
+    const MatrixView<index_t> chosen = ctx.workspace.take_rows<index_t>(queries.rows, width);
+    choose(sequences, states, longest, queries, chosen, ctx);
+    return attend(sequences, states, longest, queries, chosen, mixed, ctx);
+  }
   // A row of chosen: how many regions, then their numbers, ascending.
-  void choose(ConstRows queries, index_t first_position, const RegionCache& cache, MatrixView<index_t> chosen,
-              Context& ctx) const {
-    const ConstRows means = cache.means();
+  void choose(std::span<const SequenceRows> sequences, std::span<RegionCache* const> states, index_t longest,
+              ConstRows queries, MatrixView<index_t> chosen, Context& ctx) const {
     const index_t n = ctx.slices(queries.rows);
-    const std::int64_t scratch = std::int64_t{means.cols} + means.rows;
+    const std::int64_t scratch = std::int64_t{shape().kv_size()} + longest / regions_.region_size;
     float* const all_scratch = ctx.workspace.take<float>(n * scratch).data();
     ctx.parallel(n, [&](index_t i) {
       float* const sums = all_scratch + i * scratch;
-      float* const affinity = sums + means.cols;
+      float* const affinity = sums + shape().kv_size();
       const Slice rows = Slice::of(queries.rows, n, i);
+      SequenceCursor text{sequences};
       for (index_t t = rows.first; t < rows.last; ++t) {
-        const index_t earlier = (first_position + t) / regions_.region_size;
+        text.seek(t);
+        const ConstRows means = states[text.index]->means();
+        const index_t earlier = text.position(t) / regions_.region_size;
         index_t* const row = chosen.row_data(t);
         if (earlier <= regions_.regions) {
           row[0] = earlier;
@@ -92,48 +145,41 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
         sum_heads(queries.row_data(t), sums);
         for (index_t j = 0; j < earlier; ++j) affinity[j] = Backend::dot(sums, means.row_data(j), means.cols);
         row[0] = RegionRouter(regions_.regions).select(std::span<const float>(affinity, as_size(earlier)), row + 1);
-        sort(row + 1, row[0]);
+        std::sort(row + 1, row + 1 + row[0]);
       }
     });
   }
   // The queries that share a KV head, added: their inner products with its mean keys add up to that of the sum.
   void sum_heads(const float* query, float* sums) const noexcept {
-    const index_t group = shape().num_heads / shape().num_kv_heads;
+    const index_t group = shape().group();
     const index_t d = shape().head_dim;
     for (index_t i = 0; i < shape().kv_size(); ++i) sums[i] = 0.0f;
     for (index_t h = 0; h < shape().num_heads; ++h) Backend::axpy(1.0f, query + h * d, d, sums + h / group * d);
   }
-  static void sort(index_t* values, index_t count) noexcept {
-    for (index_t i = 1; i < count; ++i) {
-      for (index_t j = i; j > 0 && values[j - 1] > values[j]; --j) {
-        const index_t larger = values[j - 1];
-        values[j - 1] = values[j];
-        values[j] = larger;
-      }
-    }
-  }
 
   // The query heads of one token and one KV head are the units of work; at most F32Tile::max_rows of them are one tile.
-  Status attend(ConstRows queries, index_t first_position, const KvCache& cache, MatrixView<const index_t> chosen,
-                Rows mixed, Context& ctx) const {
-    const index_t group = shape().num_heads / shape().num_kv_heads;
+  Status attend(std::span<const SequenceRows> sequences, std::span<RegionCache* const> states, index_t longest,
+                ConstRows queries, MatrixView<const index_t> chosen, Rows mixed, Context& ctx) const {
+    const index_t group = shape().group();
     const TileCut cut{group, F32Tile::max_rows};
     const index_t units = queries.rows * shape().num_kv_heads * cut.count();
     const index_t n = ctx.slices(units);
-    const index_t longest = longest_read(first_position + queries.rows);
-    const std::int64_t scratch = scratch_size(longest);
+    const auto longest_read = static_cast<index_t>(regions_.longest_read(longest));
+    const std::int64_t scratch = regions_.attend_floats(longest_read);
     float* const all_scratch = ctx.workspace.take<float>(n * scratch).data();
     const std::span<index_t> first_bad = ctx.workspace.take<index_t>(n);
     ctx.parallel(n, [&](index_t i) {
       first_bad[as_size(i)] = queries.rows;
-      const Scratch own(all_scratch + i * scratch, shape().head_dim, longest);
+      const Scratch own(all_scratch + i * scratch, shape().head_dim, longest_read);
+      SequenceCursor text{sequences};
       for (index_t unit = i; unit < units; unit += n) {
         const index_t t = unit / (shape().num_kv_heads * cut.count());
         const index_t kv_head = unit / cut.count() % shape().num_kv_heads;
         const Slice in_group = cut.tile(unit % cut.count());
         const Slice heads{kv_head * group + in_group.first, kv_head * group + in_group.last};
-        if (!attend_heads(queries.row_data(t), heads, cache, kv_head, first_position + t, chosen.row_data(t), own,
-                          mixed.row_data(t)) &&
+        text.seek(t);
+        if (!attend_heads(queries.row_data(t), heads, states[text.index]->kv(), kv_head, text.position(t),
+                          chosen.row_data(t), own, mixed.row_data(t)) &&
             t < first_bad[as_size(i)]) {
           first_bad[as_size(i)] = t;
         }
@@ -141,7 +187,7 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
     });
     return Base::check_scores(first_bad, queries.rows);
   }
-  // Of one thread: a tile of queries, scores of whole panels, scores of the positions read, and one head's sum.
+  // Of one thread, of attend_floats.
   struct Scratch {
     Scratch(float* memory, index_t head_dim, index_t longest) noexcept
         : tile(memory),
@@ -155,15 +201,6 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
     float* part;    // (head_dim)
     index_t stride;
   };
-  std::int64_t scratch_size(index_t longest) const noexcept {
-    return std::int64_t{F32Tile::max_rows + 1} * shape().head_dim +
-           std::int64_t{F32Tile::max_rows} * (2 * std::int64_t{longest} + 2 * panel_rows);
-  }
-  // Positions that a query before `end` reads at most.
-  index_t longest_read(index_t end) const noexcept {
-    const std::int64_t most = (std::int64_t{regions_.regions} + 1) * regions_.region_size;
-    return most < end ? static_cast<index_t>(most) : end;
-  }
 
   // Whether all scores are finite.
   bool attend_heads(const float* query, Slice heads, const KvCache& cache, index_t kv_head, index_t position,

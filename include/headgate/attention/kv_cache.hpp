@@ -1,11 +1,16 @@
-// KvCache: the keys and values of one layer, by position, in float32. Keys of a head are packed as a matrix
+// KvCache: the keys and values of one text in one layer, by position, in float32. Keys of a head are packed as a matrix
 // (positions, head_dim) in Panel16, so that q . k for many positions is one product whose queries share a KV head;
 // values are rows, for the weighted sum.
+//
+// With a window it holds the end of the text: the window - 1 positions that the next row reads, the spare ones, and the
+// rows of a pass. When it is full, what is still needed moves down by whole panels, so that it always lies in one
+// stretch; memory does not grow with the text.
 #pragma once
 
 #include <algorithm>
 #include <cstring>
 
+#include "headgate/attention/sequence_state.hpp"
 #include "headgate/core/aligned_buffer.hpp"
 #include "headgate/kernels/panel16.hpp"
 
@@ -13,62 +18,110 @@ namespace headgate::inline HEADGATE_ABI {
 
 class KvCache {
  public:
-  // Bytes of a cache of these sizes.
-  static constexpr std::int64_t bytes(index_t context_size, index_t num_kv_heads, index_t head_dim) noexcept {
-    return 2 * num_kv_heads * head_bytes(context_size, head_dim);
+  // Bytes of a cache of these sizes. window: positions that a row reads, itself included; 0: all.
+  static constexpr std::int64_t bytes(const StateSize& size, index_t num_kv_heads, index_t head_dim,
+                                      index_t window = 0) noexcept {
+    return 2 * num_kv_heads * head_bytes(capacity(size, window), head_dim);
   }
 
-  // All zero. Preconditions: no size is negative, head_dim at most 2^20. Throws std::bad_alloc.
-  KvCache(index_t context_size, index_t num_kv_heads, index_t head_dim)
-      : buffer_(as_size(bytes(context_size, num_kv_heads, head_dim))),
-        context_size_(context_size),
+  // Empty. Preconditions: no size is negative, head_dim at most 2^20. Throws std::bad_alloc.
+  KvCache(const StateSize& size, index_t num_kv_heads, index_t head_dim, index_t window = 0)
+      : buffer_(as_size(bytes(size, num_kv_heads, head_dim, window))),
+        size_(size),
         num_kv_heads_(num_kv_heads),
-        head_dim_(head_dim) {}
+        head_dim_(head_dim),
+        window_(window),
+        capacity_(capacity(size, window)) {}
 
-  index_t context_size() const noexcept { return context_size_; }
+  index_t context_size() const noexcept { return size_.context_size; }
+  index_t rows_per_pass() const noexcept { return window_ == 0 ? size_.context_size : size_.rows_per_pass; }
   index_t num_kv_heads() const noexcept { return num_kv_heads_; }
+  index_t head_dim() const noexcept { return head_dim_; }
+  index_t window() const noexcept { return window_; }
 
-  // Preconditions: the position and the head exist; key and value have head_dim elements.
-  void store(index_t position, index_t kv_head, const float* key, const float* value) noexcept {
-    std::byte* const panel = keys_of(kv_head) + position / panel_rows * F32::panel_bytes(head_dim_);
-    F32::pack(key, head_dim_, position % panel_rows, panel);
-    std::memcpy(values_of(kv_head) + position * row_bytes(), value, as_size(row_bytes()));
+  index_t position() const noexcept { return position_; }
+  index_t nearest(index_t positions) const noexcept { return positions >= first_reachable() ? positions : 0; }
+  void truncate(index_t positions) noexcept {
+    position_ = positions;
+    if (positions < first_reachable()) origin_ = 0;
   }
-
-  // (context_size, head_dim)
-  PanelView<F32> keys(index_t kv_head) const noexcept { return {keys_of(kv_head), context_size_, head_dim_}; }
-  ConstRows values(index_t kv_head) const noexcept {
-    return {reinterpret_cast<const float*>(values_of(kv_head)), context_size_, head_dim_};
-  }
-
-  // A cache of the same size that holds the first so many positions, at most all. Throws std::bad_alloc.
-  KvCache clone(index_t positions) const {
-    positions = std::clamp(positions, 0, context_size_);
-    KvCache copy(context_size_, num_kv_heads_, head_dim_);
-    const std::int64_t used = divide_up(positions, panel_rows) * F32::panel_bytes(head_dim_);
+  void snapshot() noexcept {}
+  std::int64_t bytes() const noexcept { return static_cast<std::int64_t>(buffer_.size()); }
+  KvCache clone() const {
+    KvCache copy(size_, num_kv_heads_, head_dim_, window_);
+    const index_t held = position_ - origin_;
+    const std::int64_t used = divide_up(held, panel_rows) * F32::panel_bytes(head_dim_);
     for (index_t h = 0; h < num_kv_heads_; ++h) {
       std::memcpy(copy.keys_of(h), keys_of(h), as_size(used));
-      std::memcpy(copy.values_of(h), values_of(h), as_size(positions * row_bytes()));
+      std::memcpy(copy.values_of(h), values_of(h), as_size(held * row_bytes()));
     }
+    copy.position_ = position_;
+    copy.origin_ = origin_;
     return copy;
   }
 
- private:
-  // Of the keys of a head, and of its values: whole panels of positions.
-  static constexpr std::int64_t head_bytes(index_t context_size, index_t head_dim) noexcept {
-    return divide_up(context_size, panel_rows) * F32::panel_bytes(head_dim);
+  // Makes room for the next rows. Preconditions: they fit the context and a pass.
+  void reserve(index_t rows) noexcept {
+    if (position_ + rows - origin_ <= capacity_) return;
+    const index_t first_kept = std::max(position_ - (window_ - 1) - size_.spare, 0);
+    const index_t dropped = first_kept / panel_rows - origin_ / panel_rows;
+    const index_t panels = divide_up(position_ - origin_, panel_rows) - dropped;
+    for (index_t h = 0; h < num_kv_heads_; ++h) {
+      std::memmove(keys_of(h), keys_of(h) + dropped * F32::panel_bytes(head_dim_),
+                   as_size(panels * F32::panel_bytes(head_dim_)));
+      std::memmove(values_of(h), values_of(h) + std::int64_t{dropped} * panel_rows * row_bytes(),
+                   as_size(std::int64_t{panels} * panel_rows * row_bytes()));
+    }
+    origin_ += dropped * panel_rows;
   }
+  // Preconditions: there is room for the position, the head exists; key and value have head_dim elements.
+  void store(index_t position, index_t kv_head, const float* key, const float* value) noexcept {
+    const index_t row = position - origin_;
+    std::byte* const panel = keys_of(kv_head) + row / panel_rows * F32::panel_bytes(head_dim_);
+    F32::pack(key, head_dim_, row % panel_rows, panel);
+    std::memcpy(values_of(kv_head) + row * row_bytes(), value, as_size(row_bytes()));
+  }
+  // The next rows have been stored.
+  void append(index_t rows) noexcept { position_ += rows; }
+
+  // The position of row 0 of keys and values, a multiple of panel_rows.
+  index_t origin() const noexcept { return origin_; }
+  // (capacity, head_dim), those of the positions from origin() to position() being set.
+  PanelView<F32> keys(index_t kv_head) const noexcept { return {keys_of(kv_head), capacity_, head_dim_}; }
+  ConstRows values(index_t kv_head) const noexcept {
+    return {reinterpret_cast<const float*>(values_of(kv_head)), capacity_, head_dim_};
+  }
+
+ private:
+  // Positions held at a time. Room for a panel's worth of rows at least, so that not every step moves the rest.
+  static constexpr index_t capacity(const StateSize& size, index_t window) noexcept {
+    if (window == 0) return size.context_size;
+    const std::int64_t kept = std::int64_t{window} - 1 + size.spare + panel_rows - 1;
+    const std::int64_t most = kept + std::max(size.rows_per_pass, panel_rows);
+    return static_cast<index_t>(std::min<std::int64_t>(most, size.context_size));
+  }
+  // Of the keys of a head, and of its values: whole panels of positions.
+  static constexpr std::int64_t head_bytes(index_t positions, index_t head_dim) noexcept {
+    return divide_up(positions, panel_rows) * F32::panel_bytes(head_dim);
+  }
+  // Where everything that the next row reads is held from, but for 0.
+  index_t first_reachable() const noexcept { return origin_ == 0 ? 0 : origin_ + window_ - 1; }
   std::int64_t row_bytes() const noexcept { return std::int64_t{sizeof(float)} * head_dim_; }
-  std::int64_t keys_offset(index_t kv_head) const noexcept { return kv_head * head_bytes(context_size_, head_dim_); }
+  std::int64_t keys_offset(index_t kv_head) const noexcept { return kv_head * head_bytes(capacity_, head_dim_); }
   std::byte* keys_of(index_t kv_head) noexcept { return buffer_.data() + keys_offset(kv_head); }
   const std::byte* keys_of(index_t kv_head) const noexcept { return buffer_.data() + keys_offset(kv_head); }
   std::byte* values_of(index_t kv_head) noexcept { return keys_of(num_kv_heads_ + kv_head); }
   const std::byte* values_of(index_t kv_head) const noexcept { return keys_of(num_kv_heads_ + kv_head); }
 
   AlignedBuffer buffer_;  // keys of all heads, then values of all heads
-  index_t context_size_;
+  StateSize size_;
   index_t num_kv_heads_;
   index_t head_dim_;
+  index_t window_;    // 0: none
+  index_t capacity_;  // positions held at a time
+  index_t position_ = 0;
+  index_t origin_ = 0;
 };
+static_assert(SequenceState<KvCache>);
 
 }  // namespace headgate::inline HEADGATE_ABI

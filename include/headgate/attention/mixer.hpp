@@ -23,6 +23,19 @@ struct SequenceRows {
   index_t first_position = 0;  // of the first row; the state holds every position before it
 };
 
+// The sequence of a row, for rows that are asked for in ascending order.
+struct SequenceCursor {
+  std::span<const SequenceRows> sequences;
+  std::size_t index = 0;  // of the sequence
+  index_t first_row = 0;  // of that sequence in the pass
+
+  // Precondition: the row exists and lies not before the last one.
+  constexpr void seek(index_t row) noexcept {
+    while (row - first_row >= sequences[index].rows) first_row += sequences[index++].rows;
+  }
+  constexpr index_t position(index_t row) const noexcept { return sequences[index].first_position + row - first_row; }
+};
+
 struct MixerInput {
   ConstRows hidden;                         // (rows, hidden_size), normalised
   std::span<const SequenceRows> sequences;  // in the order of their rows, which add up to hidden.rows

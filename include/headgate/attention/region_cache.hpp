@@ -13,32 +13,45 @@ namespace headgate::inline HEADGATE_ABI {
 class RegionCache {
  public:
   // Bytes of a cache of these sizes.
-  static constexpr std::int64_t bytes(index_t context_size, index_t num_kv_heads, index_t head_dim,
+  static constexpr std::int64_t bytes(const StateSize& size, index_t num_kv_heads, index_t head_dim,
                                       index_t region_size) noexcept {
-    return KvCache::bytes(context_size, num_kv_heads, head_dim) +
-           std::int64_t{sizeof(float)} * (context_size / region_size) * num_kv_heads * head_dim;
+    return KvCache::bytes(size, num_kv_heads, head_dim) +
+           std::int64_t{sizeof(float)} * (size.context_size / region_size) * num_kv_heads * head_dim;
   }
 
   // Preconditions: as KvCache, region_size > 0. Throws std::bad_alloc.
-  RegionCache(index_t context_size, index_t num_kv_heads, index_t head_dim, index_t region_size)
-      : kv_(context_size, num_kv_heads, head_dim),
+  RegionCache(const StateSize& size, index_t num_kv_heads, index_t head_dim, index_t region_size)
+      : kv_(size, num_kv_heads, head_dim),
         region_size_(region_size),
-        means_(as_size(context_size / region_size) * as_size(num_kv_heads) * as_size(head_dim)) {}
+        means_(as_size(size.context_size / region_size) * as_size(num_kv_heads) * as_size(head_dim)) {}
 
-  KvCache& kv() noexcept { return kv_; }
   const KvCache& kv() const noexcept { return kv_; }
   index_t context_size() const noexcept { return kv_.context_size(); }
   index_t region_size() const noexcept { return region_size_; }
+
+  index_t position() const noexcept { return kv_.position(); }
+  index_t nearest(index_t positions) const noexcept { return kv_.nearest(positions); }
+  void truncate(index_t positions) noexcept {
+    kv_.truncate(positions);
+  }  // means of regions that end later are not read
+  void snapshot() noexcept {}
+  RegionCache clone() const { return {kv_.clone(), region_size_, means_}; }
+  std::int64_t bytes() const noexcept { return kv_.bytes() + static_cast<std::int64_t>(means_.size() * sizeof(float)); }
+
   // (whole regions, kv heads * head_dim)
   ConstRows means() const noexcept {
-    const index_t width = kv_.num_kv_heads() * head_dim();
-    return {means_.data(), context_size() / region_size_, width};
+    return {means_.data(), context_size() / region_size_, kv_.num_kv_heads() * kv_.head_dim()};
   }
 
-  // Averages the regions whose last position lies in [first, last).
-  void update_means(index_t first, index_t last, Context& ctx) {
-    const index_t begin = first / region_size_;
-    const index_t count = last / region_size_ - begin;
+  void reserve(index_t rows) noexcept { kv_.reserve(rows); }
+  void store(index_t position, index_t kv_head, const float* key, const float* value) noexcept {
+    kv_.store(position, kv_head, key, value);
+  }
+  // The next rows have been stored: averages the regions that end in them.
+  void append(index_t rows, Context& ctx) {
+    const index_t begin = position() / region_size_;
+    kv_.append(rows);
+    const index_t count = position() / region_size_ - begin;
     if (count == 0) return;
     const index_t n = ctx.slices(count);
     ctx.parallel(n, [&](index_t i) {
@@ -47,18 +60,15 @@ class RegionCache {
     });
   }
 
-  RegionCache clone(index_t positions) const { return {kv_.clone(positions), region_size_, means_}; }
-
  private:
   RegionCache(KvCache kv, index_t region_size, std::vector<float> means)
       : kv_(std::move(kv)), region_size_(region_size), means_(std::move(means)) {}
 
-  index_t head_dim() const noexcept { return kv_.keys(0).cols; }
   void average(index_t region) noexcept {
-    float* mean = means_.data() + std::int64_t{region} * kv_.num_kv_heads() * head_dim();
+    float* mean = means_.data() + std::int64_t{region} * kv_.num_kv_heads() * kv_.head_dim();
     for (index_t h = 0; h < kv_.num_kv_heads(); ++h) {
       const PanelView<F32> keys = kv_.keys(h);
-      for (index_t i = 0; i < head_dim(); ++i) {
+      for (index_t i = 0; i < kv_.head_dim(); ++i) {
         float sum = 0.0f;
         for (index_t p = region * region_size_; p < (region + 1) * region_size_; ++p) sum += keys(p, i);
         *mean++ = sum / static_cast<float>(region_size_);
@@ -70,5 +80,6 @@ class RegionCache {
   index_t region_size_;
   std::vector<float> means_;
 };
+static_assert(SequenceState<RegionCache>);
 
 }  // namespace headgate::inline HEADGATE_ABI

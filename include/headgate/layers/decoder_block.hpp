@@ -1,12 +1,12 @@
 // DecoderBlock: one layer of a decoder, pre-norm:
-//   x = x + attention(norm(x));  x = x + ffn(norm(x))
+//   x = x + mixer(norm(x));  x = x + ffn(norm(x))
 // where ffn is a Mixture-of-Experts layer or, in a dense layer, a single expert that every token passes through.
 #pragma once
 
 #include <functional>
 #include <variant>
 
-#include "headgate/attention/any_attention.hpp"
+#include "headgate/attention/any_mixer.hpp"
 #include "headgate/experts/any_experts.hpp"
 #include "headgate/kernels/native.hpp"
 #include "headgate/layers/moe_layer.hpp"
@@ -34,11 +34,11 @@ class DecoderBlock {
  public:
   using Routed = MoELayer<AnyRouter, AnyExperts>;
   using Dense = SharedExpert<AnyExperts>;
-  using Cache = AnyAttention::Cache;
+  using Cache = AnyState;
   // The routers' memory and the plan of the last routed layer: one for all layers, reset before the first.
   using State = Routed::State;
 
-  static Expected<DecoderBlock> create(RmsNorm<> attention_norm, AnyAttention attention, RmsNorm<> ffn_norm,
+  static Expected<DecoderBlock> create(RmsNorm<> attention_norm, AnyMixer attention, RmsNorm<> ffn_norm,
                                        std::variant<Routed, Dense> ffn) {
     const index_t width = attention.hidden_size();
     const index_t ffn_width = std::holds_alternative<Routed>(ffn) ? std::get<Routed>(ffn).experts().hidden_size()
@@ -54,10 +54,12 @@ class DecoderBlock {
     const Workspace::Mark mark(ctx.workspace);
     const Rows normed = ctx.workspace.take_rows(rows.x.rows, rows.x.cols);
     const Rows out = ctx.workspace.take_rows(rows.x.rows, rows.x.cols);
-    const AttentionInput attention_in{normed, rows.first_position, rows.cosines, rows.sines};
+    const SequenceRows text{rows.x.rows, rows.first_position};
+    const MixerInput mixer_in{normed, {&text, 1}, rows.cosines, rows.sines};
+    AnyState* const states[] = {&cache};
 
     Status status = attention_norm_.forward(rows.x, normed, ctx);
-    if (status.ok()) status = attention_.forward(attention_in, cache, out, ctx);
+    if (status.ok()) status = attention_.forward(mixer_in, states, out, ctx);
     if (status.ok()) add(out, rows.x, ctx);
     if (status.ok()) status = ffn_norm_.forward(rows.x, normed, ctx);
     if (status.ok() && routed() != nullptr && rows.on_hidden != nullptr && *rows.on_hidden) {
@@ -77,13 +79,13 @@ class DecoderBlock {
     return create(attention_norm_, attention_, ffn_norm_, std::move(layer).value());
   }
 
-  const AnyAttention& attention() const noexcept { return attention_; }
+  const AnyMixer& attention() const noexcept { return attention_; }
   // Null in a dense layer.
   const Routed* routed() const noexcept { return std::get_if<Routed>(&ffn_); }
 
  private:
   struct Checked {};
-  DecoderBlock(RmsNorm<> attention_norm, AnyAttention attention, RmsNorm<> ffn_norm, std::variant<Routed, Dense> ffn,
+  DecoderBlock(RmsNorm<> attention_norm, AnyMixer attention, RmsNorm<> ffn_norm, std::variant<Routed, Dense> ffn,
                Checked)
       : attention_norm_(std::move(attention_norm)),
         attention_(std::move(attention)),
@@ -105,7 +107,7 @@ class DecoderBlock {
   }
 
   RmsNorm<> attention_norm_;
-  AnyAttention attention_;
+  AnyMixer attention_;
   RmsNorm<> ffn_norm_;
   std::variant<Routed, Dense> ffn_;
 };

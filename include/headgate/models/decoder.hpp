@@ -115,7 +115,9 @@ class Model {
   State make_state(index_t context_size) const {
     State state;
     state.context_size = context_size;
-    for (const DecoderBlock& block : parts_.blocks) state.caches.push_back(block.attention().make_cache(context_size));
+    for (const DecoderBlock& block : parts_.blocks) {
+      state.caches.push_back(block.attention().make_state({context_size, context_size, 0}));
+    }
     return state;
   }
 

@@ -43,14 +43,14 @@ class DecoderBuilder {
   template <class F>
   Model build(F&& make_router, std::shared_ptr<const void> shared = nullptr) {
     Embedding embedding(linear(*tensors_.embedding));
+    rope_ = std::make_shared<const Rope>(Rope::create(config_.rope).value());
     std::vector<DecoderBlock> blocks;
     for (index_t l = 0; l < config_.num_hidden_layers; ++l) blocks.push_back(block(l, make_router));
     std::shared_ptr<const Linear<AnyFormat>> head;
     if (tensors_.head != nullptr) head = std::make_shared<const Linear<AnyFormat>>(linear(*tensors_.head));
     const WeightCount count = WeightCount::of(config_, tensors_);
-    return Model::create({config_, std::move(embedding), Rope::create(config_.rope).value(), std::move(blocks),
-                          norm(*tensors_.norm), std::move(head), std::move(shared), count.packed_bytes,
-                          count.bytes_per_token})
+    return Model::create({config_, std::move(embedding), *rope_, std::move(blocks), norm(*tensors_.norm),
+                          std::move(head), std::move(shared), count.packed_bytes, count.bytes_per_token})
         .value();
   }
 
@@ -68,8 +68,7 @@ class DecoderBuilder {
   template <class F>
   DecoderBlock block(index_t l, F&& make_router) {
     const LayerTensors& t = tensors_.layers[as_size(l)];
-    AnyAttention attention = with_format({t.query, t.key, t.value, t.output},
-                                         [&]<class Format>(Format) { return this->attention<Format>(t); });
+    AnyMixer attention = this->attention(t);
     AnyExperts experts =
         with_format(t.experts, [&]<class Format>(Format) { return AnyExperts(this->experts<Format>(t)); });
     using Ffn = std::variant<DecoderBlock::Routed, DecoderBlock::Dense>;
@@ -95,14 +94,15 @@ class DecoderBuilder {
     return replace_router_(l, {.gate = gate, .selection_bias = bias}, std::move(own));
   }
 
-  template <class Format>
-  AnyAttention attention(const LayerTensors& t) {
-    const AttentionShape shape = attention_shape(config_, t);
+  AnyMixer attention(const LayerTensors& t) {
+    const GqaShape shape = attention_shape(config_, t);
+    const AttentionFormats<AnyFormat> formats{format_of(*t.query), format_of(*t.key), format_of(*t.value),
+                                              format_of(*t.output)};
     if (config_.attention == AttentionKind::bilevel) {
-      const BilevelCausalShape regions{config_.region_size, config_.routed_regions};
-      return filled(BilevelCausalAttention<Format>::create(shape, regions).value(), t);
+      const BilevelCausalShape regions{shape, config_.region_size, config_.routed_regions};
+      return filled(BilevelCausalAttention<AnyFormat>::create(regions, rope_, formats).value(), t);
     }
-    return filled(GroupedQueryAttention<Format>::create(shape).value(), t);
+    return filled(GroupedQueryAttention<AnyFormat>::create(shape, rope_, formats).value(), t);
   }
   template <class A>
   A filled(A packed, const LayerTensors& t) {
@@ -110,12 +110,9 @@ class DecoderBuilder {
     each_row(*t.key, [&](index_t r, const float* row) { packed.set_key_row(r, row); });
     each_row(*t.value, [&](index_t r, const float* row) { packed.set_value_row(r, row); });
     each_row(*t.output, [&](index_t r, const float* row) { packed.set_output_row(r, row); });
-    std::span<float> qkv_bias = packed.qkv_bias();
-    for (const Tensor* bias : {t.query_bias, t.key_bias, t.value_bias}) {
-      if (bias == nullptr) continue;
-      copy(*bias, qkv_bias.first(as_size(bias->row_size())));
-      qkv_bias = qkv_bias.subspan(as_size(bias->row_size()));
-    }
+    if (t.query_bias != nullptr) copy(*t.query_bias, packed.query_bias());
+    if (t.key_bias != nullptr) copy(*t.key_bias, packed.key_bias());
+    if (t.value_bias != nullptr) copy(*t.value_bias, packed.value_bias());
     if (t.output_bias != nullptr) copy(*t.output_bias, packed.output_bias());
     if (t.query_norm != nullptr) copy(*t.query_norm, packed.query_norm());
     if (t.key_norm != nullptr) copy(*t.key_norm, packed.key_norm());
@@ -134,10 +131,12 @@ class DecoderBuilder {
     return bank;
   }
 
+  static AnyFormat format_of(const Tensor& tensor) {
+    return with_format({&tensor}, [](auto format) { return AnyFormat(format); });
+  }
   Linear<AnyFormat> linear(const Tensor& tensor) {
     const TensorRows all(tensor);
-    const AnyFormat format = with_format({&tensor}, [](auto known) { return AnyFormat(known); });
-    Linear<AnyFormat> packed(all.rows, all.cols(), /*has_bias=*/false, format);
+    Linear<AnyFormat> packed(all.rows, all.cols(), /*has_bias=*/false, format_of(tensor));
     each_row(all, [&](index_t r, const float* row) { packed.set_row(r, row); });
     return packed;
   }
@@ -187,6 +186,7 @@ class DecoderBuilder {
   const TensorSource& source_;
   Context& ctx_;
   MakeRouter replace_router_;
+  std::shared_ptr<const Rope> rope_;
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

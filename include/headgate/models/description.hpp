@@ -54,9 +54,9 @@ struct ModelDescription {
   // Of one layer.
   std::int64_t cache_bytes(index_t context) const noexcept {
     if (config.attention == AttentionKind::bilevel) {
-      return RegionCache::bytes(context, config.num_key_value_heads, config.head_dim, config.region_size);
+      return RegionCache::bytes({context, context, 0}, config.num_key_value_heads, config.head_dim, config.region_size);
     }
-    return KvCache::bytes(context, config.num_key_value_heads, config.head_dim);
+    return KvCache::bytes({context, context, 0}, config.num_key_value_heads, config.head_dim);
   }
   // What loading the model and one session of these options on so many threads will take, at most. context_size 0: the
   // model's own.

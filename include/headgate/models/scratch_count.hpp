@@ -5,9 +5,10 @@
 
 #include <algorithm>
 
+#include "headgate/attention/bilevel_causal_attention.hpp"
+#include "headgate/attention/gqa_shape.hpp"
 #include "headgate/core/workspace.hpp"
 #include "headgate/experts/glu_layout.hpp"
-#include "headgate/kernels/kernel_backend.hpp"
 #include "headgate/models/model_config.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -30,26 +31,14 @@ struct ScratchCount {
   }
 
  private:
-  // Floats, or ids of the same size. A product of several rows transposes them first.
   std::int64_t attention() const noexcept {
-    const std::int64_t query = std::int64_t{config.num_attention_heads} * config.head_dim;
-    const std::int64_t kv = std::int64_t{config.num_key_value_heads} * config.head_dim;
-    const std::int64_t projection = rows * (query + 2 * kv + config.hidden_size);
-    const std::int64_t output = rows * query;
-    const bool bilevel = config.attention == AttentionKind::bilevel;
-    return 2 * rows * query + std::max(projection, (bilevel ? regions(kv) : scores(context + panel_rows)) + output);
-  }
-  // Of every thread: a tile of queries and their scores; and the row at fault.
-  std::int64_t scores(std::int64_t positions) const noexcept {
-    return threads * (F32Tile::max_rows * (positions + config.head_dim) + 2);
-  }
-  // Chosen regions of every row; of every thread a sum of queries, affinities, and the scores as products give them and
-  // as they are read.
-  std::int64_t regions(std::int64_t kv) const noexcept {
-    const std::int64_t count = context / config.region_size;
-    const std::int64_t chosen = std::min<std::int64_t>(config.routed_regions, count) + 1;
-    const std::int64_t longest = std::min((std::int64_t{config.routed_regions} + 1) * config.region_size, context);
-    return rows * chosen + threads * (kv + count + config.head_dim) + scores(2 * (longest + panel_rows));
+    const GqaShape shape{.hidden_size = config.hidden_size,
+                         .num_heads = config.num_attention_heads,
+                         .num_kv_heads = config.num_key_value_heads,
+                         .head_dim = config.head_dim};
+    const PassSize pass{.rows = rows, .sequences = 1, .positions = context, .threads = threads};
+    if (config.attention == AttentionKind::dense) return shape.scratch_floats(pass);
+    return BilevelCausalShape{shape, config.region_size, config.routed_regions}.scratch_floats(pass);
   }
   // Logits, and of a recurrent router its projection, both products of its cell and their rows; of every thread keys
   // and marks.

@@ -46,6 +46,8 @@ class Session {
   Status forward(std::span<const std::int32_t> tokens, Context& ctx, std::span<const RoutingRule> rules = {}) {
     if (Status status = check(tokens); !status.ok() || tokens.empty()) return status;
     if (Status status = check(rules); !status.ok()) return status;
+    // What a failed forward leaves behind.
+    for (AnyState& state : state_.caches) state.truncate(position_);
     const auto count = static_cast<index_t>(tokens.size());
     const index_t vocab_size = model_->vocab_size();
     next_logits_.resize(as_size(options_.all_logits ? std::int64_t{count} * vocab_size : vocab_size));
@@ -97,7 +99,7 @@ class Session {
     Session copy(model_, options_, position_);
     copy.logits_ = logits_;
     copy.state_.context_size = state_.context_size;
-    for (const DecoderBlock::Cache& cache : state_.caches) copy.state_.caches.push_back(cache.clone(position_));
+    for (const DecoderBlock::Cache& cache : state_.caches) copy.state_.caches.push_back(cache.clone());
     return copy;
   }
 

@@ -9,9 +9,18 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
-inline AttentionShape attention_shape(const ModelConfig& config, const LayerTensors& layer) {
-  return {config.hidden_size,    config.num_attention_heads,  config.num_key_value_heads, config.head_dim,
-          config.attention_bias, layer.query_norm != nullptr, config.rms_norm_eps};
+inline GqaShape attention_shape(const ModelConfig& config, const LayerTensors& layer) {
+  return {.hidden_size = config.hidden_size,
+          .num_heads = config.num_attention_heads,
+          .num_kv_heads = config.num_key_value_heads,
+          .head_dim = config.head_dim,
+          .has_query_bias = config.attention_bias,
+          .has_key_bias = config.attention_bias,
+          .has_value_bias = config.attention_bias,
+          .has_output_bias = config.attention_bias,
+          .qk_norm = layer.query_norm != nullptr ? QkNorm::per_head : QkNorm::none,
+          .norm_epsilon = config.rms_norm_eps,
+          .scale = GqaShape::default_scale(config.head_dim)};
 }
 // Of the routed experts, or of the one expert that a dense layer is.
 inline GluShape expert_shape(const ModelConfig& config, const LayerTensors& layer) {
@@ -38,7 +47,7 @@ struct WeightCount {
     for (const LayerTensors& layer : tensors.layers) {
       count.add_vectors({layer.attention_norm, layer.ffn_norm, layer.query_norm, layer.key_norm, layer.query_bias,
                          layer.key_bias, layer.value_bias, layer.output_bias, layer.router_bias});
-      count.add_attention(attention_shape(config, layer), layer);
+      count.add_attention(layer);
       count.add_router({layer.router, layer.router_projection});
       // Null experts count in k and hold no weights.
       const index_t chosen = std::min(config.num_experts_per_tok, config.num_experts);
@@ -79,12 +88,8 @@ struct WeightCount {
       add(all.parameters(), matrix_bytes(F32{}, all.rows, all.cols()));
     }
   }
-  void add_attention(const AttentionShape& shape, const LayerTensors& t) {
-    for (const Tensor* tensor : {t.query, t.key, t.value, t.output}) add(TensorRows(*tensor).parameters(), 0);
-    add(0, with_format({t.query, t.key, t.value, t.output}, [&](auto format) {
-          return matrix_bytes(format, shape.query_size() + 2 * shape.kv_size(), shape.hidden_size) +
-                 matrix_bytes(format, shape.hidden_size, shape.query_size());
-        }));
+  void add_attention(const LayerTensors& t) {
+    for (const Tensor* tensor : {t.query, t.key, t.value, t.output}) add_matrix(*tensor, /*is_read=*/true);
   }
   void add_experts(const GluShape& shape, const LayerTensors& layer, index_t chosen) {
     const std::int64_t each = layer.experts.front().parameters();

@@ -1,6 +1,7 @@
 #include "headgate/attention/mla.hpp"
 
 #include "headgate/attention/any_mixer.hpp"
+#include "support/golden.hpp"
 #include "support/mixer_run.hpp"
 #include "support/random.hpp"
 #include "support/scratch.hpp"
@@ -219,6 +220,61 @@ TEST_CASE("absorbed latent attention agrees with keys and values of every head, 
     CHECK(difference(mixed(weights.packed(rope), text, 150), weights.mix(text, rope.get())) < 2e-6);
     // Without positions the rotary channels are channels like others (Kimi Linear).
     CHECK(difference(mixed(weights.packed(nullptr), text, 150), weights.mix(text, nullptr)) < 2e-6);
+  }
+}
+
+TEST_CASE("latent attention agrees with transformers' DeepSeek-V3, its rotary pairs put apart") {
+  const nlohmann::json cases = golden("mixers")["attention"];
+  REQUIRE(cases.size() == 3);
+  for (const auto& of : cases) {
+    MlaShape shape{.hidden_size = 10,
+                   .num_heads = 3,
+                   .query_rank = of["query_rank"],
+                   .latent_size = 5,
+                   .nope_dim = 3,
+                   .rope_dim = 6,
+                   .value_dim = 7,
+                   .has_bias = of["bias"],
+                   .scale = MlaShape::default_scale(3, 6)};
+    RopeSettings settings{.theta = 100.0, .rotary_dim = 6};
+    if (of["rope"]["rope_type"] == "yarn") {
+      settings.kind = RopeKind::yarn;
+      settings.factor = 4.0;
+      settings.original_context = 8;
+      settings.mscale = 1.0;
+      settings.mscale_all_dim = 0.75;
+      const auto scale = static_cast<float>(RopeSettings::yarn_scale(4.0, 0.75));
+      shape.scale *= scale * scale;
+    }
+    CHECK(std::abs(shape.scale - of["scale"].get<float>()) < 1e-6f);
+    // Rows 2 i and 2 i + 1 of the last six become rows i and i + 3.
+    const auto apart = [](std::vector<float> rows, index_t cols, index_t height) {
+      const std::vector<float> old = rows;
+      for (index_t end = height; end * cols <= static_cast<index_t>(rows.size()); end += height) {
+        for (index_t i = 0; i < 6; ++i) {
+          std::copy_n(old.begin() + (end - 6 + i) * cols, cols, rows.begin() + (end - 6 + i / 2 + i % 2 * 3) * cols);
+        }
+      }
+      return rows;
+    };
+    const auto tensor = [&](const std::string& name) {
+      return of["weights"].contains(name) ? values(of["weights"][name]) : std::vector<float>();
+    };
+    Weights weights(shape);
+    const bool has_rank = shape.query_rank > 0;
+    weights.query_down = tensor("q_a_proj.weight");
+    weights.query = apart(tensor(has_rank ? "q_b_proj.weight" : "q_proj.weight"), has_rank ? 4 : 10, 9);
+    weights.latent = apart(tensor("kv_a_proj_with_mqa.weight"), 10, 11);
+    weights.up = tensor("kv_b_proj.weight");
+    weights.output = tensor("o_proj.weight");
+    weights.query_norm = tensor("q_a_layernorm.weight");
+    weights.latent_norm = tensor("kv_a_layernorm.weight");
+    weights.query_down_bias = tensor("q_a_proj.bias");
+    weights.latent_bias = apart(tensor("kv_a_proj_with_mqa.bias"), 1, 11);
+    weights.output_bias = tensor("o_proj.bias");
+    const auto rope = std::make_shared<const Rope>(Rope::create(settings).value());
+    const std::vector<float> found = mixed(weights.packed(rope), values(of["hidden"]), 9);
+    CHECK(difference(found, {values<double>(of["output"])}) < 2e-6);
   }
 }
 

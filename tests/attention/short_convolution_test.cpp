@@ -1,6 +1,7 @@
 #include "headgate/attention/short_convolution.hpp"
 
 #include "headgate/attention/any_mixer.hpp"
+#include "support/golden.hpp"
 #include "support/mixer_run.hpp"
 #include "support/random.hpp"
 #include "support/scratch.hpp"
@@ -100,6 +101,27 @@ TEST_CASE("a short convolution agrees with its definition in double, the same bi
     for (const index_t chunk : {1, 2, 5, 36}) {
       for (const index_t threads : {1, 3}) CHECK(mixed(mixer, text, chunk, threads, chunk % 2) == whole);
     }
+  }
+}
+
+TEST_CASE("a short convolution agrees with transformers' LFM2") {
+  const nlohmann::json cases = golden("mixers")["convolution"];
+  REQUIRE(cases.size() == 2);
+  for (const auto& of : cases) {
+    Weights weights({.hidden_size = 7, .taps = of["taps"], .has_bias = of["bias"]});
+    const auto tensor = [&](const char* name) {
+      return of["weights"].contains(name) ? values(of["weights"][name]) : std::vector<float>();
+    };
+    weights.input = tensor("in_proj.weight");
+    weights.taps = tensor("conv.weight");
+    weights.output = tensor("out_proj.weight");
+    weights.input_bias = tensor("in_proj.bias");
+    weights.taps_bias = tensor("conv.bias");
+    weights.output_bias = tensor("out_proj.bias");
+    const std::vector<float> found = mixed(weights.packed(), values(of["hidden"]), 9);
+    const auto expected = values<double>(of["output"]);
+    REQUIRE(found.size() == expected.size());
+    for (std::size_t i = 0; i < found.size(); ++i) CHECK(std::abs(found[i] - expected[i]) < 2e-6);
   }
 }
 

@@ -102,13 +102,13 @@ TEST_CASE("a whole matrix is read as it is, and bfloat16 keeps what is stored in
   CHECK(a.rows() == 2);
   CHECK(a.cols() == 3);
   CHECK(a.parameters() == 6);
-  CHECK_FALSE(a.fits_bf16());
+  CHECK(a.format() == F32{});
   CHECK(all(a) == values);
   const WeightRows b = WeightRows::find(file, "b", {2, 3});
-  CHECK(b.fits_bf16());
+  CHECK(b.format() == Bf16{});
   CHECK(all(b) == values);
   const WeightRows c = WeightRows::find(file, "c", {1, 1});
-  CHECK_FALSE(c.fits_bf16());
+  CHECK(c.format() == F32{});
   CHECK(all(c) == std::vector<float>{1});
   CHECK(all(WeightRows::find(file, "d", {1, 2})) == std::vector<float>{0.1f, -8});
 }
@@ -133,7 +133,7 @@ TEST_CASE("a part is consecutive rows of a stack, or every second one") {
   CHECK(stack.rows() == 12);
   const WeightRows second = stack.part(4, 4);
   CHECK(all(second) == count_up(8, 8));
-  CHECK(second.fits_bf16());
+  CHECK(second.format() == Bf16{});
   CHECK(all(second.part(2, 2)) == count_up(4, 12));
   CHECK(all(second.part(0, 2, 2)) == std::vector<float>{8, 9, 12, 13});
   CHECK(all(second.part(1, 2, 2)) == std::vector<float>{10, 11, 14, 15});
@@ -188,7 +188,7 @@ TEST_CASE("a transposed stack is read by its columns, where both sizes are equal
     const index_t half = rows / 2;
     CHECK(all(stack.part(2 * rows, half, 2)) == expected(2 * rows, half, 2));
     CHECK(all(stack.part(2 * rows + 1, half, 2)) == expected(2 * rows + 1, half, 2));
-    CHECK(WeightRows::find_transposed(file, "h", {experts, rows, cols}).fits_bf16());
+    CHECK(WeightRows::find_transposed(file, "h", {experts, rows, cols}).format() == Bf16{});
   }
 }
 
@@ -247,7 +247,7 @@ TEST_CASE("eight bits with scales of blocks are the numbers of transformers' own
     const Checkpoint file(
         {{"w", dtype, "[130,150]", eight_bits(19500, no)}, {"w_scale_inv", "F32", "[2,2]", bytes(scales)}});
     const WeightRows rows = WeightRows::find(file, "w", {130, 150});
-    CHECK_FALSE(rows.fits_bf16());
+    CHECK(rows.format() == F32{});
     for (const auto& [row, bits] : expected[key].items()) {
       CHECK(bits_of(rows, std::stoi(row)) == values<std::int32_t>(bits));
     }
@@ -265,14 +265,14 @@ TEST_CASE("eight bits without scales are numbers as they are, and those of power
   };
   const Checkpoint plain({{"w", "F8_E4M3", "[2,3]", weights}});
   CHECK(all(WeightRows::find(plain, "w", {2, 3})) == values);
-  CHECK(WeightRows::find(plain, "w", {2, 3}).fits_bf16());
+  CHECK(WeightRows::find(plain, "w", {2, 3}).format() == Bf16{});
   const Checkpoint power = with_scale(0x1p-8f);
   std::vector<float> scaled = values;
   for (float& value : scaled) value *= 0x1p-8f;
   CHECK(all(WeightRows::find(power, "w", {2, 3})) == scaled);
-  CHECK(WeightRows::find(power, "w", {2, 3}).fits_bf16());
+  CHECK(WeightRows::find(power, "w", {2, 3}).format() == Bf16{});
   for (const float value : scaled) CHECK(static_cast<float>(bf16(value)) == value);
-  CHECK_FALSE(WeightRows::find(with_scale(0.3f), "w", {2, 3}).fits_bf16());
+  CHECK(WeightRows::find(with_scale(0.3f), "w", {2, 3}).format() == F32{});
 }
 
 TEST_CASE("eight bits that are no number, or beyond all floats once scaled, are refused with file and tensor") {
@@ -323,7 +323,7 @@ TEST_CASE("MXFP4 rows are those of transformers' own code, interleaved ones by s
   CHECK(rows.rows() == 6);
   CHECK(rows.cols() == 96);
   CHECK(rows.parameters() == 576);
-  CHECK(rows.fits_bf16());
+  CHECK(rows.format() == Bf16{});
   std::vector<std::int32_t> found;
   for (index_t r = 0; r < 6; ++r) {
     for (const std::int32_t bits : bits_of(rows, r)) found.push_back(bits);

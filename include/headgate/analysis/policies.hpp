@@ -21,6 +21,7 @@
 #include "headgate/routing/moe_plus_plus_router.hpp"
 #include "headgate/routing/null_expert.hpp"
 #include "headgate/routing/relu_router.hpp"
+#include "headgate/routing/sparse_mixer.hpp"
 #include "headgate/routing/stages/top_p.hpp"
 #include "headgate/routing/topk_softmax.hpp"
 
@@ -149,6 +150,7 @@ Policies all_policies() {
     {"DeepSeek-V3", by_place | trained_bias, [](I i) { return deepseek_v3_router<Backend>(i.biased(), i.k, 2.5f, groups_of(i, 4)).value(); }},
     {"Moonlight", trained_bias, [](I i) { return deepseek_v3_router<Backend>(i.biased(), i.k, 2.446f, {1, 1}).value(); }},
     {"MiniMax-M2", trained_bias, [](I i) { return StagedRouter<SigmoidScore, TopK, Renormalize, Backend>(i.biased(), {i.k}, {}); }},
+    {"PhiMoE", logit_order, [](I i) { return sparse_mixer_router<Backend>(i.plain(), 0.01f, i.k).value(); }},
     {"Llama 4", logit_order, [](I i) { return StagedRouter<IdentityScore, TopK, SigmoidOverSelected, Backend>(i.plain(), {i.k}, {}); }},
     {"SmallThinker", logit_order, [](I i) { return StagedRouter<IdentityScore, TopK, NormalizedSigmoid, Backend>(i.plain(), {i.k}, {}); }},
     {"FactorLLM", softmax_laws, [](I i) { return StagedRouter<IdentityScore, TopK, EqualWeights, Backend>(i.plain(), {i.k}, {static_cast<float>(i.num_experts) / static_cast<float>(i.k)}); }},

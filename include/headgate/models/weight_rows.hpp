@@ -8,6 +8,7 @@
 #include "headgate/io/block_scales.hpp"
 #include "headgate/io/mxfp4.hpp"
 #include "headgate/io/tensor_source.hpp"
+#include "headgate/kernels/any_format.hpp"
 
 #include <algorithm>
 #include <array>
@@ -70,8 +71,8 @@ class WeightRows {
   index_t rows() const noexcept { return rows_; }
   index_t cols() const noexcept { return cols_; }
   std::int64_t parameters() const noexcept { return std::int64_t{rows_} * cols_; }
-  // Whether bfloat16 holds every value, so that half the bytes are enough.
-  bool fits_bf16() const noexcept { return fits_bf16_; }
+  // The packed format with the fewest bytes that keeps every value.
+  AnyFormat format() const noexcept { return fits_bf16_ ? AnyFormat(Bf16{}) : AnyFormat(F32{}); }
 
   // `count` rows: first, first + step, ... Throws usage where they are not all there, or cut a group of deinterleaved.
   WeightRows part(index_t first, index_t count, index_t step = 1) const {

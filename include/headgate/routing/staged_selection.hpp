@@ -1,7 +1,7 @@
 // StagedSelection: from the logits of a batch to a plan, in three stages. Of one token, with logits z:
 //   s = Score(z)
 //   experts = Select(keys)    keys_e = s_e + bias_e, -inf where masked; without bias and mask the scores themselves
-//   w = Weigh(s of the experts)
+//   w = Weigh(s of the experts), or of all s, where a stage reads them
 // Keys select, scores weigh: a bias can never reach a weight. The router's own mask takes effect after scoring, so the
 // weights are those of the unmasked distribution; a call's mask means what MaskMeaning says. Every router that makes
 // logits ends in it.
@@ -233,7 +233,13 @@ class StagedSelection {
                                       : choose_zeroed(edited, chosen_by, keys.last(row.size()), row, experts));
     const std::span<float> weights = writer.weights(token).first(chosen);
     for (std::size_t i = 0; i < chosen; ++i) weights[i] = row[as_size(experts[i])];
-    const index_t kept = weigh_.template apply<Backend>(experts.first(chosen), weights);
+    const index_t kept = [&] {
+      if constexpr (ReadsAllScores<Weigh>) {
+        return weigh_.template apply<Backend>(experts.first(chosen), weights, row);
+      } else {
+        return weigh_.template apply<Backend>(experts.first(chosen), weights);
+      }
+    }();
     return writer.close_row(token, kept, scratch);
   }
 

@@ -6,6 +6,7 @@
 //   SigmoidOverSelected   w_i = 1 / (1 + exp(-s_i))               Llama 4; then Renormalize: SmallThinker
 //   EqualWeights          w_i = value                             FactorLLM (E / k), SPT (1)
 //   Scale                 w_i = factor s_i                        DeepSeek-V2, V3, LongCat: routed_scaling_factor
+// A stage may read the scores of all experts (routing/sparse_mixer.hpp).
 #pragma once
 
 #include <cmath>
@@ -24,23 +25,25 @@ struct WeightSum {
   float value = 1.0f;  // of RowSum::constant
 };
 
+// Weighs the chosen experts by the scores of all, scores (num_logits): apply<Backend>(experts, weights, scores).
+template <class W>
+concept ReadsAllScores =
+    requires(const W& weigh, std::span<ExpertId> experts, std::span<float> weights, std::span<const float> scores) {
+      { weigh.template apply<NativeBackend>(experts, weights, scores) } noexcept -> std::same_as<index_t>;
+    };
+
 // apply<Backend>(experts, weights) gets the chosen experts, best first, and their scores in weights; it leaves weights
 // there and returns how many experts at the front of both remain (a step may drop some). Rows may be empty.
 template <class W>
-concept WeighStage = std::is_copy_constructible_v<W> && std::is_copy_assignable_v<W> &&
-                     requires(const W& weigh, std::span<ExpertId> experts, std::span<float> weights, WeightSum sum) {
-                       {
-                         W::needs_nonnegative_scores
-                       } -> std::convertible_to<bool>;  // it does, so they must never be negative
-                       {
-                         W::never_negative(true)
-                       } noexcept -> std::same_as<bool>;  // of the weights, given that of the scores
-                       {
-                         weigh.sum(sum)
-                       } noexcept -> std::same_as<WeightSum>;  // of the weights, given that of the scores
-                       { weigh.check() } noexcept -> std::same_as<Status>;
-                       { weigh.template apply<NativeBackend>(experts, weights) } noexcept -> std::same_as<index_t>;
-                     };
+concept WeighStage =
+    std::is_copy_constructible_v<W> && std::is_copy_assignable_v<W> && requires(const W& weigh, WeightSum sum) {
+      { W::needs_nonnegative_scores } -> std::convertible_to<bool>;  // it does, so they must never be negative
+      { W::never_negative(true) } noexcept -> std::same_as<bool>;    // of the weights, given that of the scores
+      { weigh.sum(sum) } noexcept -> std::same_as<WeightSum>;        // of the weights, given that of the scores
+      { weigh.check() } noexcept -> std::same_as<Status>;
+    } && (ReadsAllScores<W> || requires(const W& weigh, std::span<ExpertId> experts, std::span<float> weights) {
+      { weigh.template apply<NativeBackend>(experts, weights) } noexcept -> std::same_as<index_t>;
+    });
 
 struct Keep {
   static constexpr bool needs_nonnegative_scores = false;
@@ -148,6 +151,7 @@ struct Scale {
 
 // First, and Second on its weights: Then<Renormalize, Scale>{{.add = 1e-20f}, {2.5f}} is DeepSeek-V3's.
 template <WeighStage First, WeighStage Second>
+  requires(!ReadsAllScores<First> && !ReadsAllScores<Second>)
 struct Then {
   First first;
   Second second;

@@ -61,6 +61,7 @@
 #include "headgate/routing/relu_router.hpp"
 #include "headgate/routing/router.hpp"
 #include "headgate/routing/routing_plan.hpp"
+#include "headgate/routing/sparse_mixer.hpp"
 #include "headgate/routing/staged_router.hpp"
 #include "headgate/routing/staged_selection.hpp"
 #include "headgate/routing/stages/grouped_top_k.hpp"
@@ -70,4 +71,5 @@
 #include "headgate/routing/stages/top_k.hpp"
 #include "headgate/routing/stages/top_p.hpp"
 #include "headgate/routing/stages/weigh.hpp"
+#include "headgate/routing/topk_sigmoid.hpp"
 #include "headgate/routing/topk_softmax.hpp"

@@ -23,6 +23,7 @@
 #include "headgate/routing/relu_router.hpp"
 #include "headgate/routing/sparse_mixer.hpp"
 #include "headgate/routing/stages/top_p.hpp"
+#include "headgate/routing/topk_sigmoid.hpp"
 #include "headgate/routing/topk_softmax.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -144,12 +145,13 @@ Policies all_policies() {
     {"Qwen3-MoE", softmax_laws, [](I i) { return qwen3_moe_router<Backend>(i.plain(), i.k).value(); }},
     {"Granite", softmax_laws, [](I i) { return granite_router<Backend>(i.plain(), i.k).value(); }},
     {"Tutel", softmax_laws, [](I i) { return SoftmaxTopK<Renormalize, Backend>(i.plain(), {i.k}, {0.0f, 0x1p-23f, true}); }},
-    {"ERNIE 4.5", shift_invariant | trained_bias, [](I i) { return SoftmaxTopK<Renormalize, Backend>(i.biased(), {i.k}, {.at_least = 1e-12f}); }},
+    {"ERNIE 4.5", shift_invariant | trained_bias, [](I i) { return ernie_router<Backend>(i.biased(), i.k).value(); }},
     {"DeepSeek-V2, greedy", softmax_laws, [](I i) { return deepseek_v2_router<Backend>(i.plain(), i.k, Scale{16.0f}).value(); }},
     {"DeepSeek-V2, in groups", shift_invariant | by_place, [](I i) { return deepseek_v2_router<Backend>(i.plain(), i.k, Scale{16.0f}, groups_of(i, 3)).value(); }},
     {"DeepSeek-V3", by_place | trained_bias, [](I i) { return deepseek_v3_router<Backend>(i.biased(), i.k, 2.5f, groups_of(i, 4)).value(); }},
     {"Moonlight", trained_bias, [](I i) { return deepseek_v3_router<Backend>(i.biased(), i.k, 2.446f, {1, 1}).value(); }},
-    {"MiniMax-M2", trained_bias, [](I i) { return StagedRouter<SigmoidScore, TopK, Renormalize, Backend>(i.biased(), {i.k}, {}); }},
+    {"MiniMax-M2", trained_bias, [](I i) { return minimax_m2_router<Backend>(i.biased(), i.k).value(); }},
+    {"LFM2-MoE", trained_bias, [](I i) { return lfm2_moe_router<Backend>(i.biased(), i.k).value(); }},
     {"PhiMoE", logit_order, [](I i) { return sparse_mixer_router<Backend>(i.plain(), 0.01f, i.k).value(); }},
     {"Llama 4", logit_order, [](I i) { return StagedRouter<IdentityScore, TopK, SigmoidOverSelected, Backend>(i.plain(), {i.k}, {}); }},
     {"SmallThinker", logit_order, [](I i) { return StagedRouter<IdentityScore, TopK, NormalizedSigmoid, Backend>(i.plain(), {i.k}, {}); }},

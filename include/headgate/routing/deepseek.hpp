@@ -5,8 +5,9 @@
 //                     w_e = c s_e, or, where norm_topk_prob and k > 1, w_e = s_e / (sum_A s + 1e-20): never both
 //   V3                s = sigmoid(z); keys u = s + b; a group is as good as the sum of its two best u;
 //                     A = top k of u in the topk_group best groups; w_e = c s_e / (sum_A s + 1e-20)
+//                     or, where norm_topk_prob is false, w_e = c s_e
 //                                                                    arXiv 2412.19437, eq. 12-16; R1; with one group
-//                                                                    Moonlight, Kimi-K2
+//                                                                    Moonlight, Kimi-K2, GLM-4.7-Flash (glm4_moe_lite)
 // clang-format on
 // with c = routed_scaling_factor and b = e_score_correction_bias, which selects and never weighs.
 // Follows DeepSeek's inference code (experts of other groups are out, -inf) and, in the epsilon, transformers: the
@@ -56,6 +57,15 @@ Expected<DeepseekV3Router<Backend>> deepseek_v3_router(const GateWeights& weight
                                                        DeepseekGroups groups) {
   const GroupedTopK select{k, groups.num_groups, groups.topk_group, groups.num_groups == 1 ? 1 : 2};
   return DeepseekV3Router<Backend>::create(weights, select, {{.add = 1e-20f}, {scale}});
+}
+
+// V3 where norm_topk_prob is false.
+template <class Backend = NativeBackend>
+Expected<StagedRouter<SigmoidScore, GroupedTopK, Scale, Backend>> deepseek_v3_router(const GateWeights& weights,
+                                                                                     index_t k, Scale scale,
+                                                                                     DeepseekGroups groups) {
+  const GroupedTopK select{k, groups.num_groups, groups.topk_group, groups.num_groups == 1 ? 1 : 2};
+  return StagedRouter<SigmoidScore, GroupedTopK, Scale, Backend>::create(weights, select, scale);
 }
 
 }  // namespace headgate::inline HEADGATE_ABI

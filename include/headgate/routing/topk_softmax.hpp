@@ -10,14 +10,14 @@
 //   DeepSeek-V2 (greedy)                 c softmax(z)_e                          SoftmaxTopK<Scale>
 //   Tutel                                softmax / max(sum_A, 2^-23); k = 1: softmax
 //                                                                        SoftmaxTopK<Renormalize>, 2^-23, keep_single
-//   ERNIE 4.5                            softmax / max(sum_A, 1e-12), A by softmax + b    ... and selection_bias
+//   ERNIE 4.5 (Baidu 2025)               softmax / max(sum_A, 1e-12), A by softmax + b    ernie_router
 //   Llama 4                              1 / (1 + exp(-z_e)), A by z             SigmoidOverSelected of IdentityScore
 //   FactorLLM                            E / k, A by z                           EqualWeights of IdentityScore
-// OLMoE, Qwen2-MoE and Qwen3-MoE checkpoints say in norm_topk_prob whether weights are divided by their sum. The
-// presets are what the published models say; a loader that reads the opposite takes the preset that divides, or does
-// not. Follows the modelling code of transformers, from which the golden vectors come. "softmax / sum_A" and "softmax
-// over A" agree in exact arithmetic, not in bits. Switch drops tokens beyond an expert's capacity: limit_capacity of
-// routing/plan_transform.hpp does that to a plan.
+// OLMoE, Qwen2-MoE, Qwen3-MoE and Mellum checkpoints say in norm_topk_prob whether weights are divided by their sum.
+// The presets are what the published models say; a loader that reads the opposite takes the preset that divides, or
+// does not (Mellum's is Qwen3-MoE's). Follows the modelling code of transformers, from which the golden vectors come.
+// "softmax / sum_A" and "softmax over A" agree in exact arithmetic, not in bits. Switch drops tokens beyond an expert's
+// capacity: limit_capacity of routing/plan_transform.hpp does that to a plan.
 #pragma once
 
 #include "headgate/kernels/native.hpp"
@@ -58,6 +58,13 @@ Expected<SoftmaxTopK<Renormalize, Backend>> qwen3_moe_router(const GateWeights& 
 template <class Backend = NativeBackend>
 Expected<TopKThenSoftmax<Backend>> granite_router(const GateWeights& weights, index_t k) {
   return TopKThenSoftmax<Backend>::create(weights, TopK{k}, SoftmaxOverSelected{});
+}
+
+// The weights' selection_bias is b (moe_statics.e_score_correction_bias); at_least is moe_norm_min.
+template <class Backend = NativeBackend>
+Expected<SoftmaxTopK<Renormalize, Backend>> ernie_router(const GateWeights& weights, index_t k,
+                                                         float at_least = 1e-12f) {
+  return SoftmaxTopK<Renormalize, Backend>::create(weights, TopK{k}, Renormalize{.at_least = at_least});
 }
 
 }  // namespace headgate::inline HEADGATE_ABI

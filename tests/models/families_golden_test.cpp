@@ -1,5 +1,7 @@
 // Every family against transformers, on tiny random checkpoints of odd shapes (golden/families): logits of every
 // position, greedy tokens, the experts of every routed layer and their weights.
+#include <map>
+
 #include "models/family_checkpoint.hpp"
 
 using namespace headgate;

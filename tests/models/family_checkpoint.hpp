@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <filesystem>
-#include <map>
 
 #include "io/safetensors_writer.hpp"
 #include "models/reference_run.hpp"
@@ -38,45 +37,47 @@ inline std::uint16_t half_bits(float value) noexcept {
   return static_cast<std::uint16_t>(bits | (std::signbit(value) ? 0x8000 : 0));
 }
 
-class TensorFormula {
- public:
-  explicit TensorFormula(const Json& json) : entry_(json, "tensors.json"), dtype_(entry_.get_string("dtype")) {}
-
-  io_test::WrittenTensor written() const {
-    std::string shape;
-    std::uint64_t count = 1;
-    for (const std::int64_t size : entry_.get_integers("shape", 1, 1 << 20)) {
-      shape += (shape.empty() ? "[" : ",") + std::to_string(size);
-      count *= static_cast<std::uint64_t>(size);
+// {name, dtype, shape, seed} and {offset, scale} of numbers or {low, high} of raw bytes.
+struct TensorFormula {
+  explicit TensorFormula(const Json& json) {
+    const JsonObject entry(json, "tensors.json");
+    name = entry.get_string("name");
+    dtype = entry.get_string("dtype");
+    shape = entry.get_integers("shape", 1, 1 << 20);
+    seed = static_cast<std::uint64_t>(entry.get_integer("seed", 0, std::int64_t{1} << 40));
+    is_bytes = entry.has("low");
+    if (is_bytes) {
+      low = static_cast<std::uint64_t>(entry.get_integer("low", 0, 255));
+      high = static_cast<std::uint64_t>(entry.get_integer("high", 0, 255));
+    } else {
+      offset = entry.get_number("offset", -1e6, 1e6);
+      scale = entry.get_number("scale", 0.0, 1e6);
     }
-    const auto seed = static_cast<std::uint64_t>(entry_.get_integer("seed", 0, std::int64_t{1} << 40));
-    std::string data;
-    for (std::uint64_t i = 0; i < count; ++i) append(splitmix64(seed, i), data);
-    return {entry_.get_string("name"), dtype_, shape + "]", data};
   }
 
- private:
+  io_test::WrittenTensor written() const {
+    std::string sizes;
+    std::uint64_t count = 1;
+    for (const std::int64_t size : shape) {
+      sizes += (sizes.empty() ? "[" : ",") + std::to_string(size);
+      count *= static_cast<std::uint64_t>(size);
+    }
+    std::string data;
+    for (std::uint64_t i = 0; i < count; ++i) append(splitmix64(seed, i), data);
+    return {name, dtype, sizes + "]", data};
+  }
   void append(std::uint64_t random, std::string& data) const {
     const std::uint64_t upper = random >> 40;
-    if (entry_.has("low")) {
-      const auto low = static_cast<std::uint64_t>(entry_.get_integer("low", 0, 255));
-      const auto high = static_cast<std::uint64_t>(entry_.get_integer("high", 0, 255));
-      const std::uint64_t sign = dtype_ == "F8_E4M3" ? (random & 1) << 7 : 0;
-      data += static_cast<char>(static_cast<unsigned char>(sign | (low + upper % (high - low + 1))));
-      return;
+    if (is_bytes) {
+      const std::uint64_t sign = dtype == "F8_E4M3" ? (random & 1) << 7 : 0;
+      return append_bits(static_cast<std::uint8_t>(sign | (low + upper % (high - low + 1))), data);
     }
-    constexpr double largest = 1e6;
     const double unit = static_cast<double>(upper) * 0x1p-23 - 1.0;
-    const double exact = entry_.get_number("offset", -largest, largest) + entry_.get_number("scale", 0, largest) * unit;
-    const auto value = static_cast<float>(exact);
-    if (dtype_ == "F32")
-      append_bits(std::bit_cast<std::uint32_t>(value), data);
-    else if (dtype_ == "BF16")
-      append_bits(bf16(value).bits, data);
-    else if (dtype_ == "F16")
-      append_bits(half_bits(value), data);
-    else
-      FAIL("no formula for " << dtype_);
+    const auto value = static_cast<float>(offset + scale * unit);
+    if (dtype == "F32") return append_bits(value, data);
+    if (dtype == "BF16") return append_bits(bf16(value).bits, data);
+    if (dtype == "F16") return append_bits(half_bits(value), data);
+    FAIL("no formula for " << dtype);
   }
   template <class Bits>
   static void append_bits(Bits bits, std::string& data) {
@@ -85,8 +86,13 @@ class TensorFormula {
     data.append(bytes, sizeof bits);
   }
 
-  JsonObject entry_;
-  std::string dtype_;
+  std::string name;
+  std::string dtype;
+  std::vector<std::int64_t> shape;
+  std::uint64_t seed = 0;
+  bool is_bytes = false;
+  std::uint64_t low = 0, high = 0;
+  double offset = 0.0, scale = 0.0;
 };
 
 class FamilyCheckpoint {

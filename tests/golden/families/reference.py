@@ -254,13 +254,16 @@ def dequantised(tensors):
 
 @contextlib.contextmanager
 def watched_top_k():
-    """torch.topk with its results in order, and the smallest distance that decided one of its choices."""
+    """torch.topk with its results in order, and the smallest distance that decided one of its choices: of logits and
+    biased scores absolute, of probabilities relative to the greater."""
     own, own_method, nearest = torch.topk, torch.Tensor.topk, [float("inf")]
 
     def topk(x, k, dim=-1, largest=True, sorted=True):
         if k < x.shape[dim]:
             best = own(x, k + 1, dim=dim).values
             distance = best.narrow(dim, k - 1, 1) - best.narrow(dim, k, 1)
+            if x.min() >= 0:
+                distance /= best.narrow(dim, k - 1, 1)
             nearest[0] = min(nearest[0], distance.nan_to_num(nan=float("inf")).min().item())
         return own(x, k, dim=dim)
 
@@ -303,6 +306,17 @@ def phimoe_angles(module):
     return forward
 
 
+def sparse_mixer_distance(logits, jitter):
+    """The smallest distance that decided an expert of SparseMixer, or which of the others share its weight."""
+    nearest, left = float("inf"), logits.clone()
+    for _ in range(2):
+        best, second = (left.topk(2).values).unbind(-1)
+        shares = (best[:, None] - logits) / logits.abs().clamp(min=best[:, None]) - 2 * jitter
+        nearest = min(nearest, (best - second).min().item(), shares.abs().min().item())
+        left.scatter_(-1, left.argmax(-1, keepdim=True), -float("inf"))
+    return nearest
+
+
 class Reference:
     """transformers' model on the weights of a checkpoint, widened to dtype. forward is one whole pass without cache."""
 
@@ -338,6 +352,8 @@ class Reference:
 
     def note(self, layer, out):
         self.routes[layer] = (out[2].tolist(), out[1].tolist())
+        if self.model.config.model_type == "phimoe":
+            self.nearest = min(self.nearest, sparse_mixer_distance(out[0], self.model.config.router_jitter_noise))
 
     def forward(self, tokens):
         """Logits (tokens, vocabulary); self.routes has layer: (experts, weights), in order of selection."""

@@ -1,5 +1,6 @@
 #include "headgate/kernels/dispatched.hpp"
 
+#include "headgate/kernels/product.hpp"
 #include "headgate/kernels/simd.hpp"
 #include "kernels/kernel_cases.hpp"
 #include "support/catch.hpp"
@@ -87,4 +88,21 @@ TEST_CASE("kernels are chosen at the first call where nobody chose before") {
   const float x[] = {1.0f, 2.0f};
   CHECK(Dispatched::sum(x, 2) == 3.0f);
   CHECK(detail::active_table.load() != nullptr);
+}
+
+TEST_CASE("a table multiplies each format of the list by its own kernel, chosen at run time too") {
+  REQUIRE(select_kernels().ok());
+  const std::vector<float> weights = random_floats(37 * 9, 4);
+  const std::vector<float> x = random_floats(3 * 9, 5);
+  const auto check = [&](auto format) {
+    const Panel16<AnyFormat> packed(ConstRows(weights.data(), 37, 9), format);
+    std::vector<float> found(3 * 37);
+    std::vector<float> expected(3 * 37);
+    Context ctx;
+    product<Dispatched>(packed.view(), ConstRows(x.data(), 3, 9), {found.data(), 3, 37}, ctx);
+    product<Scalar>(packed.view(), ConstRows(x.data(), 3, 9), {expected.data(), 3, 37}, ctx);
+    CHECK(same_bits(found, expected));
+  };
+  check(F32{});
+  check(Bf16{});
 }

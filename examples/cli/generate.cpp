@@ -44,12 +44,18 @@ struct Step {
   std::vector<headgate::TokenLogprob> top = {};
 };
 
+// One text that goes on from the prompt.
+struct Continuation {
+  std::uint64_t seed = 0;
+  std::vector<Step> steps = {};
+  std::string text = {};
+  const char* finish_reason = "length";
+};
+
 // What a run brings forth.
 struct Outcome {
   std::vector<std::int32_t> prompt;
-  std::vector<Step> steps;
-  std::string text;
-  const char* finish_reason = "length";
+  std::vector<Continuation> continuations;
   Statistics statistics;
 };
 
@@ -59,6 +65,7 @@ void check(const GenerateOptions& options) {
   if (options.token_ids && (options.prompt || options.prompt_file)) {
     throw_usage("-p, -f and --tokens", "only one of them may be given");
   }
+  if (options.parallel > 1 && options.trace) throw_usage("--trace", "is of one text, not of --parallel");
   for (const std::string& stop : options.stop) {
     if (stop.empty()) throw_usage("--stop", "an empty string would stop before the first token");
   }
@@ -99,8 +106,9 @@ headgate::SessionOptions plan_memory(const GenerateOptions& options, const headg
   const std::int64_t context = options.context > 0 ? options.context : made_for;
   headgate::SessionOptions session;
   session.context_size = headgate::panel_rows;  // a cache is made of whole panels
-  const double kv_bytes =
-      static_cast<double>(model.memory(session).kv_cache) / headgate::panel_rows * static_cast<double>(context);
+  const auto texts = static_cast<index_t>(options.parallel);
+  const double kv_bytes = static_cast<double>(model.memory(session, 1, texts).kv_cache) / headgate::panel_rows *
+                          static_cast<double>(context);
   const double machine = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGE_SIZE));
   if (context > headgate::max_index || kv_bytes > machine) {
     throw_limit(fmt::format("a context of {} positions takes {} of KV cache, more than the {} of memory", context,
@@ -112,7 +120,7 @@ headgate::SessionOptions plan_memory(const GenerateOptions& options, const headg
   session.context_size = static_cast<index_t>(context);
   session.rows_per_pass =
       static_cast<index_t>(std::min({options.ubatch_rows, options.batch_rows, context, std::int64_t{1} << 16}));
-  const headgate::MemoryPlan plan = model.memory(session, thread_count(options.threads));
+  const headgate::MemoryPlan plan = model.memory(session, thread_count(options.threads), texts);
   constexpr std::int64_t rest = std::int64_t{64} << 20;  // program, tokenizer and scratch memory of a usual pass
   use = {.weights = plan.weights,
          .kv_cache = plan.kv_cache,
@@ -126,72 +134,127 @@ headgate::SessionOptions plan_memory(const GenerateOptions& options, const headg
   return session;
 }
 
-// Writes on from outcome.prompt until there is a reason to stop. Returns interrupted or numeric when a pass of the
-// model says so; what was written before stands. Text goes to standard output as it comes, unless an object is wanted.
-struct Writer {
-  const GenerateOptions& options;
-  const std::optional<headgate::Tokenizer>& tokenizer;
-  headgate::Session& session;
-  headgate::Sampler& sampler;
-  headgate::Context& ctx;
+// A continuation being written. Text goes to standard output as it comes where it is the only one and no object is
+// wanted.
+class Writer {
+ public:
+  Writer(const GenerateOptions& options, const std::optional<headgate::Tokenizer>& tokenizer,
+         headgate::Session& session, headgate::Sampler sampler, Continuation& continuation)
+      : options_(options),
+        session_(session),
+        sampler_(std::move(sampler)),
+        continuation_(continuation),
+        stop_(options.stop),
+        shows_(!options.json && options.parallel == 1) {
+    if (tokenizer) decoder_.emplace(*tokenizer);
+    const index_t room = session.context_size() - session.position();
+    most_ = headgate::as_size(options.max_tokens < 0 ? room : std::min<std::int64_t>(room, options.max_tokens));
+    is_done_ = most_ == 0;
+  }
 
-  headgate::Status write_on(Outcome& outcome) const;
+  bool is_done() const { return is_done_; }
+  // Chooses the next token from the session's logits, and whether it is the last.
+  headgate::Status choose() {
+    Step step{};
+    if (headgate::Status status = sampler_.sample(session_.logits(), step.token); !status.ok()) return status;
+    sampler_.accept(step.token);
+    if (options_.logprobs > 0) {
+      const headgate::LogSoftmax logprobs(session_.logits());
+      step.logprob = logprobs[step.token];
+      step.top = logprobs.top(static_cast<index_t>(std::min<std::int64_t>(options_.logprobs, headgate::max_index)));
+    }
+    continuation_.steps.push_back(step);
+    const bool ended = !options_.ignore_eos && session_.model().config().is_eos(step.token);
+    if (!ended && decoder_) show(stop_.append(decoder_->push(step.token)));
+    if (ended || stop_.found()) continuation_.finish_reason = "stop";
+    is_done_ = ended || stop_.found() || continuation_.steps.size() == most_;
+    return headgate::Status::success();
+  }
+  headgate::SessionTurn turn() { return {&session_, {&continuation_.steps.back().token, 1}}; }
+  void finish() {
+    if (!stop_.found() && decoder_) show(stop_.append(decoder_->finish()));
+    show(stop_.finish());
+  }
+
+ private:
+  void show(const std::string& text) {
+    continuation_.text += text;
+    if (shows_) OutputFile::standard_output().write(text);
+  }
+
+  const GenerateOptions& options_;
+  headgate::Session& session_;
+  headgate::Sampler sampler_;
+  Continuation& continuation_;
+  std::optional<headgate::StreamDecoder> decoder_ = {};
+  StopStrings stop_;
+  bool shows_;
+  std::size_t most_ = 0;  // tokens
+  bool is_done_ = false;
 };
 
-headgate::Status Writer::write_on(Outcome& outcome) const {
-  OutputFile output = OutputFile::standard_output();
-  const auto show = [&](const std::string& text) {
-    outcome.text += text;
-    if (!options.json) output.write(text);
-  };
-  Statistics& statistics = outcome.statistics;
-  std::optional<headgate::StreamDecoder> decoder;
-  if (tokenizer) decoder.emplace(*tokenizer);
-  StopStrings stop(options.stop);
-  const index_t room = session.context_size() - static_cast<index_t>(outcome.prompt.size());
-  const std::size_t most =
-      headgate::as_size(options.max_tokens < 0 ? room : std::min<std::int64_t>(room, options.max_tokens));
-
-  Stopwatch watch;
-  headgate::Status status = session.forward(outcome.prompt, ctx);
-  statistics.prefill_tokens = session.position();
-  statistics.prefill_s = watch.lap();
-  const Interrupt interrupt(session);  // until here there was no text to keep
-  while (status.ok() && outcome.steps.size() < most) {
-    Step step{};
-    if (status = sampler.sample(session.logits(), step.token); !status.ok()) break;
-    sampler.accept(step.token);
-    if (options.logprobs > 0) {
-      const headgate::LogSoftmax logprobs(session.logits());
-      step.logprob = logprobs[step.token];
-      step.top = logprobs.top(static_cast<index_t>(std::min<std::int64_t>(options.logprobs, headgate::max_index)));
-    }
-    outcome.steps.push_back(step);
-    const bool ended = !options.ignore_eos && session.model().config().is_eos(step.token);
-    if (!ended && decoder) show(stop.append(decoder->push(step.token)));
-    if (ended || stop.found()) {
-      outcome.finish_reason = "stop";
-      break;
-    }
-    if (outcome.steps.size() == most) break;
-    status = session.forward({&step.token, 1}, ctx);
-    statistics.decode_tokens += status.ok() ? 1 : 0;
+// Sessions that an interrupt stops together.
+struct Together {
+  std::vector<headgate::Session>& sessions;
+  void cancel() noexcept {
+    for (headgate::Session& session : sessions) session.cancel();
   }
-  if (!stop.found() && decoder) show(stop.append(decoder->finish()));
-  show(stop.finish());
+};
+
+// Writes on from outcome.prompt, all continuations in one pass a token, until each has a reason to stop. sessions: the
+// first is empty; the others go on from its prompt. Returns interrupted or numeric when a pass says so; what was
+// written before stands.
+headgate::Status write_on(const GenerateOptions& options, const std::optional<headgate::Tokenizer>& tokenizer,
+                          const headgate::SamplerOptions& sampling, std::vector<headgate::Session>& sessions,
+                          Outcome& outcome, headgate::Context& ctx) {
+  Statistics& statistics = outcome.statistics;
+  Stopwatch watch;
+  headgate::Status status = sessions.front().forward(outcome.prompt, ctx);
+  statistics.prefill_tokens = sessions.front().position();
+  statistics.prefill_s = watch.lap();
+
+  while (status.ok() && sessions.size() < outcome.continuations.size()) {
+    sessions.push_back(sessions.front().fork());
+    sessions.back().on_route = sessions.front().on_route;
+  }
+  Together together{sessions};
+  const Interrupt interrupt(together);  // until here there was no text to keep
+  std::vector<Writer> writers;
+  for (std::size_t i = 0; i < sessions.size(); ++i) {
+    Continuation& continuation = outcome.continuations[i];
+    continuation.seed = sampling.seed + i;
+    headgate::SamplerOptions own = sampling;
+    own.seed = continuation.seed;
+    headgate::Sampler sampler(own);
+    for (const std::int32_t id : outcome.prompt) sampler.accept(id);
+    writers.emplace_back(options, tokenizer, sessions[i], std::move(sampler), continuation);
+  }
+  std::vector<headgate::SessionTurn> turns;
+  for (bool more = true; status.ok() && more;) {
+    turns.clear();
+    for (Writer& writer : writers) {
+      if (status.ok() && !writer.is_done()) status = writer.choose();
+      if (!writer.is_done()) turns.push_back(writer.turn());
+    }
+    more = !turns.empty();
+    if (!status.ok() || !more) break;
+    status = headgate::Session::forward_together(turns, ctx);
+    if (status.ok()) statistics.decode_tokens += static_cast<std::int64_t>(turns.size());
+  }
+  for (Writer& writer : writers) writer.finish();
   statistics.decode_s = watch.lap();
   return status;
 }
 
-std::string json_text(const GenerateOptions& options, const Outcome& outcome) {
-  JsonWriter out;
+void write_json(const GenerateOptions& options, const Outcome& outcome, const Continuation& text, JsonWriter& out) {
   out.begin_object().key("prompt_tokens").array(outcome.prompt);
   out.key("tokens").begin_array();
-  for (const Step& step : outcome.steps) out.value(step.token);
-  out.end_array().key("text").value(outcome.text).key("finish_reason").value(outcome.finish_reason);
+  for (const Step& step : text.steps) out.value(step.token);
+  out.end_array().key("text").value(text.text).key("finish_reason").value(text.finish_reason);
+  if (options.parallel > 1) out.key("seed").value(text.seed);
   if (options.logprobs > 0) {
     out.key("logprobs").begin_array();
-    for (const Step& step : outcome.steps) {
+    for (const Step& step : text.steps) {
       out.begin_object().key("token").value(step.token).key("logprob").value(step.logprob).key("top").begin_array();
       for (const headgate::TokenLogprob& best : step.top) {
         out.begin_array().value(best.token).value(best.logprob).end_array();
@@ -202,7 +265,16 @@ std::string json_text(const GenerateOptions& options, const Outcome& outcome) {
   }
   out.key("stats");
   outcome.statistics.write(out);
-  return out.end_object().take() + '\n';
+  out.end_object();
+}
+
+// An object, or with --parallel a list of them.
+std::string json_text(const GenerateOptions& options, const Outcome& outcome) {
+  JsonWriter out;
+  if (options.parallel > 1) out.begin_array();
+  for (const Continuation& text : outcome.continuations) write_json(options, outcome, text, out);
+  if (options.parallel > 1) out.end_array();
+  return out.take() + '\n';
 }
 
 }  // namespace
@@ -231,20 +303,22 @@ int generate(const GenerateOptions& options) {
 
   headgate::ThreadPool threads(thread_count(options.threads));
   const std::shared_ptr<const headgate::Model> model = headgate::load_model(folder, {.executor = threads});
-  headgate::Session session(model, session_options);
+  std::vector<headgate::Session> sessions;
+  sessions.reserve(headgate::as_size(options.parallel));
+  sessions.emplace_back(model, session_options);
+  outcome.continuations.resize(headgate::as_size(options.parallel));
   const std::uint64_t seed = options.seed ? *options.seed : std::random_device{}();
   const auto count = [](std::int64_t asked) {
     return static_cast<index_t>(std::min(asked, std::int64_t{headgate::max_index}));
   };
-  headgate::Sampler sampler(
-      {.temperature = options.temperature,
-       .top_k = count(options.top_k),
-       .top_p = options.top_p,
-       .min_p = options.min_p,
-       .repeat_penalty = options.repeat_penalty,
-       .repeat_last_n = options.repeat_last_n < 0 ? session.context_size() : count(options.repeat_last_n),
-       .seed = seed});
-  for (const std::int32_t id : outcome.prompt) sampler.accept(id);
+  const headgate::SamplerOptions sampling{
+      .temperature = options.temperature,
+      .top_k = count(options.top_k),
+      .top_p = options.top_p,
+      .min_p = options.min_p,
+      .repeat_penalty = options.repeat_penalty,
+      .repeat_last_n = options.repeat_last_n < 0 ? session_options.context_size : count(options.repeat_last_n),
+      .seed = seed};
   Statistics& statistics = outcome.statistics;
   statistics.load_s = watch.lap();
   statistics.bytes_per_token = model->bytes_per_token();
@@ -254,19 +328,25 @@ int generate(const GenerateOptions& options) {
   statistics.seed = seed;
 
   if (trace) trace->start();
-  session.on_route = [&](index_t layer, index_t first_position, const headgate::RoutingPlan& plan) {
+  sessions.front().on_route = [&](index_t layer, index_t first_position, const headgate::RoutingPlan& plan) {
     statistics.routed_rows += plan.tokens();
     statistics.routed_entries += plan.entries();
     if (trace) trace->write(layer, first_position, plan);
   };
   headgate::Context ctx(threads);
-  const headgate::Status status = Writer{options, tokenizer, session, sampler, ctx}.write_on(outcome);
+  const headgate::Status status = write_on(options, tokenizer, sampling, sessions, outcome, ctx);
   if (trace) trace->finish();
   const bool interrupted = status.code == ErrorCode::interrupted;
   if (!interrupted) headgate::throw_if_error(status);
-  if (interrupted) outcome.finish_reason = "interrupted";
+  for (Continuation& written : outcome.continuations) {
+    if (interrupted && std::string_view(written.finish_reason) != "stop") written.finish_reason = "interrupted";
+  }
   if (options.json) {
     OutputFile::standard_output().write(json_text(options, outcome));
+  } else if (options.parallel > 1) {
+    std::string all;
+    for (const Continuation& written : outcome.continuations) all += written.text + '\n';
+    OutputFile::standard_output().write(all);
   } else if (::isatty(STDOUT_FILENO) != 0) {
     OutputFile::standard_output().write("\n");  // what follows on a terminal begins a line of its own
   } else {

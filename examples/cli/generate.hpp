@@ -24,6 +24,7 @@ struct GenerateOptions {
   float repeat_penalty = 1.0f;        // 1: none
   std::int64_t repeat_last_n = 64;    // tokens it looks back on; -1: all of the context
   bool ignore_eos = false;
+  std::int64_t parallel = 1;         // continuations of the prompt
   std::vector<std::string> stop;     // strings that end the text and are no part of it
   std::int64_t logprobs = 0;         // best tokens listed per step; 0: none
   std::optional<std::string> trace;  // file of routes

@@ -12,20 +12,9 @@
 #include "json_writer.hpp"
 #include "model_path.hpp"
 #include "output_file.hpp"
-#include "policy_words.hpp"
 #include "sizes.hpp"
 
 namespace {
-
-std::string router_text(const headgate::ModelConfig& config) {
-  return router_words(config) + (config.norm_topk_prob ? ", weights divided by their sum" : "");
-}
-
-int sparse_layers(const headgate::ModelConfig& config) {
-  int count = 0;
-  for (headgate::index_t layer = 0; layer < config.num_hidden_layers; ++layer) count += config.is_sparse(layer) ? 1 : 0;
-  return count;
-}
 
 // The types of the weights as stored, and what becomes of those that are not computed with as they are.
 std::string stored_types(const headgate::ModelDescription& model) {
@@ -66,9 +55,9 @@ std::string plain_text(const std::string& folder, const headgate::ModelDescripti
   line("parameters",
        fmt::format("{} total, {} active per token", model.weights.parameters, model.weights.active_parameters));
   line("layers", fmt::format("{}, {} of them with experts; hidden size {}", config.num_hidden_layers,
-                             sparse_layers(config), config.hidden_size));
-  line("router", router_text(config));
-  line("attention", attention_words(config));
+                             model.routed_layers, config.hidden_size));
+  line("attention", model.words(model.mixers));
+  line("feed-forward", model.words(model.feed_forwards));
   line("cost of an expert", size_text(model.weights.expert_bytes) + " read per token and layer");
   line("a token reads", size_text(model.weights.bytes_per_token));
   line("weights", size_text(model.weights.packed_bytes) + " packed, stored as " + stored_types(model));
@@ -98,10 +87,12 @@ std::string json_text(const std::string& folder, const headgate::ModelDescriptio
   out.end_array();
   out.key("context").value(config.max_position_embeddings).key("vocab_size").value(config.vocab_size);
   out.key("hidden_size").value(config.hidden_size);
-  out.key("layers").value(config.num_hidden_layers).key("sparse_layers").value(sparse_layers(config));
-  out.key("num_experts").value(config.num_experts).key("experts_per_token").value(config.num_experts_per_tok);
-  out.key("router").value(router_text(config));
-  out.key("attention").value(attention_words(config));
+  out.key("layers").value(config.num_hidden_layers).key("sparse_layers").value(model.routed_layers);
+  out.key("num_experts").value(model.routing.num_experts);
+  out.key("experts_per_token").value(model.routing.experts_per_token);
+  out.key("router").value(model.routing.router);
+  out.key("attention").value(model.words(model.mixers));
+  out.key("feed_forward").value(model.words(model.feed_forwards));
   out.key("tensors").value(model.tensors.size());
   out.key("unknown_keys").begin_array();
   for (const std::string& key : model.unknown_keys) out.value(headgate::escaped(key));

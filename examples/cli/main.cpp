@@ -109,10 +109,12 @@ void add_generate(CLI::App& app, GenerateOptions& options) {
           "stop before this text; may be repeated")
       ->type_name("TEXT")
       ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+  add_integer(command, "--parallel", "continuations of the prompt, decoded together, each with a seed of its own (1)",
+              1, 1024, options.parallel);
   add_integer(command, "--logprobs", "list the N best tokens of every step (with --json)", 1, any_count,
               options.logprobs);
   add_text(command, "--trace", "FILE", "write the experts and weights of every layer and position", options.trace);
-  add_switch(command, "--json", "print one JSON object in place of text", options.json);
+  add_switch(command, "--json", "print one JSON object in place of text, or with --parallel a list", options.json);
   command->footer(
       "Examples:\n"
       "  headgate generate -p \"Once upon a time\" -n 100\n"

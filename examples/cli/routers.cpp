@@ -17,7 +17,6 @@
 #include "note.hpp"
 #include "numbers.hpp"
 #include "output_file.hpp"
-#include "policy_words.hpp"
 #include "processor.hpp"
 #include "prompt.hpp"
 #include "version.hpp"
@@ -147,10 +146,10 @@ void routers(const RoutersOptions& options) {
     if (options.policies) {
       tables.push_back(policy_table(loaded, options.seed, ctx));
     } else {
-      const headgate::ModelConfig& config = loaded.session.model().config();
+      const headgate::ModelDescription about = headgate::describe_model(loaded.folder);
       const headgate::TextRun run = headgate::run_text(loaded.session, loaded.tokens, ctx);
       models.rows.push_back(
-          headgate::model_row({loaded.name, router_words(config), attention_words(config)}, run, options.seed));
+          headgate::model_row({loaded.name, about.routing.router, about.words(about.mixers)}, run, options.seed));
     }
   }
   if (!options.policies) tables.push_back(std::move(models));

@@ -54,7 +54,9 @@ std::vector<headgate::Comparison> policy_tables(const RoutersOptions& options) {
 }
 
 headgate::Comparison policy_table(LoadedText& loaded, std::uint64_t seed, headgate::Context& ctx) {
-  const headgate::index_t k = loaded.session.model().config().num_experts_per_tok;
+  const headgate::Model& model = loaded.session.model();
+  headgate::index_t k = 0;
+  for (headgate::index_t l = 0; l < model.num_layers() && k == 0; ++l) k = model.routing(l).experts_per_token;
   headgate::PolicyInput input = headgate::live_input(loaded.folder, loaded.session, loaded.tokens, k, ctx);
   input.name = "hidden states of " + loaded.name;
   input.note = "Hidden states and gates of the model, its first window of the text.";

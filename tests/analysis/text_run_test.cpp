@@ -41,7 +41,7 @@ TEST_CASE("the loss of a text is that of its tokens one by one, in windows that 
   CHECK(run.trace.num_layers() == model->num_layers());
   // All experts of this model compute, so a token reads what the model says it does.
   const RoutingMetrics m = run.trace.metrics();
-  CHECK(m.experts_per_token == model->config().num_experts_per_tok);
+  CHECK(m.experts_per_token == model->routing(0).experts_per_token);
   CHECK(cost_values(m, run.cost)[2] == Catch::Approx(static_cast<double>(model->bytes_per_token())));
   CHECK_FALSE(session.on_route);
 }

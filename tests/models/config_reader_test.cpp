@@ -22,18 +22,74 @@ std::string refused(const std::string& text, Read&& reader) {
 
 }  // namespace
 
-TEST_CASE("a window of 0 is none, and any other counts only where use_sliding_window says so") {
-  const auto reader = [](const JsonObject& json) { require_no_sliding_window(json); };
-  for (const char* const neutral :
-       {"{}", "{\"sliding_window\": 0}", "{\"sliding_window\": null, \"use_sliding_window\": true}",
-        "{\"sliding_window\": 0, \"use_sliding_window\": true}",
-        "{\"use_sliding_window\": null, \"sliding_window\": 9}",
-        "{\"sliding_window\": 4096, \"use_sliding_window\": false}", "{\"layer_types\": [\"full_attention\"]}"}) {
-    INFO(neutral);
-    CHECK_NOTHROW(read(neutral, reader));
-  }
-  CHECK(refused("{\"sliding_window\": 1, \"use_sliding_window\": true}", reader) == "use_sliding_window");
+TEST_CASE("a window of 0 is none") {
+  const auto reader = [](const JsonObject& json) { return read_window(json, "sliding_window"); };
+  CHECK(read("{}", reader) == 0);
+  CHECK(read("{\"sliding_window\": 0}", reader) == 0);
+  CHECK(read("{\"sliding_window\": null}", reader) == 0);
+  CHECK(read("{\"sliding_window\": 2147483647}", reader) == 2147483647);
   CHECK(refused("{\"sliding_window\": -1}", reader) == "sliding_window");
+}
+
+TEST_CASE("the kinds of layers are one for each, of those that are known, or what their absence means") {
+  const auto reader = [](const JsonObject& json) {
+    return read_layer_types(json, 3, {"a", "b"}, [](index_t l) { return l == 1 ? "b" : "a"; });
+  };
+  CHECK(read("{\"layer_types\": [\"b\", \"b\", \"a\"]}", reader) == std::vector<std::string>{"b", "b", "a"});
+  CHECK(read("{\"layer_types\": null}", reader) == std::vector<std::string>{"a", "b", "a"});
+  for (const char* const bad :
+       {"[\"a\", \"a\"]", "[\"a\", \"a\", \"a\", \"a\"]", "[\"a\", \"c\", \"a\"]", "\"a\"", "[1, 2, 3]"}) {
+    CHECK(refused(std::string("{\"layer_types\": ") + bad + "}", reader) == "layer_types");
+  }
+  const auto required = [](const JsonObject& json) { return read_layer_types(json, 1, {"a"}); };
+  CHECK(refused("{}", required) == "layer_types");
+  CHECK_NOTHROW(read("{\"layer_types\": [\"full_attention\"]}", require_full_attention));
+  CHECK(refused("{\"layer_types\": [\"conv\"]}", require_full_attention) == "layer_types");
+  const auto mlp = [](const JsonObject& json) {
+    return read_mlp_layer_types(json, 2, [](index_t l) { return l > 0; });
+  };
+  CHECK(read("{}", mlp) == std::vector<bool>{false, true});
+  CHECK(read("{\"mlp_layer_types\": [\"sparse\", \"dense\"]}", mlp) == std::vector<bool>{true, false});
+  CHECK(refused("{\"mlp_layer_types\": [\"sparse\", \"both\"]}", mlp) == "mlp_layer_types");
+}
+
+TEST_CASE("layers have experts by step and by list, and a dense width is required where one has none") {
+  const auto sparse = [](const JsonObject& json) { return read_sparse_layers(json, 4); };
+  CHECK(read("{}", sparse) == std::vector<bool>{true, true, true, true});
+  CHECK(read("{\"decoder_sparse_step\": 2}", sparse) == std::vector<bool>{false, true, false, true});
+  CHECK(read("{\"mlp_only_layers\": [0, 3]}", sparse) == std::vector<bool>{false, true, true, false});
+  const auto width = [](const JsonObject& json) {
+    return read_dense_width(json, "intermediate_size", read_sparse_layers(json, 2));
+  };
+  CHECK(read("{}", width) == 0);
+  CHECK(read("{\"intermediate_size\": 0}", width) == 0);  // nothing reads it
+  CHECK(read("{\"intermediate_size\": \"none\"}", width) == 0);
+  const std::string dense = "\"mlp_only_layers\": [1]}";
+  CHECK(refused("{\"intermediate_size\": 0, " + dense, width) == "intermediate_size");
+  CHECK(refused("{" + dense, width) == "intermediate_size");
+  CHECK(refused("{\"intermediate_size\": 1048577, " + dense, width) == "intermediate_size");
+  CHECK(read("{\"intermediate_size\": 1048576, " + dense, width) == 1048576);
+}
+
+TEST_CASE("a number of two names is read by either, and both agree") {
+  const auto reader = [](const JsonObject& json) { return read_same(json, "a", "b", 9); };
+  CHECK(read("{\"a\": 3}", reader) == 3);
+  CHECK(read("{\"b\": 3}", reader) == 3);
+  CHECK(read("{\"a\": 3, \"b\": 3}", reader) == 3);
+  CHECK(refused("{\"a\": 3, \"b\": 4}", reader) == "b");
+  CHECK(refused("{\"b\": 10}", reader) == "b");
+  CHECK(refused("{}", reader) == "a");
+}
+
+TEST_CASE("a model with code of its own may not scale what nobody reads") {
+  const auto reader = [](const JsonObject& json) { refuse_custom_scales(json); };
+  for (const char* const good : {"{\"scale_factor\": 4.0}", "{\"auto_map\": {}, \"scale_factor\": 4.0}",
+                                 "{\"auto_map\": {\"AutoModel\": \"m.py\"}}",
+                                 "{\"auto_map\": {\"AutoModel\": \"m.py\"}, \"scale_factor\": null, \"other\": 4}"}) {
+    CHECK_NOTHROW(read(good, reader));
+  }
+  CHECK(refused("{\"auto_map\": {\"AutoModel\": \"m.py\"}, \"scale_factor\": 4.0}", reader) == "scale_factor");
+  CHECK(refused("{\"auto_map\": {\"AutoModel\": \"m.py\"}, \"logit_scale\": 1}", reader) == "logit_scale");
 }
 
 TEST_CASE("layers that the model does not have are no dense ones, whatever their number") {
@@ -53,18 +109,24 @@ TEST_CASE("the number of experts has two names") {
 }
 
 TEST_CASE("head_dim is given or follows from the width") {
-  ModelConfig config;
-  config.hidden_size = 48;
-  config.num_attention_heads = 6;
-  const auto reader = [&](const JsonObject& json) { return read_head_dim(json, "head_dim", config); };
-  CHECK(read("{}", reader) == 8);
-  CHECK(read("{\"head_dim\": null}", reader) == 8);
-  CHECK(read("{\"head_dim\": 26}", reader) == 26);
-  CHECK(refused("{\"head_dim\": 5}", reader) == "head_dim");
-  config.num_attention_heads = 48;
-  CHECK(refused("{}", reader) == "head_dim");
-  config.num_attention_heads = 5;
-  CHECK(refused("{}", reader) == "num_attention_heads");
+  const auto heads = [](int count, const std::string& more = "") {
+    return "{\"num_attention_heads\": " + std::to_string(count) + ", \"num_key_value_heads\": 1" + more + "}";
+  };
+  const auto reader = [](const JsonObject& json) { return read_heads(json, 48).head_dim; };
+  CHECK(read(heads(6), reader) == 8);
+  CHECK(read(heads(6, ", \"head_dim\": null"), reader) == 8);
+  CHECK(read(heads(6, ", \"head_dim\": 26"), reader) == 26);
+  CHECK(read(heads(5, ", \"head_dim\": 2"), reader) == 2);
+  CHECK(read(heads(5, ", \"head_dim\": 4096"), reader) == 4096);
+  CHECK(read(heads(24), reader) == 2);
+  for (const char* const bad : {"5", "1", "0", "4098"}) {
+    CHECK(refused(heads(6, std::string(", \"head_dim\": ") + bad), reader) == "head_dim");
+  }
+  CHECK(refused(heads(48), reader) == "head_dim");
+  CHECK(refused(heads(5), reader) == "num_attention_heads");
+  const std::string without = "{\"num_attention_heads\": 6}";
+  CHECK(refused(without, reader) == "num_key_value_heads");
+  CHECK(read(without, [](const JsonObject& json) { return read_heads(json, 48, true).num_kv_heads; }) == 6);
 }
 
 TEST_CASE("a key with a neutral value may be there with that value") {
@@ -84,21 +146,6 @@ TEST_CASE("a key with a neutral value may be there with that value") {
   CHECK_NOTHROW(read("{\"key\": {}}", none));
   CHECK(refused("{\"key\": {\"a\": null}}", none) == "key");
   CHECK(refused("{\"key\": []}", none) == "key");
-}
-
-TEST_CASE("a dense width is required where there is a dense layer") {
-  ModelConfig config;
-  config.num_hidden_layers = 2;
-  config.num_experts = 4;
-  const auto reader = [&](const JsonObject& json) { return read_dense_width(json, "intermediate_size", config); };
-  CHECK(read("{}", reader) == 0);
-  CHECK(read("{\"intermediate_size\": 9}", reader) == 0);  // nothing reads it
-  CHECK(read("{\"intermediate_size\": 0}", reader) == 0);
-  CHECK(read("{\"intermediate_size\": \"none\"}", reader) == 0);
-  config.mlp_only_layers = {1};
-  CHECK(refused("{\"intermediate_size\": 0}", reader) == "intermediate_size");
-  CHECK(refused("{}", reader) == "intermediate_size");
-  CHECK(read("{\"intermediate_size\": 9}", reader) == 9);
 }
 
 TEST_CASE("end-of-text ids are sorted, distinct and from every file") {
@@ -142,22 +189,6 @@ TEST_CASE("numbers of a configuration are read up to both ends of their range") 
   CHECK(refused("{\"num_experts\": 65537}", read_num_experts) == "num_experts");
   CHECK(refused("{\"num_experts\": 0}", read_num_experts) == "num_experts");
   CHECK(refused("{\"num_local_experts\": 65537}", read_num_experts) == "num_local_experts");
-
-  ModelConfig config;
-  config.hidden_size = 8;
-  config.num_attention_heads = 4;
-  const auto head_dim = [&](const JsonObject& json) { return read_head_dim(json, "d", config); };
-  CHECK(read("{}", head_dim) == 2);
-  CHECK(read("{\"d\": 2}", head_dim) == 2);
-  CHECK(read("{\"d\": 4096}", head_dim) == 4096);
-  CHECK(refused("{\"d\": 4098}", head_dim) == "d");
-  CHECK(refused("{\"d\": 1}", head_dim) == "d");
-
-  config.num_hidden_layers = 1;
-  const auto width = [&](const JsonObject& json) { return read_dense_width(json, "w", config); };
-  CHECK(read("{\"w\": 1}", width) == 1);
-  CHECK(read("{\"w\": 1048576}", width) == 1048576);
-  CHECK(refused("{\"w\": 1048577}", width) == "w");
 }
 
 TEST_CASE("an architecture, an activation, a file and a kind of layer that are not known are named") {
@@ -180,11 +211,8 @@ TEST_CASE("an architecture, an activation, a file and a kind of layer that are n
   says("{\"transformers_weights\": \"other.bin\"}", weights,
        "weights in \"other.bin\" are not supported, expected \"model.safetensors\"");
 
-  const auto window = [](const JsonObject& json) { require_no_sliding_window(json); };
-  says("{\"layer_types\": [\"full_attention\", \"sliding_attention\"]}", window,
+  says("{\"layer_types\": [\"full_attention\", \"sliding_attention\"]}", require_full_attention,
        "the kind \"sliding_attention\" is not supported, known: \"full_attention\"");
-  CHECK_NOTHROW(read("{\"sliding_window\": 2147483647}", window));
-  says("{\"use_sliding_window\": true, \"sliding_window\": 1}", window, "expected false");
 
   const auto flag = [](const JsonObject& json) { require_neutral(json, "flag", true); };
   CHECK_NOTHROW(read("{\"flag\": true}", flag));

@@ -25,6 +25,7 @@ struct NoAttention {
     index_t position() const noexcept { return positions; }
     index_t nearest(index_t p) const noexcept { return p; }
     void truncate(index_t p) noexcept { positions = p; }
+    bool keeps_present(index_t) const noexcept { return true; }
     void snapshot() noexcept {}
     State clone() const { return *this; }
     std::int64_t bytes() const noexcept { return 0; }
@@ -57,8 +58,8 @@ AnyExperts bank(index_t num_experts) { return GluExperts<F32>(GluShape{num_exper
 template <class R>
 DecoderBlock block(R router) {
   const index_t num_experts = router.num_experts();
-  return DecoderBlock::create(ones(), NoAttention(), ones(),
-                              DecoderBlock::Routed(AnyRouter(std::move(router)), bank(num_experts)))
+  return DecoderBlock::pre_norm(ones(), NoAttention(), ones(),
+                                DecoderBlock::Routed(AnyRouter(std::move(router)), bank(num_experts)))
       .value();
 }
 
@@ -74,7 +75,7 @@ Embedding embedding(index_t hidden_size = width) {
 }
 
 Model::Parts parts() {
-  Model::Parts made{{}, embedding(), Rope::create(10000.0, 2).value(), {}, ones(), nullptr, nullptr};
+  Model::Parts made{.config = {}, .embedding = embedding(), .blocks = {}, .norm = ones()};
   made.config.max_position_embeddings = 50;
   made.blocks.push_back(block(TestRouter(3, width, 2, 1)));
   made.blocks.push_back(block(TestRouter(4, width, 1, 2)));
@@ -170,20 +171,30 @@ TEST_CASE("a model refuses rows and states that are not of its pass") {
   Context ctx;
   const std::int32_t tokens[] = {8, 4};
   const std::atomic<bool> interrupted = false;
-  const auto forward = [&](Model::State& state, Rows x) {
-    return said(model.forward({tokens, 0, {}, interrupted}, state, x, ctx));
+  const auto forward = [&](Model::State& state, Rows x, index_t rows = 2) {
+    const Model::Sequence text{{rows, 0}, state, interrupted};
+    return said(model.forward({tokens, {&text, 1}}, x, ctx));
   };
   float memory[3 * (width + 1)] = {};
-  Model::State state = model.make_state(10);
+  Model::State state = model.make_state({10, 10, 0});
   CHECK(forward(state, {memory, 1, width}) == "usage: rows of x against tokens (got 1, allowed 2)");
   CHECK(forward(state, {memory, 3, width}) == "usage: rows of x against tokens (got 3, allowed 2)");
   CHECK(forward(state, {memory, 2, width + 1}) == "usage: width of x against hidden_size (got 7, allowed 6)");
   CHECK(forward(state, {nullptr, 2, width}) == "usage: rows of a matrix without data");
+  CHECK(forward(state, {memory, 2, width}, 1) == "usage: rows of all sequences against tokens (got 1, allowed 2)");
+  CHECK(forward(state, {memory, 2, width}, -2) == "usage: rows of a sequence, at least (got -2, allowed 0)");
+  CHECK(said(model.forward({tokens, {}}, {memory, 2, width}, ctx)) ==
+        "usage: sequences of a pass, at least (got 0, allowed 1)");
   Model::State empty;
-  CHECK(forward(empty, {memory, 2, width}) == "usage: caches of the state against layers (got 0, allowed 2)");
-  Model::State larger = model.make_state(10);
-  larger.caches.push_back(model.block(0).attention().make_state({10, 10, 0}));
-  CHECK(forward(larger, {memory, 2, width}) == "usage: caches of the state against layers (got 3, allowed 2)");
+  CHECK(forward(empty, {memory, 2, width}) == "usage: mixers of the state against the model (got 0, allowed 2)");
+  Model::State larger = model.make_state({10, 10, 0});
+  larger.mixers.push_back(model.block(0).mixers().front()->make_state({10, 10, 0}));
+  CHECK(forward(larger, {memory, 2, width}) == "usage: mixers of the state against the model (got 3, allowed 2)");
+  Model::State other = model.make_state({10, 10, 0});
+  const Model::Sequence texts[] = {{{1, 0}, state, interrupted}, {{1, 0}, other, interrupted}};
+  const RoutingRule rule{.edits = {.k = 1}};
+  CHECK(said(model.forward({tokens, texts, {&rule, 1}}, {memory, 2, width}, ctx)) ==
+        "usage: routing rules are for a pass of one text");
   for (const float value : memory) CHECK(value == 0.0f);
   CHECK(forward(state, {memory, 2, width}) == "ok");
 }
@@ -216,6 +227,32 @@ TEST_CASE("embeddings, norms and head work with the epsilon of the last norm") {
   for (index_t t = 0; t < vocab_size; ++t) {
     CHECK(logits[as_size(t)] == Catch::Approx(0.5 * (1.0 + 0.06 * t)).epsilon(1e-5));
   }
+}
+
+TEST_CASE("an embedding multiplier, a bias of the head and a divisor of logits are the model's") {
+  Model::Parts made = parts();
+  made.embedding_multiplier = 3.0f;
+  made.logits_divisor = 4.0f;
+  for (index_t t = 0; t < vocab_size; ++t) made.head_bias.push_back(static_cast<float>(t));
+  const Model model = Model::create(std::move(made)).value();
+  const std::int32_t token = 8;
+  const std::atomic<bool> interrupted = false;
+  Model::State state = model.make_state({10, 10, 0});
+  float x[width];
+  float plain[width];
+  Context ctx;
+  const Model::Sequence text{{1, 0}, state, interrupted};
+  throw_if_error(model.forward({{&token, 1}, {&text, 1}}, {x, 1, width}, ctx));
+  embedding().read({&token, 1}, {plain, 1, width});
+  for (index_t i = 0; i < width; ++i) CHECK(x[i] == 3.0f * plain[i]);
+  float logits[vocab_size];
+  float undivided[vocab_size];
+  throw_if_error(model.logits({x, 1, width}, {logits, 1, vocab_size}, ctx));
+  throw_if_error(Model::create(parts()).value().logits({x, 1, width}, {undivided, 1, vocab_size}, ctx));
+  for (index_t t = 0; t < vocab_size; ++t) CHECK(logits[t] == (undivided[t] + static_cast<float>(t)) / 4.0f);
+  made = parts();
+  made.head_bias = {1.0f};
+  CHECK(error_of(std::move(made)) == "size of the bias of the head (got 1, allowed 9)");
 }
 
 namespace {

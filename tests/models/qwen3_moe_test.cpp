@@ -256,7 +256,7 @@ TEST_CASE("what is not implemented is refused by name, with what is known (D18, 
   CHECK(accepts("hidden_act", "\"swish\""));  // the same function
   CHECK(accepts("quantization_config", "{}"));
   message("hidden_act", "3");
-  CHECK(io_test::contains(message("model_type", "\"qwen9_moe\""), "known: qwen3_moe"));
+  CHECK(io_test::contains(message("model_type", "\"qwen9_moe\""), ", qwen3_moe, "));
   message("model_type", "\"../../etc/passwd\"");
   message("model_type", "");
   message("model_type", "\"\\u001b[31m\"");
@@ -278,10 +278,6 @@ TEST_CASE("what is not implemented is refused by name, with what is known (D18, 
   message("mlp_only_layers", "[null]");
   CHECK(accepts("mlp_only_layers", "[1, -1, 77, 100000]"));
   message("mlp_only_layers", "1");
-  Copy window(tiny("tied_bf16"));
-  window.set("use_sliding_window", "true");
-  window.set("sliding_window", "8");
-  CHECK(io_test::error_of([&] { describe_model(window.path()); }).detail().field == "use_sliding_window");
 }
 
 TEST_CASE("token ids lie in the vocabulary, and end-of-text ids of both files are joined (D20)") {
@@ -357,7 +353,7 @@ TEST_CASE("tensors that are missing, renamed, transposed or of another type are 
   const std::size_t dtype = header.find("\"F32\"", header.find(query));
   header.replace(dtype, 5, "\"I32\"");
   typed.write("model.safetensors", header);
-  fails(typed, query, "expected type F32 or BF16 or F16 or F64, found I32");
+  fails(typed, query, "expected type F32 or BF16 or F16 or F64 or F8_E4M3 or F8_E5M2, found I32");
   Copy stacked(tiny("stacked_f16"));
   stacked.rewrite_header("1.mlp.experts.down_proj", "1.mlp.experts.down-proj");
   fails(stacked, "model.layers.1.mlp.experts.down_proj", "missing, expected shape (7, 24, 10)");

@@ -1,44 +1,47 @@
 #include "headgate/models/scratch_count.hpp"
 
-#include "support/catch.hpp"
+#include "models/plain_blueprint.hpp"
 
 using namespace headgate;
+using namespace models_test;
+
+namespace {
+
+constexpr std::int64_t lines(std::int64_t ropes, std::int64_t mixers) { return 64 * (40 + 2 * ropes + 2 * mixers); }
+
+}  // namespace
 
 TEST_CASE("scratch of a pass is counted frame by frame") {
-  ModelConfig config;
-  config.hidden_size = 8;
-  config.num_attention_heads = 2;
-  config.num_key_value_heads = 1;
-  config.head_dim = 4;
-  config.num_experts = 4;
-  config.num_experts_per_tok = 2;
-  config.moe_intermediate_size = 16;
-  constexpr std::int64_t lines = 64 * 40;
-  // Between layers 3 (8 + 4), in one 2 * 3 * 8, and its attention.
-  const GqaShape shape{.hidden_size = 8, .num_heads = 2, .num_kv_heads = 1, .head_dim = 4};
-  CHECK(ScratchCount{config, 3, 10, 2}.bytes(1) == 4 * as_size(36 + 48 + shape.scratch_floats({3, 1, 10, 2})) + lines);
-  // With 256 experts their routing is larger than the attention's scratch.
-  config.num_experts = 256;
-  CHECK(ScratchCount{config, 3, 10, 1}.bytes(1) == 4 * (36 + 48 + 3 * (256 + 8) + 528 + 256) + lines);
-  // Logits of all rows of wide states: 3 * 8 between layers, then 2 * 3 * 8 of the head, less than a layer.
-  CHECK(ScratchCount{config, 3, 10, 1}.bytes(3) == ScratchCount{config, 3, 10, 1}.bytes(1));
+  // One layer of two operations, of which the second takes more.
+  Blueprint blueprint = plain_blueprint(8);
+  const auto need = [](std::int64_t per_row) {
+    return [per_row](const PassSize& pass) { return per_row * pass.rows + pass.threads; };
+  };
+  blueprint.layers = {{plain_step(need(10)), plain_step(need(20))}};
+  const PassSize pass{3, 1, 10, 2};
+  // Rows between layers and their ids, two in a layer, 3 * 20 + 2 of the operation, a pointer and a text of two mixers.
+  const ScratchCount count = ScratchCount::of(blueprint);
+  CHECK(count.bytes(pass, 1, 100) == 4 * (24 + 12 + 48 + 62 + 4) + lines(0, 2));
+  // Logits of all rows of wide states: the head's two buffers are less than a layer.
+  CHECK(count.bytes(pass, 3, 100) == count.bytes(pass, 1, 100));
+  // Of several texts they are gathered, vocab_size each.
+  CHECK(count.bytes({3, 3, 10, 2}, 3, 100) == 4 * (24 + 12 + 48 + 3 * 108) + lines(0, 2));
 }
 
-TEST_CASE("scratch of bi-level attention follows the regions that a text has") {
-  ModelConfig config;
-  config.hidden_size = 8;
-  config.num_attention_heads = 2;
-  config.num_key_value_heads = 1;
-  config.head_dim = 4;
-  config.attention = AttentionKind::bilevel;
-  config.region_size = 4;
-  config.routed_regions = 1'000'000;
-  const GqaShape shape{.hidden_size = 8, .num_heads = 2, .num_kv_heads = 1, .head_dim = 4};
-  const auto scratch = [&](index_t regions) {
-    return BilevelCausalShape{shape, 4, regions}.scratch_floats({3, 1, 100, 1});
+TEST_CASE("branches side by side and routers that read other rows hold more rows in a layer") {
+  const auto none = [](const PassSize&) { return std::int64_t{0}; };
+  const auto rows_of = [&](const LayerPlan& layer) {
+    Blueprint blueprint = plain_blueprint(16);
+    blueprint.layers = {layer};
+    const std::size_t mixers = layer.front().branches.size();
+    const std::size_t bytes = ScratchCount::of(blueprint).bytes({1, 1, 1, 1}, 1, 1);
+    return (bytes - as_size(lines(0, static_cast<std::int64_t>(mixers)))) / 4 - 4 - 2 * mixers;
   };
-  CHECK(ScratchCount{config, 3, 100, 1}.bytes(1) == 4 * as_size(36 + 48 + scratch(1'000'000)) + 64 * 40);
-  config.routed_regions = 1;
-  CHECK(ScratchCount{config, 3, 100, 1}.bytes(1) == 4 * as_size(36 + 48 + scratch(1)) + 64 * 40);
-  CHECK(scratch(1) < scratch(1'000'000));
+  CHECK(rows_of({plain_step(none)}) == 3 * 16);
+  StepPlan two = plain_step(none);
+  two.branches.push_back(two.branches.front());
+  CHECK(rows_of({two}) == 4 * 16);
+  StepPlan apart = plain_step(none);
+  apart.branches.front().router_reads = BranchPlan::RouterReads::layer_input;
+  CHECK(rows_of({apart}) == 5 * 16);
 }

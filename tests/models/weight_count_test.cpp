@@ -5,6 +5,27 @@
 using namespace headgate;
 using namespace models_test;
 
+namespace {
+
+// Sizes that a config.json says.
+struct Sizes {
+  explicit Sizes(const std::string& folder) {
+    const Json json = read_json(folder + "/config.json");
+    const JsonObject config(json, "config.json");
+    const auto size = [&](const char* key) { return config.get_index(key, 0, 1 << 20, 0); };
+    hidden = size("hidden_size");
+    experts = size("num_experts") + size("num_local_experts");
+    k = size("num_experts_per_tok");
+    expert_width = size("moe_intermediate_size");
+    dense_width = size("intermediate_size");
+    is_tied = config.get_bool("tie_word_embeddings", false);
+  }
+  index_t hidden, experts, k, expert_width, dense_width;
+  bool is_tied;
+};
+
+}  // namespace
+
 TEST_CASE("parameters are the elements of all tensors, active ones those a token meets") {
   for (const std::string name : tiny_names) {
     INFO(name);
@@ -19,11 +40,9 @@ TEST_CASE("parameters are the elements of all tensors, active ones those a token
     }
     CHECK(model.weights.parameters == elements);
     CHECK(model.weights.largest_tensor == largest);
-    std::int64_t idle = 0;
-    const ModelConfig& c = model.config;
-    for (index_t l = 0; l < c.num_hidden_layers; ++l) {
-      if (c.is_sparse(l)) idle += (c.num_experts - c.num_experts_per_tok) * 3 * c.moe_intermediate_size * c.hidden_size;
-    }
+    const Sizes c(tiny(name));
+    const std::int64_t idle = model.routed_layers * (c.experts - c.k) * 3 * c.expert_width * c.hidden;
+    CHECK(model.routed_layers == 2);
     CHECK(model.weights.active_parameters == elements - idle);
   }
   CHECK(describe_model(tales).weights.parameters == 9334784);  // with the embedding once, because it is tied
@@ -42,26 +61,26 @@ TEST_CASE("bytes counted from shapes are those of the packed parts") {
     INFO(folder);
     const WeightCount count = describe_model(folder).weights;
     const std::shared_ptr<const Model> model = load_model(folder);
-    const ModelConfig& c = model->config();
+    const Sizes c(folder);
     // Embedding, head and norms by hand; the rest as it is in memory.
     const std::int64_t table =
-        divide_up(c.vocab_size, 16) * (is_bf16 ? Bf16::panel_bytes(c.hidden_size) : F32::panel_bytes(c.hidden_size));
-    std::int64_t packed = c.tie_word_embeddings ? table : 2 * table;
+        divide_up(model->vocab_size(), 16) * (is_bf16 ? Bf16::panel_bytes(c.hidden) : F32::panel_bytes(c.hidden));
+    std::int64_t packed = c.is_tied ? table : 2 * table;
     std::int64_t read = table;
-    const std::int64_t norm = std::int64_t{4} * c.hidden_size;
+    const std::int64_t norm = std::int64_t{4} * c.hidden;
     packed += norm;
     read += norm;
     for (index_t l = 0; l < model->num_layers(); ++l) {
       const DecoderBlock& block = model->block(l);
-      packed += 2 * norm + block.attention().weight_bytes();
-      read += 2 * norm + block.attention().weight_bytes();
+      packed += 2 * norm + block.mixers().front()->weight_bytes();
+      read += 2 * norm + block.mixers().front()->weight_bytes();
       if (const DecoderBlock::Routed* const moe = block.routed()) {
-        const std::int64_t gate = divide_up(c.num_experts, 16) * F32::panel_bytes(c.hidden_size);
-        packed += gate + c.num_experts * moe->experts().expert_bytes();
-        read += gate + c.num_experts_per_tok * moe->experts().expert_bytes();
+        const std::int64_t gate = divide_up(c.experts, 16) * F32::panel_bytes(c.hidden);
+        packed += gate + c.experts * moe->experts().expert_bytes();
+        read += gate + c.k * moe->experts().expert_bytes();
         CHECK(count.expert_bytes == moe->experts().expert_bytes());
       } else {
-        const GluShape dense{.num_experts = 1, .hidden_size = c.hidden_size, .ffn_size = c.intermediate_size};
+        const GluShape dense{.num_experts = 1, .hidden_size = c.hidden, .ffn_size = c.dense_width};
         const std::int64_t bytes =
             is_bf16 ? GluLayout<Bf16>{dense}.expert_bytes() : GluLayout<F32>{dense}.expert_bytes();
         packed += bytes;

@@ -28,6 +28,9 @@ class RunningSumState {
     present_.position = positions;
     std::copy(snapshots_.back().sum.begin(), snapshots_.back().sum.end(), present_.sum.begin());
   }
+  bool keeps_present(headgate::index_t /*positions*/) const noexcept {
+    return snapshots_.back().position == position();
+  }
   void snapshot() {
     if (position() != snapshots_.back().position) snapshots_.push_back(present_);
   }

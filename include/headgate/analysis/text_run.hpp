@@ -33,8 +33,9 @@ inline std::vector<index_t> routed_layers(const Model& model) {
 }
 inline WeightCost weight_cost(const Model& model) {
   WeightCost cost{0.0, static_cast<double>(model.bytes_per_token())};
-  const index_t counted = std::min(model.config().num_experts_per_tok, model.config().num_experts);
   for (const index_t l : routed_layers(model)) {
+    const RoutingSummary& routing = model.routing(l);
+    const index_t counted = std::min(routing.experts_per_token, routing.num_experts);
     const auto bytes = static_cast<double>(model.block(l).routed()->experts().expert_bytes());
     cost.bytes_per_expert += bytes;
     cost.fixed_bytes -= bytes * counted;
@@ -132,22 +133,22 @@ inline PolicyInput live_input(const std::string& folder, Session& session, std::
   const Model& model = session.model();
   const index_t width = model.hidden_size();
   PolicyInput input;
-  detail::read_checkpoint(folder, [&](auto family, const ModelConfig& config, const detail::CheckpointNotes&) {
-    const TensorSource source = TensorSource::open(folder);
-    const DecoderTensors tensors = family.find_tensors(config, source);
-    for (const index_t l : routed_layers(model)) {
-      const Tensor& router = *tensors.layers[as_size(l)].router;
-      if (!tensors.layers[as_size(l)].has_linear_gate() || router.row_size() != width) {
+  detail::read_checkpoint(folder, [&](const Blueprint& blueprint, const TensorSource&, const detail::CheckpointNotes&) {
+    blueprint.each_operation([&](const auto& part, index_t layer) {
+      if (part.routing() == nullptr) return;
+      const WeightRows* const rows = part.linear_gate();
+      if (rows == nullptr || rows->cols() != width) {
         throw Error(ErrorCode::usage,
-                    {folder, router.name, -1,
+                    {folder, "layer " + std::to_string(layer), -1,
                      "the router is no linear gate of the hidden state, which policies are compared on"});
       }
-      std::vector<float> gate(as_size(std::int64_t{config.num_experts} * width));
-      for (index_t e = 0; e < config.num_experts; ++e) {
-        read_row(router, e, std::span(gate).subspan(as_size(std::int64_t{e} * width), as_size(width)));
+      const index_t num_experts = part.routing()->num_experts;
+      std::vector<float> gate(as_size(std::int64_t{num_experts} * width));
+      for (index_t e = 0; e < num_experts; ++e) {
+        rows->read(e, std::span(gate).subspan(as_size(std::int64_t{e} * width), as_size(width)));
       }
-      input.layers.push_back({{ConstRows(gate.data(), config.num_experts, width), k}, {}});
-    }
+      input.layers.push_back({{ConstRows(gate.data(), num_experts, width), k}, {}});
+    });
   });
   const std::vector<index_t> layers = routed_layers(model);
   if (layers.empty()) throw Error(ErrorCode::usage, {"", "", -1, "the model has no layer with experts"});

@@ -51,6 +51,7 @@ class FirState {
     }
     position_ = positions;
   }
+  bool keeps_present(index_t positions) const noexcept { return position_ == 0 || positions <= size_.spare; }
   void snapshot() {
     if (!snapshots_.empty() && snapshots_.back().position == position_) return;
     const float* const past = row(position_) - std::int64_t{before_} * width_;

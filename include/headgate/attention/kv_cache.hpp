@@ -45,6 +45,9 @@ class KvCache {
     position_ = positions;
     if (positions < first_reachable()) origin_ = 0;
   }
+  bool keeps_present(index_t positions) const noexcept {
+    return window_ == 0 || position_ == 0 || positions <= size_.spare;
+  }
   void snapshot() noexcept {}
   std::int64_t bytes() const noexcept { return static_cast<std::int64_t>(buffer_.size()); }
   KvCache clone() const {

@@ -27,6 +27,8 @@ concept SequenceState = std::movable<S> && requires(S& state, const S& constant,
   // position(). Where the rows of the last pass are forgotten, nearest(its first position) is that position, unless the
   // state is recurrent.
   { constant.nearest(positions) } noexcept -> std::same_as<index_t>;
+  // Whether this position can still be gone back to when so many more have been appended, in any number of passes.
+  { constant.keeps_present(positions) } noexcept -> std::same_as<bool>;
   // Forgets what was appended from `positions` on. Precondition: nearest(positions) == positions.
   { state.truncate(positions) } noexcept -> std::same_as<void>;
   // Makes this position one that truncate can go back to, until it goes back further. Throws std::bad_alloc.

@@ -34,6 +34,7 @@ struct SkippedPart {
 
 class TensorSource {
  public:
+  TensorSource() = default;  // without tensors
   static TensorSource open(const std::string& path) { return TensorSource(Descriptor::open(path)); }
 
   // Sorted by name.

@@ -1,10 +1,15 @@
-// DecoderBlock: one layer of a decoder, pre-norm:
-//   x = x + mixer(norm(x));  x = x + ffn(norm(x))
-// where ffn is a Mixture-of-Experts layer or, in a dense layer, a single expert that every token passes through.
+// DecoderBlock: one layer of a decoder, a short list of steps
+//   x = x + scale * norm_after(sum over branches of norm_after(operation(norm(x))))
+// An operation mixes positions (attention, convolution), is a Mixture-of-Experts layer, or a dense network: one expert
+// that every token passes through. Most decoders have two steps of one branch each, pre-norm attention and pre-norm
+// experts. Norms behind the operation, several branches side by side, layers of one step and any other order are
+// further lists.
 #pragma once
 
 #include <functional>
+#include <optional>
 #include <variant>
+#include <vector>
 
 #include "headgate/attention/any_mixer.hpp"
 #include "headgate/experts/any_experts.hpp"
@@ -16,100 +21,236 @@
 namespace headgate::inline HEADGATE_ABI {
 
 // Called before every routed layer, on the calling thread: the layer, the position of the first row, and the rows that
-// the router and the experts read, (tokens, hidden_size), good for the call only.
+// the router reads, (tokens, hidden_size), good for the call only.
 using HiddenHook = std::function<void(index_t layer, index_t first_position, ConstRows hidden)>;
 
-// Rows on their way through the layers of a decoder.
-struct DecoderRows {
-  Rows x;                                   // (tokens, hidden_size), read and replaced
-  std::span<const std::int32_t> token_ids;  // (tokens)
-  index_t first_position = 0;               // of row 0
-  ConstRows cosines;                        // (tokens, half) of the rotary angles
-  ConstRows sines;                          // (tokens, half)
-  const HiddenHook* on_hidden = nullptr;    // may be null or empty
-  RouteEdits edits = {};                    // of a routed layer
+// One of what norm, operation and the like are, before packing (models/blueprint.hpp) and after.
+template <class Norm, class Operation>
+struct BranchOf {
+  // Which rows the router of a routed operation reads: those of the experts; the residual x of the step; or x as it
+  // came into the layer.
+  enum class RouterReads : std::uint8_t { normed, residual, layer_input };
+
+  std::optional<Norm> norm;  // none: the operation reads x itself
+  Operation operation;
+  std::optional<Norm> norm_after = std::nullopt;
+  RouterReads router_reads = RouterReads::normed;
+  std::optional<Norm> router_norm = std::nullopt;  // of the rows that the router reads, where it is not `normed`
+};
+template <class Norm, class Operation>
+struct StepOf {
+  std::vector<BranchOf<Norm, Operation>> branches;
+  std::optional<Norm> norm_after = std::nullopt;
+  float scale = 1.0f;  // of what is added to the residual
 };
 
 class DecoderBlock {
  public:
   using Routed = MoELayer<AnyRouter, AnyExperts>;
   using Dense = SharedExpert<AnyExperts>;
-  using Cache = AnyState;
+  using Branch = BranchOf<AnyNorm, std::variant<AnyMixer, Routed, Dense>>;
+  using Step = StepOf<AnyNorm, std::variant<AnyMixer, Routed, Dense>>;
   // The routers' memory and the plan of the last routed layer: one for all layers, reset before the first.
   using State = Routed::State;
 
-  static Expected<DecoderBlock> create(RmsNorm<> attention_norm, AnyMixer attention, RmsNorm<> ffn_norm,
-                                       std::variant<Routed, Dense> ffn) {
-    const index_t width = attention.hidden_size();
-    const index_t ffn_width = std::holds_alternative<Routed>(ffn) ? std::get<Routed>(ffn).experts().hidden_size()
-                                                                  : std::get<Dense>(ffn).hidden_size();
-    for (const index_t other : {attention_norm.width(), ffn_norm.width(), ffn_width}) {
-      if (other != width) return Status::mismatch("width of norm or FFN against that of the attention", other, width);
+  // Rows on their way through the layers.
+  struct Pass {
+    Rows x;                                        // (tokens, hidden_size), read and replaced
+    std::span<const std::int32_t> token_ids = {};  // (tokens)
+    std::span<const SequenceRows> sequences = {};  // whose rows they are
+    RouteEdits edits = {};
+    std::function<void(ConstRows)> on_hidden = nullptr;  // may be empty; the rows that the router reads
+  };
+  // What a pass lends to one mixer.
+  struct MixerPass {
+    std::span<AnyState* const> states;  // one a sequence
+    ConstRows cosines;                  // (tokens, half) of its rope
+    ConstRows sines;
+  };
+
+  // usage: parts of different widths, a step that does nothing, more than one router.
+  static Expected<DecoderBlock> create(std::vector<Step> steps) {
+    DecoderBlock block(std::move(steps));
+    index_t routers = 0;
+    for (const Step& step : block.steps_) {
+      if (step.branches.empty()) return Status{ErrorCode::usage, "a step of a layer without a branch"};
+      if (Status status = block.check(step.norm_after); !status.ok()) return status;
+      for (const Branch& branch : step.branches) {
+        if (width_of(branch) != block.hidden_size()) {
+          return Status::mismatch("width of an operation against the layer", width_of(branch), block.hidden_size());
+        }
+        for (const auto* norm : {&branch.norm, &branch.norm_after, &branch.router_norm}) {
+          if (Status status = block.check(*norm); !status.ok()) return status;
+        }
+        routers += std::holds_alternative<Routed>(branch.operation) ? 1 : 0;
+      }
     }
-    return DecoderBlock(std::move(attention_norm), std::move(attention), std::move(ffn_norm), std::move(ffn),
-                        Checked{});
+    if (block.steps_.empty()) return Status{ErrorCode::usage, "a layer without steps"};
+    if (routers > 1) return Status::mismatch("routers of a layer", routers, 1);
+    return block;
   }
 
-  Status forward(const DecoderRows& rows, index_t layer, Cache& cache, State& state, Context& ctx) const {
-    const Workspace::Mark mark(ctx.workspace);
-    const Rows normed = ctx.workspace.take_rows(rows.x.rows, rows.x.cols);
-    const Rows out = ctx.workspace.take_rows(rows.x.rows, rows.x.cols);
-    const SequenceRows text{rows.x.rows, rows.first_position};
-    const MixerInput mixer_in{normed, {&text, 1}, rows.cosines, rows.sines};
-    AnyState* const states[] = {&cache};
+  // The commonest layer: pre-norm attention, then pre-norm experts or a dense network.
+  static Expected<DecoderBlock> pre_norm(AnyNorm mixer_norm, AnyMixer mixer, AnyNorm ffn_norm,
+                                         std::variant<Routed, Dense> ffn) {
+    using Operation = decltype(Branch::operation);
+    Operation second = std::visit([](auto& layer) -> Operation { return std::move(layer); }, ffn);
+    std::vector<Step> steps(2);
+    steps[0].branches.push_back({.norm = std::move(mixer_norm), .operation = std::move(mixer)});
+    steps[1].branches.push_back({.norm = std::move(ffn_norm), .operation = std::move(second)});
+    return create(std::move(steps));
+  }
 
-    Status status = attention_norm_.forward(rows.x, normed, ctx);
-    if (status.ok()) status = attention_.forward(mixer_in, states, out, ctx);
-    if (status.ok()) add(out, rows.x, ctx);
-    if (status.ok()) status = ffn_norm_.forward(rows.x, normed, ctx);
-    if (status.ok() && routed() != nullptr && rows.on_hidden != nullptr && *rows.on_hidden) {
-      (*rows.on_hidden)(layer, rows.first_position, normed);
+  // mixers: of the block, in the order of mixers().
+  Status forward(const Pass& pass, index_t layer, std::span<const MixerPass> mixers, State& state, Context& ctx) const {
+    const Workspace::Mark mark(ctx.workspace);
+    const auto take = [&] { return ctx.workspace.take_rows(pass.x.rows, pass.x.cols); };
+    const Buffers rows{take(), take(), has_branches() ? take() : Rows(), reads_entry() ? take() : Rows()};
+    if (rows.entry.data != nullptr) copy(pass.x, rows.entry);
+    const MixerPass* mixer = mixers.data();
+    Status status;
+    for (const Step& step : steps_) {
+      for (const Branch& branch : step.branches) {
+        const bool is_first = &branch == step.branches.data();
+        const Rows out = is_first ? rows.sum : rows.out;
+        if (status.ok()) status = run(branch, pass, layer, mixer, state, rows, out, ctx);
+        if (status.ok() && !is_first) add(1.0f, out, rows.sum, ctx);
+      }
+      if (status.ok() && step.norm_after) status = step.norm_after->forward(rows.sum, rows.sum, ctx);
+      if (status.ok()) add(step.scale, rows.sum, pass.x, ctx);
     }
-    if (status.ok()) status = forward_ffn({normed, rows.token_ids, layer, rows.edits}, state, out, ctx);
-    if (status.ok()) add(out, rows.x, ctx);
     if (!status.ok() && status.layer < 0) status.layer = layer;
     return status;
   }
 
-  // The same layer with another router; everything else is shared. usage: it does not fit, or the layer is dense.
+  // The same layer with another router; everything else is shared. usage: it does not fit, or there is none.
   Expected<DecoderBlock> with_router(AnyRouter router) const {
-    if (routed() == nullptr) return Status{ErrorCode::usage, "a dense layer has no router"};
-    Expected<Routed> layer = Routed::create(std::move(router), routed()->experts(), routed()->shared());
-    if (!layer) return layer.error();
-    return create(attention_norm_, attention_, ffn_norm_, std::move(layer).value());
+    DecoderBlock copy = *this;
+    for (Step& step : copy.steps_) {
+      for (Branch& branch : step.branches) {
+        Routed* const routed = std::get_if<Routed>(&branch.operation);
+        if (routed == nullptr) continue;
+        Expected<Routed> layer = Routed::create(std::move(router), routed->experts(), routed->shared());
+        if (!layer) return layer.error();
+        *routed = std::move(layer).value();
+        return copy;
+      }
+    }
+    return Status{ErrorCode::usage, "a layer without routed experts has no router"};
   }
 
-  const AnyMixer& attention() const noexcept { return attention_; }
-  // Null in a dense layer.
-  const Routed* routed() const noexcept { return std::get_if<Routed>(&ffn_); }
+  index_t hidden_size() const noexcept {
+    return steps_.empty() || steps_[0].branches.empty() ? 0 : width_of(steps_[0].branches[0]);
+  }
+  std::span<const Step> steps() const noexcept { return steps_; }
+  // In the order in which they run.
+  std::vector<const AnyMixer*> mixers() const {
+    std::vector<const AnyMixer*> found;
+    for (const Step& step : steps_) {
+      for (const Branch& branch : step.branches) {
+        if (const auto* const mixer = std::get_if<AnyMixer>(&branch.operation)) found.push_back(mixer);
+      }
+    }
+    return found;
+  }
+  // Null where the layer has no router.
+  const Routed* routed() const noexcept {
+    for (const Step& step : steps_) {
+      for (const Branch& branch : step.branches) {
+        if (const auto* const routed = std::get_if<Routed>(&branch.operation)) return routed;
+      }
+    }
+    return nullptr;
+  }
 
  private:
-  struct Checked {};
-  DecoderBlock(RmsNorm<> attention_norm, AnyMixer attention, RmsNorm<> ffn_norm, std::variant<Routed, Dense> ffn,
-               Checked)
-      : attention_norm_(std::move(attention_norm)),
-        attention_(std::move(attention)),
-        ffn_norm_(std::move(ffn_norm)),
-        ffn_(std::move(ffn)) {}
+  using RouterReads = Branch::RouterReads;
+  // Rows (tokens, hidden_size) each.
+  struct Buffers {
+    Rows normed;
+    Rows sum;    // of the branches of a step
+    Rows out;    // of a branch that is not the first, empty where there is none
+    Rows entry;  // x as it came in, empty where no router reads it
+  };
 
-  // x += y
-  static void add(ConstRows y, Rows x, Context& ctx) {
+  explicit DecoderBlock(std::vector<Step> steps) : steps_(std::move(steps)) {}
+
+  static index_t width_of(const Branch& branch) noexcept {
+    if (const auto* const routed = std::get_if<Routed>(&branch.operation)) return routed->experts().hidden_size();
+    if (const auto* const dense = std::get_if<Dense>(&branch.operation)) return dense->hidden_size();
+    return std::get<AnyMixer>(branch.operation).hidden_size();
+  }
+  Status check(const std::optional<AnyNorm>& norm) const noexcept {
+    if (!norm || norm->width() == hidden_size()) return Status::success();
+    return Status::mismatch("width of a norm against the layer", norm->width(), hidden_size());
+  }
+  bool has_branches() const noexcept {
+    for (const Step& step : steps_) {
+      if (step.branches.size() > 1) return true;
+    }
+    return false;
+  }
+  bool reads_entry() const noexcept {
+    for (const Step& step : steps_) {
+      for (const Branch& branch : step.branches) {
+        if (branch.router_reads == RouterReads::layer_input) return true;
+      }
+    }
+    return false;
+  }
+
+  // y = norm_after(operation(norm(x))). Uses up a mixer, where it is one.
+  Status run(const Branch& branch, const Pass& pass, index_t layer, const MixerPass*& mixer, State& state,
+             const Buffers& rows, Rows y, Context& ctx) const {
+    ConstRows in = pass.x;
+    Status status;
+    if (branch.norm) {
+      status = branch.norm->forward(pass.x, rows.normed, ctx);
+      in = rows.normed;
+    }
+    if (!status.ok()) return status;
+    if (const auto* const mixing = std::get_if<AnyMixer>(&branch.operation)) {
+      status = mixing->forward({in, pass.sequences, mixer->cosines, mixer->sines}, mixer->states, y, ctx);
+      ++mixer;
+    } else if (const auto* const dense = std::get_if<Dense>(&branch.operation)) {
+      fill(y, 0.0f);
+      status = dense->add(in, y, state.shared_plan, ctx);
+    } else {
+      status = route(branch, pass, layer, in, state, rows, y, ctx);
+    }
+    if (status.ok() && branch.norm_after) status = branch.norm_after->forward(y, y, ctx);
+    return status;
+  }
+  Status route(const Branch& branch, const Pass& pass, index_t layer, ConstRows in, State& state, const Buffers& rows,
+               Rows y, Context& ctx) const {
+    const Workspace::Mark mark(ctx.workspace);
+    ConstRows read = in;
+    if (branch.router_reads != RouterReads::normed) {
+      read = branch.router_reads == RouterReads::residual ? ConstRows(pass.x) : ConstRows(rows.entry);
+      if (branch.router_norm) {
+        const Rows normed = ctx.workspace.take_rows(read.rows, read.cols);
+        if (Status status = branch.router_norm->forward(read, normed, ctx); !status.ok()) return status;
+        read = normed;
+      }
+    }
+    if (pass.on_hidden) pass.on_hidden(read);
+    return std::get<Routed>(branch.operation).forward({read, pass.token_ids, layer, pass.edits}, in, state, y, ctx);
+  }
+
+  // x += scale * y
+  static void add(float scale, ConstRows y, Rows x, Context& ctx) {
     const index_t n = ctx.slices(x.rows);
     ctx.parallel(n, [&](index_t i) {
       const Slice rows = Slice::of(x.rows, n, i);
-      for (index_t t = rows.first; t < rows.last; ++t) NativeBackend::axpy(1.0f, y.row_data(t), x.cols, x.row_data(t));
+      for (index_t t = rows.first; t < rows.last; ++t) NativeBackend::axpy(scale, y.row_data(t), x.cols, x.row_data(t));
     });
   }
-  Status forward_ffn(const RouterInput& in, State& state, Rows y, Context& ctx) const {
-    if (const Routed* const moe = routed()) return moe->forward(in, state, y, ctx);
-    fill(y, 0.0f);
-    return std::get<Dense>(ffn_).add(in.hidden, y, state.shared_plan, ctx);
+  static void copy(ConstRows from, Rows to) noexcept {
+    for (index_t t = 0; t < from.rows; ++t)
+      std::memcpy(to.row_data(t), from.row_data(t), sizeof(float) * as_size(from.cols));
   }
 
-  RmsNorm<> attention_norm_;
-  AnyMixer attention_;
-  RmsNorm<> ffn_norm_;
-  std::variant<Routed, Dense> ffn_;
+  std::vector<Step> steps_;
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

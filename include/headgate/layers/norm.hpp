@@ -1,6 +1,10 @@
-// RmsNorm (Zhang and Sennrich 2019): every row x becomes  x / sqrt(mean(x^2) + epsilon) * weight.
+// Norms of rows x, with weights w and biases b as wide as they:
+//   RmsNorm (Zhang and Sennrich 2019)    x / sqrt(mean(x^2) + epsilon) * w
+//   LayerNorm (Ba et al. 2016)           (x - mean(x)) / sqrt(mean((x - mean(x))^2) + epsilon) * w [+ b]
+// AnyNorm is one of them, chosen at run time.
 #pragma once
 
+#include <variant>
 #include <vector>
 
 #include "headgate/core/context.hpp"
@@ -32,13 +36,16 @@ class RmsNorm {
   float epsilon() const noexcept { return epsilon_; }
   std::span<const float> weight() const noexcept { return weight_; }
 
-  // x (T, width) -> y (T, width); y is x or does not overlap it.
-  Status forward(ConstRows x, Rows y, Context& ctx) const {
+  // What forward takes: x (T, width), y (T, width); y is x or does not overlap it.
+  Status check(ConstRows x, Rows y) const noexcept {
     if (x.cols != width()) return Status::mismatch("width of x against width of a norm", x.cols, width());
     if (y.cols != width()) return Status::mismatch("width of y against width of a norm", y.cols, width());
     if (y.rows != x.rows) return Status::mismatch("rows of y against rows of x", y.rows, x.rows);
     const bool in_place = x.data == y.data && x.stride == y.stride;
-    if (Status status = in_place ? check_view(y) : check_apart(x, y); !status.ok()) return status;
+    return in_place ? check_view(y) : check_apart(x, y);
+  }
+  Status forward(ConstRows x, Rows y, Context& ctx) const {
+    if (Status status = check(x, y); !status.ok()) return status;
     const index_t n = ctx.slices(x.rows);
     ctx.parallel(n, [&](index_t i) {
       const Slice rows = Slice::of(x.rows, n, i);
@@ -55,6 +62,63 @@ class RmsNorm {
 
   std::vector<float> weight_;  // (width)
   float epsilon_;
+};
+
+template <class Backend = NativeBackend>
+class LayerNorm {
+ public:
+  // weight (width); bias (width) or empty; epsilon finite and not negative.
+  static Expected<LayerNorm> create(std::vector<float> weight, std::vector<float> bias, float epsilon) {
+    if (!bias.empty() && bias.size() != weight.size()) {
+      return Status::mismatch("size of the bias of a norm against its width", static_cast<std::int64_t>(bias.size()),
+                              static_cast<std::int64_t>(weight.size()));
+    }
+    Expected<RmsNorm<Backend>> scaled = RmsNorm<Backend>::create(std::move(weight), epsilon);
+    if (!scaled) return scaled.error();
+    return LayerNorm(std::move(scaled).value(), std::move(bias));
+  }
+
+  index_t width() const noexcept { return scaled_.width(); }
+
+  // As of RmsNorm.
+  Status forward(ConstRows x, Rows y, Context& ctx) const {
+    if (Status status = scaled_.check(x, y); !status.ok()) return status;
+    const index_t n = ctx.slices(x.rows);
+    ctx.parallel(n, [&](index_t i) {
+      const Slice rows = Slice::of(x.rows, n, i);
+      for (index_t t = rows.first; t < rows.last; ++t) {
+        const float* const from = x.row_data(t);
+        float* const to = y.row_data(t);
+        const float mean = Backend::sum(from, width()) / static_cast<float>(width());
+        for (index_t c = 0; c < width(); ++c) to[c] = from[c] - mean;
+        Backend::rms_norm(to, scaled_.weight().data(), scaled_.epsilon(), width(), to);
+        if (!bias_.empty()) Backend::axpy(1.0f, bias_.data(), width(), to);
+      }
+    });
+    return Status::success();
+  }
+
+ private:
+  LayerNorm(RmsNorm<Backend> scaled, std::vector<float> bias) : scaled_(std::move(scaled)), bias_(std::move(bias)) {}
+
+  RmsNorm<Backend> scaled_;  // of the centred row
+  std::vector<float> bias_;  // (width) or empty
+};
+
+class AnyNorm {
+ public:
+  AnyNorm(RmsNorm<> norm) : norm_(std::move(norm)) {}    // NOLINT(google-explicit-constructor)
+  AnyNorm(LayerNorm<> norm) : norm_(std::move(norm)) {}  // NOLINT(google-explicit-constructor)
+
+  index_t width() const noexcept {
+    return std::visit([](const auto& norm) { return norm.width(); }, norm_);
+  }
+  Status forward(ConstRows x, Rows y, Context& ctx) const {
+    return std::visit([&](const auto& norm) { return norm.forward(x, y, ctx); }, norm_);
+  }
+
+ private:
+  std::variant<RmsNorm<>, LayerNorm<>> norm_;
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <initializer_list>
 #include <limits>
 #include <string>
 #include <string_view>
@@ -88,19 +89,30 @@ inline index_t read_kv_heads(const JsonObject& json, std::string_view key, index
   return found;
 }
 
-// Given, or else hidden_size / num_attention_heads.
-inline index_t read_head_dim(const JsonObject& json, std::string_view key, const ModelConfig& c) {
-  if (!json.has(key) && c.hidden_size % c.num_attention_heads != 0) {
-    json.fail("num_attention_heads", "expected a divisor of hidden_size (" + std::to_string(c.hidden_size) +
-                                         ") where there is no head_dim, found " +
-                                         std::to_string(c.num_attention_heads));
+// The heads of an attention.
+struct HeadSizes {
+  index_t num_heads = 0;
+  index_t num_kv_heads = 0;
+  index_t head_dim = 0;
+};
+// `num_attention_heads`, `num_key_value_heads` and `head_dim`, which is hidden_size / num_attention_heads where it is
+// not given. may_omit_kv_heads: without num_key_value_heads there are as many as heads.
+inline HeadSizes read_heads(const JsonObject& json, index_t hidden_size, bool may_omit_kv_heads = false) {
+  constexpr std::string_view key = "head_dim";
+  HeadSizes sizes;
+  sizes.num_heads = json.get_index("num_attention_heads", 1, ConfigLimits::heads);
+  sizes.num_kv_heads = may_omit_kv_heads && !json.has("num_key_value_heads")
+                           ? sizes.num_heads
+                           : read_kv_heads(json, "num_key_value_heads", sizes.num_heads);
+  if (!json.has(key) && hidden_size % sizes.num_heads != 0) {
+    json.fail("num_attention_heads", "expected a divisor of hidden_size (" + std::to_string(hidden_size) +
+                                         ") where there is no head_dim, found " + std::to_string(sizes.num_heads));
   }
-  const index_t found =
-      json.get_index(key, 2, ConfigLimits::head_dim, json.has(key) ? 0 : c.hidden_size / c.num_attention_heads);
-  if (found % 2 != 0 || found == 0) {
-    json.fail(key, "expected an even number, because RoPE turns pairs, found " + std::to_string(found));
+  sizes.head_dim = json.get_index(key, 2, ConfigLimits::head_dim, json.has(key) ? 0 : hidden_size / sizes.num_heads);
+  if (sizes.head_dim % 2 != 0 || sizes.head_dim == 0) {
+    json.fail(key, "expected an even number, because RoPE turns pairs, found " + std::to_string(sizes.head_dim));
   }
-  return found;
+  return sizes;
 }
 
 // `num_experts`, which transformers 5 writes as `num_local_experts`.
@@ -127,15 +139,6 @@ inline std::vector<index_t> read_layers(const JsonObject& json, std::string_view
   return layers;
 }
 
-// Required where there are dense layers, else not looked at: 0. Needs everything that says which layers are.
-inline index_t read_dense_width(const JsonObject& json, std::string_view key, const ModelConfig& c) {
-  for (index_t l = 0; l < c.num_hidden_layers; ++l) {
-    if (!c.is_sparse(l)) return json.get_index(key, 1, ConfigLimits::width);
-  }
-  json.ignore(key);
-  return 0;
-}
-
 // `eos_token_id` is one id or a list of them. Adds those that are not there yet.
 inline void add_eos(const JsonObject& json, ModelConfig& c) {
   constexpr std::string_view key = "eos_token_id";
@@ -152,25 +155,130 @@ inline void read_token_ids(const JsonObject& json, ModelConfig& c) {
   add_eos(json, c);
 }
 
-// SiLU goes by two names.
-inline void require_silu(const JsonObject& json, std::string_view key) {
-  const std::string found = json.get_string(key, "silu");
-  if (found == "silu" || found == "swish") return;
-  json.fail(key, "the activation \"" + escaped(found, 40) + "\" is not supported, known: \"silu\"");
+// The sizes and ids that every decoder has, by their usual names, and the class that model_type means.
+inline ModelConfig read_model_config(const JsonObject& json, std::string_view model_type, std::string_view class_name) {
+  ModelConfig c;
+  c.model_type = model_type;
+  check_architecture(json, class_name);
+  require_usual_weights(json);
+  c.vocab_size = json.get_index("vocab_size", 1, ConfigLimits::vocab_size);
+  c.hidden_size = json.get_index("hidden_size", 1, ConfigLimits::width);
+  c.num_hidden_layers = json.get_index("num_hidden_layers", 1, ConfigLimits::layers);
+  c.max_position_embeddings = read_context_size(json, "max_position_embeddings");
+  read_token_ids(json, c);
+  return c;
 }
 
-// A window counts only where use_sliding_window says so, and one of 0 is none.
-inline void require_no_sliding_window(const JsonObject& json) {
-  const index_t window = json.get_index("sliding_window", 0, static_cast<index_t>(max_index), 0);
-  if (json.get_bool("use_sliding_window", false) && window > 0) {
-    json.fail("use_sliding_window", "attention over a sliding window is not supported, expected false");
+// Keys that concern training, other programs, or nothing.
+inline void ignore_usual_keys(const JsonObject& json) {
+  for (const char* const key :
+       {"_name_or_path", "attention_dropout", "auto_map", "dtype", "initializer_range", "output_router_logits",
+        "pad_token_id", "router_aux_loss_coef", "torch_dtype", "transformers_version", "use_cache"}) {
+    json.ignore(key);
   }
+}
+
+// A config.json with code of its own (auto_map) may scale what its stock family does not: LLaMA-MoE-v2 calls itself
+// mixtral and multiplies the experts' output by scale_factor. A key of such a name that nobody has read is refused
+// there.
+inline void refuse_custom_scales(const JsonObject& json) {
+  if (!json.has("auto_map") || is_empty_object(*json.value("auto_map"))) return;
+  for (const std::string& key : json.unread_keys()) {
+    for (const char* const word : {"scale", "scaling", "factor", "multiplier"}) {
+      if (key.find(word) != key.npos && json.has(key)) {
+        json.fail(key, "not understood, and auto_map says that the model has code of its own");
+      }
+    }
+  }
+}
+
+// Which layers have experts, by `decoder_sparse_step` and `mlp_only_layers`.
+inline std::vector<bool> read_sparse_layers(const JsonObject& json, index_t num_layers) {
+  const index_t step = json.get_index("decoder_sparse_step", 1, static_cast<index_t>(max_index), 1);
+  const std::vector<index_t> dense = read_layers(json, "mlp_only_layers");
+  std::vector<bool> is_sparse;
+  for (index_t l = 0; l < num_layers; ++l) {
+    is_sparse.push_back((l + 1) % step == 0 && std::find(dense.begin(), dense.end(), l) == dense.end());
+  }
+  return is_sparse;
+}
+// Required where there are dense layers, else not looked at: 0.
+inline index_t read_dense_width(const JsonObject& json, std::string_view key, const std::vector<bool>& is_sparse) {
+  if (std::find(is_sparse.begin(), is_sparse.end(), false) != is_sparse.end()) {
+    return json.get_index(key, 1, ConfigLimits::width);
+  }
+  json.ignore(key);
+  return 0;
+}
+
+// A number that goes by either of two names; where both are there they agree.
+inline index_t read_same(const JsonObject& json, std::string_view key, std::string_view alias, index_t most) {
+  if (!json.has(key) && json.has(alias)) return json.get_index(alias, 1, most);
+  const index_t found = json.get_index(key, 1, most);
+  if (json.get_index(alias, 1, most, found) != found) json.fail(alias, "it differs from " + std::string(key));
+  return found;
+}
+
+// The kind of every layer by `layer_types`, each one of `known`; where the key is absent absent(layer) says it.
+template <class F>
+std::vector<std::string> read_layer_types(const JsonObject& json, index_t num_layers,
+                                          std::initializer_list<std::string_view> known, F&& absent,
+                                          std::string_view key = "layer_types") {
+  std::vector<std::string> types;
+  if (!json.has(key)) {
+    for (index_t l = 0; l < num_layers; ++l) types.emplace_back(absent(l));
+    return types;
+  }
+  types = json.get_strings(key);
+  if (types.size() != as_size(num_layers)) {
+    json.fail(key, "expected one for each of " + std::to_string(num_layers) + " layers, found " +
+                       std::to_string(types.size()));
+  }
+  for (const std::string& type : types) {
+    if (std::find(known.begin(), known.end(), type) != known.end()) continue;
+    std::string names;
+    for (const std::string_view name : known) names += (names.empty() ? "" : ", ") + std::string(name);
+    json.fail(key, "the kind \"" + escaped(type, 40) + "\" is not supported, known: " + names);
+  }
+  return types;
+}
+// Of families without windows: `layer_types` may only say so.
+inline void require_full_attention(const JsonObject& json) {
   if (!json.has("layer_types")) return;
   for (const std::string& kind : json.get_strings("layer_types")) {
     if (kind != "full_attention") {
       json.fail("layer_types", "the kind \"" + escaped(kind, 40) + "\" is not supported, known: \"full_attention\"");
     }
   }
+}
+// The key must be there.
+inline std::vector<std::string> read_layer_types(const JsonObject& json, index_t num_layers,
+                                                 std::initializer_list<std::string_view> known) {
+  return read_layer_types(json, num_layers, known, [&](index_t) -> std::string_view {
+    json.fail("layer_types", "the key is missing, expected a list of the kind of every layer");
+  });
+}
+// Which layers have experts, by `mlp_layer_types` ("sparse", "dense"), or where the key is absent absent(layer).
+template <class F>
+std::vector<bool> read_mlp_layer_types(const JsonObject& json, index_t num_layers, F&& absent) {
+  std::vector<bool> is_sparse;
+  const std::vector<std::string> types = read_layer_types(
+      json, num_layers, {"sparse", "dense"}, [&](index_t l) { return absent(l) ? "sparse" : "dense"; },
+      "mlp_layer_types");
+  for (const std::string& type : types) is_sparse.push_back(type == "sparse");
+  return is_sparse;
+}
+
+// Positions that a row reads, itself included; 0: all, which no key, null and 0 mean.
+inline index_t read_window(const JsonObject& json, std::string_view key, index_t absent = 0) {
+  return json.get_index(key, 0, static_cast<index_t>(max_index), absent);
+}
+
+// SiLU goes by two names.
+inline void require_silu(const JsonObject& json, std::string_view key) {
+  const std::string found = json.get_string(key, "silu");
+  if (found == "silu" || found == "swish") return;
+  json.fail(key, "the activation \"" + escaped(found, 40) + "\" is not supported, known: \"silu\"");
 }
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -1,21 +1,23 @@
 // Model: a decoder-only language model, immutable once loaded and shared by any number of sessions and threads.
 //   x = embedding[token];  x = block_l(x) for every layer;  logits = head(norm(x))
-// One type for every family, router, attention and weight format (layers/decoder_block.hpp). What a text leaves behind
-// is a Model::State; models/session.hpp keeps one.
+// One type for every family, mixer, router and weight format (layers/decoder_block.hpp). The rows of a pass belong to
+// one text or to several; what a text leaves behind is a Model::State; models/session.hpp keeps one.
 #pragma once
 
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
-#include "headgate/attention/rope.hpp"
 #include "headgate/kernels/native.hpp"
 #include "headgate/layers/decoder_block.hpp"
-#include "headgate/layers/linear.hpp"
 #include "headgate/models/embedding.hpp"
 #include "headgate/models/model_config.hpp"
+#include "headgate/models/packer.hpp"
+#include "headgate/models/rope_list.hpp"
 #include "headgate/models/routing_rule.hpp"
+#include "headgate/models/scratch_count.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -28,52 +30,63 @@ class Model {
   struct Parts {
     ModelConfig config;
     Embedding embedding;
-    Rope rope;
+    float embedding_multiplier = 1.0f;
     std::vector<DecoderBlock> blocks;
-    RmsNorm<> norm;
-    std::shared_ptr<const Linear<AnyFormat>> head;  // null: tied to the embedding
-    std::shared_ptr<const void> shared;             // what routers of several layers refer to; kept as long as they are
-    std::int64_t weight_bytes = 0;                  // of all parts
-    std::int64_t bytes_per_token = 0;               // weights read for one token of decoding
+    AnyNorm norm;
+    std::shared_ptr<const Matrix> head = nullptr;  // null: tied to the embedding
+    std::vector<float> head_bias = {};             // (vocab_size) or empty
+    float logits_divisor = 1.0f;
+    std::vector<std::shared_ptr<const void>> shared = {};  // what routers of several layers refer to
+    std::int64_t weight_bytes = 0;                         // of all parts
+    std::int64_t bytes_per_token = 0;                      // weights read for one token of decoding
+    ScratchCount scratch = {};
+    std::vector<RoutingSummary> routing = {};  // one a layer; without experts where it has no router
   };
   struct State {
-    std::vector<DecoderBlock::Cache> caches;  // one a layer
-    DecoderBlock::State routing;
-    index_t context_size = 0;  // positions that the text may reach
-    RoutingPlan forced_plan;   // of a pass that is a part of what a rule forces
+    std::vector<AnyState> mixers;  // of all layers, in order
+    index_t context_size = 0;      // positions that the text may reach
+    // Of the pass in progress.
+    DecoderBlock::State routing = {};
+    RoutingPlan part_of_plan = {};
   };
-  // Rows that pass through all layers together: the tokens from first_position on.
+  // Rows of a pass that are one text's.
+  struct Sequence {
+    SequenceRows rows;
+    State& state;                           // of this model; holds the positions before rows.first_position
+    const std::atomic<bool>& interrupted;   // looked at before every layer
+    const RouteHook* on_route = nullptr;    // may be null or empty
+    const HiddenHook* on_hidden = nullptr;  // may be null or empty
+  };
   struct Pass {
-    std::span<const std::int32_t> tokens;
-    index_t first_position;
-    const RouteHook& on_route;                // may be empty
-    const std::atomic<bool>& interrupted;     // looked at before every layer
-    const HiddenHook* on_hidden = nullptr;    // may be null or empty
-    std::span<const RoutingRule> rules = {};  // none changes between these positions (RoutingRule::next_change)
+    std::span<const std::int32_t> tokens;     // of all texts, one after the other, below vocab_size
+    std::span<const Sequence> sequences;      // at least one; their rows add up to the tokens
+    std::span<const RoutingRule> rules = {};  // of a pass of one text; none changes between its positions
   };
 
   // Parts of different widths, or a router whose rows depend on each other, are refused.
   static Expected<Model> create(Parts parts) {
     const index_t width = parts.embedding.hidden_size();
-    if (parts.norm.width() != width) {
-      return Status::mismatch("width of the last norm against the embedding", parts.norm.width(), width);
-    }
-    if (parts.head && parts.head->cols() != width) {
-      return Status::mismatch("width of the head against the embedding", parts.head->cols(), width);
-    }
-    if (parts.head && parts.head->rows() != parts.embedding.vocab_size()) {
-      return Status::mismatch("rows of the head against the embedding", parts.head->rows(),
-                              parts.embedding.vocab_size());
-    }
-    for (std::size_t l = 0; l < parts.blocks.size(); ++l) {
-      const DecoderBlock& block = parts.blocks[l];
-      if (block.attention().hidden_size() != width) {
-        return Status::mismatch("width of a layer against the embedding", block.attention().hidden_size(), width);
+    const auto check = [](const char* what, std::int64_t found, std::int64_t wanted) {
+      return found == wanted ? Status::success() : Status::mismatch(what, found, wanted);
+    };
+    Status status = check("width of the last norm against the embedding", parts.norm.width(), width);
+    if (status.ok() && parts.head) {
+      status = check("width of the head against the embedding", parts.head->cols(), width);
+      if (status.ok()) {
+        status = check("rows of the head against the embedding", parts.head->rows(), parts.embedding.vocab_size());
       }
-      if (block.routed() == nullptr) continue;
-      Status status = check_router(static_cast<index_t>(l), block.routed()->router(), block.routed()->experts());
-      if (!status.ok()) return status;
     }
+    if (status.ok() && !parts.head_bias.empty()) {
+      status = check("size of the bias of the head", static_cast<std::int64_t>(parts.head_bias.size()),
+                     parts.embedding.vocab_size());
+    }
+    for (std::size_t l = 0; status.ok() && l < parts.blocks.size(); ++l) {
+      const DecoderBlock& block = parts.blocks[l];
+      status = check("width of a layer against the embedding", block.hidden_size(), width);
+      if (!status.ok() || block.routed() == nullptr) continue;
+      status = check_router(static_cast<index_t>(l), block.routed()->router(), block.routed()->experts());
+    }
+    if (!status.ok()) return status;
     return Model(std::move(parts));
   }
   // usage, with the layer: a router that does not fit the experts of its layer, or whose rows depend on each other.
@@ -110,46 +123,49 @@ class Model {
   const DecoderBlock& block(index_t layer) const noexcept { return parts_.blocks[as_size(layer)]; }
   std::int64_t weight_bytes() const noexcept { return parts_.weight_bytes; }
   std::int64_t bytes_per_token() const noexcept { return parts_.bytes_per_token; }
+  const ScratchCount& scratch() const noexcept { return parts_.scratch; }
+  const RoutingSummary& routing(index_t layer) const noexcept { return parts_.routing[as_size(layer)]; }
 
   // Throws std::bad_alloc.
-  State make_state(index_t context_size) const {
+  State make_state(const StateSize& size) const {
     State state;
-    state.context_size = context_size;
-    for (const DecoderBlock& block : parts_.blocks) {
-      state.caches.push_back(block.attention().make_state({context_size, context_size, 0}));
+    state.context_size = size.context_size;
+    for (const LayerMixers& layer : mixers_) {
+      for (const AnyMixer& mixer : layer.mixers) state.mixers.push_back(mixer.make_state(size));
     }
     return state;
   }
 
-  // x (tokens, hidden_size) = the rows behind the last layer. Status.token is the row. Preconditions: the ids are below
-  // vocab_size, the state is of this model and holds the positions before first_position.
-  Status forward(const Pass& pass, State& state, Rows x, Context& ctx) const {
-    if (x.rows != static_cast<std::int64_t>(pass.tokens.size())) {
-      return Status::mismatch("rows of x against tokens", x.rows, static_cast<std::int64_t>(pass.tokens.size()));
-    }
-    if (x.cols != hidden_size()) return Status::mismatch("width of x against hidden_size", x.cols, hidden_size());
-    if (Status status = check_view(x); !status.ok()) return status;
-    if (state.caches.size() != parts_.blocks.size()) {
-      return Status::mismatch("caches of the state against layers", static_cast<std::int64_t>(state.caches.size()),
-                              num_layers());
-    }
+  // x (tokens, hidden_size) = the rows behind the last layer. Status.token is the row. Every text has the bits that it
+  // has alone.
+  Status forward(const Pass& pass, Rows x, Context& ctx) const {
+    if (Status status = check(pass, x); !status.ok()) return status;
     const FloatModes modes;
     const Workspace::Mark mark(ctx.workspace);
-    const Rows cosines = ctx.workspace.take_rows(x.rows, parts_.rope.half());
-    const Rows sines = ctx.workspace.take_rows(x.rows, parts_.rope.half());
-    parts_.rope.angles(pass.first_position, state.context_size, cosines, sines);
+    const Lent lent(*this, pass, ctx);
     parts_.embedding.read(pass.tokens, x);
-    state.routing.reset(x.rows);
-    for (index_t l = 0; l < num_layers(); ++l) {
-      if (pass.interrupted.load(std::memory_order_relaxed)) return {ErrorCode::interrupted, "interrupted"};
-      DecoderRows rows{x, pass.tokens, pass.first_position, cosines, sines, pass.on_hidden};
-      if (!pass.rules.empty() && block(l).routed() != nullptr) {
-        Status status = edits_of(pass, l, state.forced_plan, rows.edits);
-        if (!status.ok()) return status;
+    if (!exactly_equal(parts_.embedding_multiplier, 1.0f)) scale(x, parts_.embedding_multiplier);
+    State& first = pass.sequences.front().state;
+    first.routing.reset(x.rows);
+
+    index_t layer = 0;
+    const auto show_hidden = [&pass, &layer](ConstRows hidden) { call_on_hidden(pass, layer, hidden); };
+    DecoderBlock::Pass rows{
+        x, pass.tokens, lent.sequences, {}, has_hidden_hook(pass) ? HiddenSight(show_hidden) : HiddenSight()};
+    for (layer = 0; layer < num_layers(); ++layer) {
+      for (const Sequence& sequence : pass.sequences) {
+        if (sequence.interrupted.load(std::memory_order_relaxed)) return {ErrorCode::interrupted, "interrupted"};
       }
-      if (Status status = block(l).forward(rows, l, state.caches[as_size(l)], state.routing, ctx); !status.ok())
-        return status;
-      if (pass.on_route && block(l).routed() != nullptr) pass.on_route(l, pass.first_position, state.routing.plan);
+      const bool routes = block(layer).routed() != nullptr;
+      rows.edits = {};
+      if (!pass.rules.empty() && routes) {
+        if (Status status = edits_of(pass, layer, rows.edits); !status.ok()) return status;
+      }
+      Status status = block(layer).forward(rows, layer, lent.of_layer(layer), first.routing, ctx);
+      if (!status.ok()) return status;
+      if (routes) {
+        if (Status shown = call_on_route(pass, layer, first); !shown.ok()) return shown;
+      }
     }
     return Status::success();
   }
@@ -164,7 +180,12 @@ class Model {
       status = parts_.head ? parts_.head->forward(normed, logits, ctx) : parts_.embedding.forward(normed, logits, ctx);
     }
     for (index_t t = 0; status.ok() && t < logits.rows; ++t) {
-      if (!NativeBackend::all_finite(logits.row_data(t), logits.cols)) {
+      float* const row = logits.row_data(t);
+      if (!parts_.head_bias.empty()) NativeBackend::axpy(1.0f, parts_.head_bias.data(), logits.cols, row);
+      if (!exactly_equal(parts_.logits_divisor, 1.0f)) {
+        for (float& logit : logits.row(t)) logit /= parts_.logits_divisor;
+      }
+      if (!NativeBackend::all_finite(row, logits.cols)) {
         status = Status::not_finite("a logit is not finite", num_layers(), t);
       }
     }
@@ -172,18 +193,156 @@ class Model {
   }
 
  private:
+  using HiddenSight = std::function<void(ConstRows)>;
+  // The mixers of a layer, and which of the distinct ropes each turns by.
+  struct LayerMixers {
+    std::vector<AnyMixer> mixers;
+    std::vector<index_t> ropes;  // RopeList::none: none
+    index_t first = 0;           // of all layers
+  };
+
+  // What a pass lends to the mixers: the states of all texts, and the angles at their positions.
+  struct Lent {
+    Lent(const Model& model, const Pass& pass, Context& ctx) : model_(model) {
+      const auto count = static_cast<std::int64_t>(pass.sequences.size());
+      const std::span<SequenceRows> rows = ctx.workspace.take<SequenceRows>(count);
+      for (std::size_t s = 0; s < rows.size(); ++s) rows[s] = pass.sequences[s].rows;
+      sequences = rows;
+
+      const auto num_rows = static_cast<index_t>(pass.tokens.size());
+      const std::span<const Rope* const> ropes = model.ropes_.all();
+      const auto angles = ctx.workspace.take<Rows>(2 * static_cast<std::int64_t>(ropes.size()));
+      for (std::size_t i = 0; i < ropes.size(); ++i) {
+        const Rows cosines = angles[2 * i] = ctx.workspace.take_rows(num_rows, ropes[i]->half());
+        const Rows sines = angles[2 * i + 1] = ctx.workspace.take_rows(num_rows, ropes[i]->half());
+        index_t row = 0;
+        for (const Sequence& sequence : pass.sequences) {
+          const auto [sequence_rows, first_position] = sequence.rows;
+          ropes[i]->angles(first_position, sequence.state.context_size, cosines.middle_rows(row, sequence_rows),
+                           sines.middle_rows(row, sequence_rows));
+          row += sequence_rows;
+        }
+      }
+
+      const auto num_mixers = static_cast<std::int64_t>(pass.sequences.front().state.mixers.size());
+      const auto states = ctx.workspace.take<AnyState*>(num_mixers * count);
+      passes_ = ctx.workspace.take<DecoderBlock::MixerPass>(num_mixers);
+      for (const LayerMixers& layer : model.mixers_) {
+        for (std::size_t m = 0; m < layer.mixers.size(); ++m) {
+          const std::size_t mixer = as_size(layer.first) + m;
+          const auto own = states.subspan(mixer * pass.sequences.size(), pass.sequences.size());
+          for (std::size_t s = 0; s < own.size(); ++s) own[s] = &pass.sequences[s].state.mixers[mixer];
+          const index_t rope = layer.ropes[m];
+          passes_[mixer] = {own, {}, {}};
+          if (rope == RopeList::none) continue;
+          passes_[mixer].cosines = angles[2 * as_size(rope)];
+          passes_[mixer].sines = angles[2 * as_size(rope) + 1];
+        }
+      }
+    }
+    std::span<const DecoderBlock::MixerPass> of_layer(index_t layer) const noexcept {
+      const LayerMixers& mixers = model_.mixers_[as_size(layer)];
+      return passes_.subspan(as_size(mixers.first), mixers.mixers.size());
+    }
+
+    std::span<const SequenceRows> sequences;
+
+   private:
+    const Model& model_;
+    std::span<DecoderBlock::MixerPass> passes_;
+  };
+
+  explicit Model(Parts parts) : parts_(std::move(parts)) {
+    index_t first = 0;
+    for (const DecoderBlock& block : parts_.blocks) {
+      LayerMixers layer{{}, {}, first};
+      for (const AnyMixer* const mixer : block.mixers()) {
+        layer.mixers.push_back(*mixer);
+        layer.ropes.push_back(ropes_.add(mixer->rope()));
+      }
+      first += static_cast<index_t>(layer.mixers.size());
+      mixers_.push_back(std::move(layer));
+    }
+  }
+
+  Status check(const Pass& pass, Rows x) const noexcept {
+    const auto tokens = static_cast<std::int64_t>(pass.tokens.size());
+    if (x.rows != tokens) return Status::mismatch("rows of x against tokens", x.rows, tokens);
+    if (x.cols != hidden_size()) return Status::mismatch("width of x against hidden_size", x.cols, hidden_size());
+    if (Status status = check_view(x); !status.ok()) return status;
+    if (pass.sequences.empty()) return Status::mismatch("sequences of a pass, at least", 0, 1);
+    if (pass.sequences.size() > 1 && !pass.rules.empty()) {
+      return {ErrorCode::usage, "routing rules are for a pass of one text"};
+    }
+    std::int64_t num_mixers = 0;
+    for (const LayerMixers& layer : mixers_) num_mixers += static_cast<std::int64_t>(layer.mixers.size());
+    std::int64_t rows = 0;
+    for (const Sequence& sequence : pass.sequences) {
+      const auto found = static_cast<std::int64_t>(sequence.state.mixers.size());
+      if (found != num_mixers) return Status::mismatch("mixers of the state against the model", found, num_mixers);
+      if (sequence.rows.rows < 0) return Status::mismatch("rows of a sequence, at least", sequence.rows.rows, 0);
+      rows += sequence.rows.rows;
+    }
+    if (rows != tokens) return Status::mismatch("rows of all sequences against tokens", rows, tokens);
+    return Status::success();
+  }
+
+  static void scale(Rows x, float factor) noexcept {
+    for (index_t t = 0; t < x.rows; ++t) {
+      for (float& value : x.row(t)) value *= factor;
+    }
+  }
+
   // What the rules of a pass ask of a layer.
-  static Status edits_of(const Pass& pass, index_t layer, RoutingPlan& forced_plan, RouteEdits& edits) {
+  static Status edits_of(const Pass& pass, index_t layer, RouteEdits& edits) {
+    const Sequence& text = pass.sequences.front();
     index_t row = 0;
-    Status status = RoutingRule::resolve(pass.rules, layer, pass.first_position, edits, row);
+    Status status = RoutingRule::resolve(pass.rules, layer, text.rows.first_position, edits, row);
     if (!status.ok() || edits.forced_plan == nullptr) return status;
-    status = forced_plan.copy_rows(*edits.forced_plan, row, static_cast<index_t>(pass.tokens.size()));
-    edits.forced_plan = &forced_plan;
+    RoutingPlan& part = text.state.part_of_plan;
+    status = part.copy_rows(*edits.forced_plan, row, text.rows.rows);
+    edits.forced_plan = &part;
     return status;
   }
 
-  explicit Model(Parts parts) : parts_(std::move(parts)) {}
+  static bool has_hidden_hook(const Pass& pass) noexcept {
+    for (const Sequence& sequence : pass.sequences) {
+      if (sequence.on_hidden != nullptr && *sequence.on_hidden) return true;
+    }
+    return false;
+  }
+  static void call_on_hidden(const Pass& pass, index_t layer, ConstRows hidden) {
+    index_t row = 0;
+    for (const Sequence& sequence : pass.sequences) {
+      const auto [rows, first_position] = sequence.rows;
+      if (sequence.on_hidden != nullptr && *sequence.on_hidden && rows > 0) {
+        (*sequence.on_hidden)(layer, first_position, hidden.middle_rows(row, rows));
+      }
+      row += rows;
+    }
+  }
+  // Every text sees its own rows of the plan.
+  static Status call_on_route(const Pass& pass, index_t layer, const State& first) {
+    index_t row = 0;
+    for (const Sequence& sequence : pass.sequences) {
+      const auto [rows, first_position] = sequence.rows;
+      const index_t first_row = row;
+      row += rows;
+      if (sequence.on_route == nullptr || !*sequence.on_route || rows == 0) continue;
+      const RoutingPlan* plan = &first.routing.plan;
+      if (pass.sequences.size() > 1) {
+        RoutingPlan& own = sequence.state.part_of_plan;
+        if (Status status = own.copy_rows(*plan, first_row, rows); !status.ok()) return status;
+        plan = &own;
+      }
+      (*sequence.on_route)(layer, first_position, *plan);
+    }
+    return Status::success();
+  }
+
   Parts parts_;
+  std::vector<LayerMixers> mixers_;  // one a layer
+  RopeList ropes_;                   // of all mixers
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -1,11 +1,15 @@
 // ModelDescription: what a checkpoint is and what a token of it costs, from config.json and the headers of its tensors.
 #pragma once
 
+#include <algorithm>
+#include <cmath>
 #include <set>
 #include <string>
+#include <utility>
 #include <vector>
 
-#include "headgate/attention/region_cache.hpp"
+#include "headgate/io/tensor_source.hpp"
+#include "headgate/models/blueprint.hpp"
 #include "headgate/models/memory_plan.hpp"
 #include "headgate/models/scratch_count.hpp"
 #include "headgate/models/session_options.hpp"
@@ -18,10 +22,19 @@ struct TensorSummary {
   DType dtype;
   Shape shape;
 };
+// Layers have so many parts that these words describe.
+struct PartSummary {
+  std::string words;
+  index_t count = 0;
+};
 
 struct ModelDescription {
   ModelConfig config;                       // config.model_type is the family
   WeightCount weights;                      // parameters, bytes read per token, bytes of an expert, ...
+  std::vector<PartSummary> mixers;          // attentions and the like, in the order of their first layer
+  std::vector<PartSummary> feed_forwards;   // routed and dense
+  index_t routed_layers = 0;                // layers with a router
+  RoutingSummary routing;                   // of the first of them
   std::vector<TensorSummary> tensors;       // of the files, by name
   std::vector<std::string> unused_tensors;  // that the family knows nothing of: ignored
   std::vector<std::string> unknown_keys;    // of config.json that the family knows nothing of: ignored
@@ -29,16 +42,31 @@ struct ModelDescription {
   std::vector<std::string> files;           // that the model is read from, by name
   std::vector<DType> dtypes;                // of the tensors that are used, each once; F16 and F64 are packed as F32
 
-  static ModelDescription of(const ModelConfig& config, const DecoderTensors& found, const TensorSource& source) {
+  // "6 x 32 heads of 64, 8 KV heads; 18 x short convolution": of mixers or feed_forwards.
+  static std::string words(const std::vector<PartSummary>& parts) {
+    std::string text;
+    for (const PartSummary& part : parts) {
+      text += (text.empty() ? "" : "; ") + (parts.size() > 1 ? std::to_string(part.count) + " x " : "") + part.words;
+    }
+    return text;
+  }
+
+  static ModelDescription of(const Blueprint& blueprint, const TensorSource& source) {
     ModelDescription description;
-    description.config = config;
-    description.weights = WeightCount::of(config, found);
+    description.config = blueprint.config;
+    description.scratch_ = ScratchCount::of(blueprint);
+    blueprint.each_operation([&](const auto& part, index_t /*layer*/) { description.add(part); });
+
+    const WeightList weights = blueprint.weights();
+    description.weights = WeightCount::of(weights);
     std::set<const Tensor*> used;
     std::set<DType> types;
-    found.for_each([&](const Tensor& tensor) {
-      used.insert(&tensor);
-      types.insert(tensor.dtype);
-    });
+    for (const WeightUse& use : weights) {
+      use.rows.for_each_tensor([&](const Tensor& tensor) {
+        used.insert(&tensor);
+        types.insert(tensor.dtype);
+      });
+    }
     description.dtypes.assign(types.begin(), types.end());
     for (const Tensor& tensor : source.tensors()) {
       description.tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
@@ -51,28 +79,46 @@ struct ModelDescription {
     return description;
   }
 
-  // Of one layer.
-  std::int64_t cache_bytes(index_t context) const noexcept {
-    if (config.attention == AttentionKind::bilevel) {
-      return RegionCache::bytes({context, context, 0}, config.num_key_value_heads, config.head_dim, config.region_size);
-    }
-    return KvCache::bytes({context, context, 0}, config.num_key_value_heads, config.head_dim);
-  }
   // What loading the model and one session of these options on so many threads will take, at most. context_size 0: the
-  // model's own.
-  MemoryPlan memory(const SessionOptions& options = {}, index_t threads = 1) const noexcept {
+  // model's own. Several sessions of one pass: each has a cache and logits of its own.
+  MemoryPlan memory(const SessionOptions& options = {}, index_t threads = 1, index_t sessions = 1) const {
     const index_t context = options.context_size == 0 ? config.max_position_embeddings : options.context_size;
     const index_t rows = std::min(options.rows_per_pass, context);
-    const double kv_cache = static_cast<double>(config.num_hidden_layers) * static_cast<double>(cache_bytes(context));
+    const StateSize size{context, rows, options.spare_positions};
+    double states = 0.0;
+    for (const StateNeed& need : states_) states += static_cast<double>(need(size));
     const std::int64_t logits = std::int64_t{2} * config.vocab_size * (options.all_logits ? context : 1);
-    const ScratchCount scratch{config, rows, context, threads};
-    const auto scratch_bytes =
-        static_cast<std::int64_t>(Workspace::held_for(scratch.bytes(options.all_logits ? rows : 1)));
+    const PassSize pass{rows, sessions, context, threads};
+    const std::size_t scratch = scratch_.bytes(pass, options.all_logits ? rows : sessions, config.vocab_size);
     return {.weights = weights.packed_bytes,
-            .kv_cache = static_cast<std::int64_t>(std::min(kv_cache, 0x1p62)),
-            .workspace = scratch_bytes + std::int64_t{sizeof(float)} * logits,
+            .kv_cache = static_cast<std::int64_t>(std::min(sessions * states, 0x1p62)),
+            .workspace = static_cast<std::int64_t>(Workspace::held_for(scratch)) +
+                         std::int64_t{sizeof(float)} * logits * sessions,
             .largest_tensor = weights.largest_tensor};
   }
+
+ private:
+  static void count(const std::string& words, std::vector<PartSummary>& all) {
+    const auto found = std::find_if(all.begin(), all.end(), [&](const PartSummary& s) { return s.words == words; });
+    if (found == all.end()) {
+      all.push_back({words, 1});
+    } else {
+      ++found->count;
+    }
+  }
+  void add(const MixerPart& part) {
+    count(part.words(), mixers);
+    states_.push_back(part.state());
+  }
+  template <class Made>
+  void add(const AnyPart<Made>& part) {
+    count(part.words(), feed_forwards);
+    if (part.routing() == nullptr) return;
+    if (routed_layers++ == 0) routing = *part.routing();
+  }
+
+  ScratchCount scratch_;
+  std::vector<StateNeed> states_;  // one a mixer
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -1,18 +1,38 @@
 // The checkpoint families that can be loaded: one header each, one name here. A family is a struct of static members:
-//   model_type                                       the string in config.json
-//   read_config(json) -> ModelConfig                 every key that it understands, checked
-//   find_tensors(config, source) -> DecoderTensors   every tensor that it needs, compared with the config
-//   build(builder) -> Model                          from the config and the tensors of a DecoderBuilder
+//   model_type                          the string in config.json
+//   blueprint(json, source) -> Blueprint   the parts of every layer: every key that it understands, checked, and every
+//                                       tensor that it needs, compared with these
 #pragma once
 
+#include "headgate/models/deepseek.hpp"
+#include "headgate/models/ernie4_5_moe.hpp"
+#include "headgate/models/gpt_oss.hpp"
+#include "headgate/models/granitemoe.hpp"
 #include "headgate/models/headgate_moe.hpp"
+#include "headgate/models/lfm2_moe.hpp"
+#include "headgate/models/llama.hpp"
+#include "headgate/models/mellum.hpp"
+#include "headgate/models/mixtral.hpp"
+#include "headgate/models/olmoe.hpp"
+#include "headgate/models/phimoe.hpp"
+#include "headgate/models/qwen2_moe.hpp"
 #include "headgate/models/qwen3_moe.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
 template <class... Family>
 struct FamilyList {
-  // Calls use(Family{}) with the family that config.json names.
+  static constexpr int size = sizeof...(Family);
+  // This list with families of yours before it, which stand above those of the same name.
+  template <class... Yours>
+  using With = FamilyList<Yours..., Family...>;
+
+  // Calls use(Family{}) with every one.
+  template <class F>
+  static void for_each(F&& use) {
+    (use(Family{}), ...);
+  }
+  // Calls use(Family{}) with the first family that config.json names.
   template <class F>
   static void visit(const JsonObject& config, F&& use) {
     const std::string& model_type = config.get_string("model_type");
@@ -25,6 +45,7 @@ struct FamilyList {
   }
 };
 
-using Families = FamilyList<Qwen3Moe, HeadgateMoe>;
+using Families = FamilyList<Mixtral, Olmoe, Qwen2Moe, Qwen3Moe, GraniteMoe, GraniteMoeShared, GraniteMoeSwa, DeepseekV2,
+                            DeepseekV3, Glm4MoeLite, PhiMoe, GptOss, Llama, Lfm2Moe, Mellum, Ernie45Moe, HeadgateMoe>;
 
 }  // namespace headgate::inline HEADGATE_ABI

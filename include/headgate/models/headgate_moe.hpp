@@ -15,8 +15,8 @@
 // checkpoints.
 #pragma once
 
-#include <algorithm>
 #include <memory>
+#include <optional>
 
 #include "headgate/models/qwen3_moe.hpp"
 #include "headgate/routing/gru_router.hpp"
@@ -28,131 +28,182 @@ struct HeadgateMoe {
   static constexpr std::string_view model_type = "headgate_moe";
   static constexpr std::string_view architecture = "HeadgateMoeForCausalLM";
 
-  static ModelConfig read_config(const JsonObject& json) {
-    ModelConfig c = Qwen3Moe::read_all_but_router(json, model_type, architecture);
-    read_router(json.get_object("router"), c);
-    read_attention(json.get_object("attention"), c);
+  static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
+    const Qwen3Moe::Config c = Qwen3Moe::read_all_but_router(json, model_type, architecture);
+    const RouterConfig router = read_router(json.get_object("router"), c.num_experts);
+    const std::optional<Regions> regions = read_attention(json.get_object("attention"));
     // What qwen3_moe says of its router must not contradict.
-    if (json.get_index("num_experts_per_tok", 1, ConfigLimits::experts, c.num_experts_per_tok) !=
-        c.num_experts_per_tok) {
-      json.fail("num_experts_per_tok", "it differs from router.k (" + std::to_string(c.num_experts_per_tok) + ")");
+    if (json.get_index("num_experts_per_tok", 1, ConfigLimits::experts, router.k) != router.k) {
+      json.fail("num_experts_per_tok", "it differs from router.k (" + std::to_string(router.k) + ")");
     }
-    if (json.get_bool("norm_topk_prob", c.norm_topk_prob) != c.norm_topk_prob) {
+    if (json.get_bool("norm_topk_prob", router.normalize) != router.normalize) {
       json.fail("norm_topk_prob", "it differs from router.normalize");
     }
-    return c;
-  }
 
-  static DecoderTensors find_tensors(const ModelConfig& c, const TensorSource& source) {
-    DecoderTensors tensors = Qwen3Moe::find_tensors(c, source, [&](LayerTensors& layer, const std::string& prefix) {
-      const auto find = [&](const char* name, const Shape& shape) {
-        return &require_floats(source, prefix + "mlp.gate." + name, shape);
-      };
-      const bool is_gru = c.router == RouterKind::gru;
-      layer.router = find("weight", {c.num_experts + c.null_experts, is_gru ? c.router_state_size : c.hidden_size});
-      if (is_gru) layer.router_projection = find("proj.weight", {c.router_state_size, c.hidden_size});
-      if (c.router == RouterKind::bias_balanced) layer.router_bias = find("e_score_correction_bias", {c.num_experts});
+    const Qwen3Moe::FindGqa gqa(c, source);
+    const auto find_attention = [&](const std::string& prefix) -> MixerPart {
+      if (!regions) return gqa(prefix);
+      return BilevelPart(gqa(prefix), regions->size, regions->count);
+    };
+    std::shared_ptr<SharedCell> cell;
+    if (router.kind == Kind::gru) cell = SharedCell::find(source, router.state_size);
+    bool is_first = true;
+    return Qwen3Moe::make_blueprint(c, source, find_attention, [&](const std::string& prefix) {
+      RouterPart part = find_router(router, c, source, prefix + "gate.", cell);
+      if (cell && is_first) {  // the layers share it, so one of them lists it
+        part.other_matrices.insert(part.other_matrices.end(), {cell->weight_ih, cell->weight_hh});
+        part.other_vectors.insert(part.other_vectors.end(), {cell->bias_ih, cell->bias_hh});
+      }
+      is_first = false;
+      return part;
     });
-    if (c.router == RouterKind::gru) {
-      const auto find = [&](const char* name, const Shape& shape) {
-        return &require_floats(source, std::string("model.router_gru.") + name, shape);
-      };
-      const std::int64_t size = c.router_state_size;
-      tensors.router_cell = {find("weight_ih", {3 * size, size}), find("weight_hh", {3 * size, size}),
-                             find("bias_ih", {3 * size}), find("bias_hh", {3 * size})};
-    }
-    return tensors;
-  }
-
-  static Model build(DecoderBuilder& builder) {
-    const ModelConfig& c = builder.config();
-    const DecoderTensors& tensors = builder.tensors();
-    std::shared_ptr<const RecurrentCell> cell;
-    if (c.router == RouterKind::gru) cell = make_cell(c, tensors.router_cell, builder);
-    return builder.build(
-        [&](index_t layer, ConstRows gate) {
-          return make_router(c, tensors.layers[as_size(layer)], gate, cell.get(), builder);
-        },
-        cell);
   }
 
  private:
-  static void read_router(const JsonObject& router, ModelConfig& c) {
+  enum class Kind : std::uint8_t { top_k_softmax, null_expert, gru, bias_balanced };
+  struct RouterConfig {
+    Kind kind = Kind::top_k_softmax;
+    index_t k = 0;
+    bool normalize = false;
+    index_t null_experts = 0;  // of null_expert
+    index_t state_size = 0;    // of gru
+  };
+  struct Regions {
+    index_t size;   // positions
+    index_t count;  // earlier ones that a position attends to
+  };
+
+  // The cell of the recurrent routers of all layers, packed when the first of them is.
+  struct SharedCell {
+    index_t size;
+    WeightRows weight_ih;  // (3 size, size), as the next
+    WeightRows weight_hh;
+    WeightRows bias_ih;  // (1, 3 size), as the next
+    WeightRows bias_hh;
+    std::shared_ptr<const RecurrentCell> packed = nullptr;
+
+    static std::shared_ptr<SharedCell> find(const TensorSource& source, index_t size) {
+      const std::int64_t rows = std::int64_t{3} * size;
+      const auto named = [&](const char* name, const Shape& shape) {
+        return WeightRows::find(source, std::string("model.router_gru.") + name, shape);
+      };
+      return std::make_shared<SharedCell>(SharedCell{size, named("weight_ih", {rows, size}),
+                                                     named("weight_hh", {rows, size}), named("bias_ih", {rows}),
+                                                     named("bias_hh", {rows})});
+    }
+    const RecurrentCell& pack(Packer& packer) {
+      if (!packed) {
+        const std::vector<float> ih = packer.floats(weight_ih);
+        const std::vector<float> hh = packer.floats(weight_hh);
+        const std::vector<float> in_ih = packer.floats(bias_ih);
+        const std::vector<float> in_hh = packer.floats(bias_hh);
+        const RecurrentWeights<float> weights{RecurrentKind::gru, ih, hh, in_ih, in_hh};
+        packed = std::make_shared<const RecurrentCell>(RecurrentCell::create(weights, size, size).value());
+        packer.keep(packed);
+      }
+      return *packed;
+    }
+  };
+
+  static RouterConfig read_router(const JsonObject& router, index_t num_experts) {
+    RouterConfig c;
     const std::string& type = router.get_string("type");
-    index_t logits = c.num_experts;
-    if (type == "top_k_softmax") {
-      c.router = RouterKind::top_k_softmax;
-    } else if (type == "null_expert") {
-      c.router = RouterKind::null_expert;
+    if (type == "null_expert") {
+      c.kind = Kind::null_expert;
       c.null_experts = router.get_index("null_experts", 0, ConfigLimits::experts);
-      logits += c.null_experts;
     } else if (type == "gru") {
-      c.router = RouterKind::gru;
-      c.router_state_size = router.get_index("state_size", 1, ConfigLimits::width);
+      c.kind = Kind::gru;
+      c.state_size = router.get_index("state_size", 1, ConfigLimits::width);
     } else if (type == "bias_balanced") {
-      c.router = RouterKind::bias_balanced;
+      c.kind = Kind::bias_balanced;
       if (const std::string& score = router.get_string("score"); score != "sigmoid") {
         router.fail("score", "the score \"" + escaped(score, 40) + "\" is not supported, known: \"sigmoid\"");
       }
-    } else {
+    } else if (type != "top_k_softmax") {
       router.fail("type", "the router \"" + escaped(type, 40) +
                               "\" is not supported, known: top_k_softmax, null_expert, gru, bias_balanced");
     }
-    c.num_experts_per_tok = router.get_index("k", 1, logits);
-    c.norm_topk_prob = router.get_bool("normalize");
+    c.k = router.get_index("k", 1, num_experts + c.null_experts);
+    c.normalize = router.get_bool("normalize");
     refuse_unread(router);
+    return c;
   }
-  static void read_attention(const JsonObject& attention, ModelConfig& c) {
+  // None: dense.
+  static std::optional<Regions> read_attention(const JsonObject& attention) {
     const std::string& type = attention.get_string("type");
+    std::optional<Regions> regions;
     if (type == "bilevel") {
-      c.attention = AttentionKind::bilevel;
-      c.region_size = attention.get_index("region_size", 1, ConfigLimits::context_size);
-      c.routed_regions = attention.get_index("regions", 1, ConfigLimits::context_size);
+      regions = {attention.get_index("region_size", 1, ConfigLimits::context_size),
+                 attention.get_index("regions", 1, ConfigLimits::context_size)};
     } else if (type != "dense") {
       attention.fail("type", "the attention \"" + escaped(type, 40) + "\" is not supported, known: dense, bilevel");
     }
     refuse_unread(attention);
+    return regions;
   }
   static void refuse_unread(const JsonObject& object) {
     for (const std::string& key : object.unread_keys()) object.fail(key, "this key is not understood");
   }
 
-  static std::shared_ptr<const RecurrentCell> make_cell(const ModelConfig& c, const CellTensors& t,
-                                                        DecoderBuilder& builder) {
-    const std::vector<float> weight_ih = builder.floats(*t.weight_ih);
-    const std::vector<float> weight_hh = builder.floats(*t.weight_hh);
-    const std::vector<float> bias_ih = builder.floats(*t.bias_ih);
-    const std::vector<float> bias_hh = builder.floats(*t.bias_hh);
-    const RecurrentWeights<float> weights{RecurrentKind::gru, weight_ih, weight_hh, bias_ih, bias_hh};
-    return std::make_shared<const RecurrentCell>(
-        RecurrentCell::create(weights, c.router_state_size, c.router_state_size).value());
+  static RouterPart find_router(const RouterConfig& c, const Qwen3Moe::Config& model, const TensorSource& source,
+                                const std::string& prefix, const std::shared_ptr<SharedCell>& cell) {
+    const index_t width = model.model.hidden_size;
+    const auto named = [&](const char* name, const Shape& shape) {
+      return WeightRows::find(source, prefix + name, shape);
+    };
+    RouterPart part{.summary = {model.num_experts, c.k, words(c, model.num_experts)}, .make = nullptr};
+    if (c.kind == Kind::gru) {
+      const WeightRows gate = named("weight", {model.num_experts, c.state_size});
+      const WeightRows projection = named("proj.weight", {c.state_size, width});
+      part.other_matrices = {gate, projection};
+      part.floats_per_row = std::int64_t{8} * c.state_size;  // its projection, both products of its cell and their rows
+      part.make = [=](const GateWeights&, Packer& packer) {
+        const std::vector<float> to_state = packer.floats(projection);
+        const std::vector<float> to_logits = packer.floats(gate);
+        return make_gru(c, cell->pack(packer), ConstRows(to_state.data(), c.state_size, width),
+                        ConstRows(to_logits.data(), gate.rows(), c.state_size));
+      };
+      return part;
+    }
+    part.gate = named("weight", {model.num_experts + c.null_experts, width});
+    if (c.kind == Kind::bias_balanced) part.selection_bias = named("e_score_correction_bias", {model.num_experts});
+    part.make = [c](const GateWeights& weights, Packer&) {
+      return c.normalize ? make_linear(c, weights, Renormalize{}) : make_linear(c, weights, Keep{});
+    };
+    return part;
   }
-  static AnyRouter make_router(const ModelConfig& c, const LayerTensors& layer, ConstRows gate,
-                               const RecurrentCell* cell, DecoderBuilder& builder) {
-    if (c.norm_topk_prob) return make_router(c, layer, gate, cell, builder, Renormalize{});
-    return make_router(c, layer, gate, cell, builder, Keep{});
-  }
-  template <WeighStage Weigh>
-  static AnyRouter make_router(const ModelConfig& c, const LayerTensors& layer, ConstRows gate,
-                               const RecurrentCell* cell, DecoderBuilder& builder, Weigh weigh) {
-    const TopK select{c.num_experts_per_tok};
-    switch (c.router) {
-      case RouterKind::null_expert:
-        return with_null_experts({.gate = gate}, c.null_experts, select, weigh).value();
-      case RouterKind::gru: {
-        const std::vector<float> projection = builder.floats(*layer.router_projection);
-        const ConstRows rows(projection.data(), c.router_state_size, c.hidden_size);
-        return GruRouter<TopK, Weigh>::create(*cell, rows, gate, select, weigh).value();
-      }
-      case RouterKind::bias_balanced: {
-        const std::vector<float> bias = builder.floats(*layer.router_bias);
-        return StagedRouter<SigmoidScore, TopK, Weigh>::create({.gate = gate, .selection_bias = bias}, select, weigh)
-            .value();
-      }
-      case RouterKind::top_k_softmax:
+  static std::string words(const RouterConfig& c, index_t num_experts) {
+    std::string top = "top " + std::to_string(c.k) + " of " + std::to_string(num_experts);
+    if (c.normalize) top += ", weights divided by their sum";
+    switch (c.kind) {
+      case Kind::null_expert:
+        return "null experts, top " + std::to_string(c.k) + " of " + std::to_string(num_experts) + " + " +
+               std::to_string(c.null_experts) + " null" + (c.normalize ? ", weights divided by their sum" : "");
+      case Kind::gru:
+        return "recurrent (" + std::to_string(c.state_size) + "), " + top;
+      case Kind::bias_balanced:
+        return "sigmoid + bias, " + top;
+      case Kind::top_k_softmax:
         break;
     }
-    return StagedRouter<SoftmaxScore, TopK, Weigh>::create({.gate = gate}, select, weigh).value();
+    return "softmax, " + top;
+  }
+
+  static AnyRouter make_gru(const RouterConfig& c, const RecurrentCell& cell, ConstRows projection, ConstRows gate) {
+    const TopK select{c.k};
+    if (c.normalize) {
+      return GruRouter<TopK, Renormalize>::create(cell, projection, gate, select, Renormalize{}).value();
+    }
+    return GruRouter<TopK, Keep>::create(cell, projection, gate, select, Keep{}).value();
+  }
+  template <WeighStage Weigh>
+  static AnyRouter make_linear(const RouterConfig& c, const GateWeights& weights, Weigh weigh) {
+    const TopK select{c.k};
+    if (c.kind == Kind::null_expert) return with_null_experts(weights, c.null_experts, select, weigh).value();
+    if (c.kind == Kind::bias_balanced) {
+      return StagedRouter<SigmoidScore, TopK, Weigh>::create(weights, select, weigh).value();
+    }
+    return StagedRouter<SoftmaxScore, TopK, Weigh>::create(weights, select, weigh).value();
   }
 };
 

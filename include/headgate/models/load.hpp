@@ -10,7 +10,8 @@
 #include <new>
 #include <string>
 
-#include "headgate/models/decoder.hpp"
+#include "headgate/models/build_model.hpp"
+#include "headgate/models/config_reader.hpp"
 #include "headgate/models/description.hpp"
 #include "headgate/models/families.hpp"
 
@@ -63,8 +64,8 @@ inline void read_generation_config(const Descriptor& folder, std::uint64_t max_b
   if (!ignored.empty()) notes.skipped.push_back({name, "only eos_token_id is read, not " + ignored});
 }
 
-// Calls use(family, config, notes) for the checkpoint in a folder.
-template <class F>
+// Calls use(blueprint, source, notes) for the checkpoint in a folder, of a family of the list.
+template <class List = Families, class F>
 void read_checkpoint(const std::string& path, F&& use) {
   constexpr std::uint64_t max_bytes = std::uint64_t{64} << 20;
   constexpr const char* name = "config.json";
@@ -74,22 +75,25 @@ void read_checkpoint(const std::string& path, F&& use) {
   const Json json =
       parse_json(read_small_file(file, max_bytes), file.path(), 0, {.non_finite = true, .repeated_keys = true});
   const JsonObject object(json, file.path());
-  Families::visit(object, [&](auto family) {
-    ModelConfig config = family.read_config(object);
+  List::visit(object, [&](auto family) {
+    const TensorSource source = TensorSource::open(path);
+    Blueprint blueprint = family.blueprint(object, source);
+    refuse_custom_scales(object);
     CheckpointNotes notes{object.unread_keys(), {}, {name}};
-    read_generation_config(folder, max_bytes, config, notes);
-    use(family, config, std::move(notes));
+    read_generation_config(folder, max_bytes, blueprint.config, notes);
+    use(std::as_const(blueprint), source, std::move(notes));
   });
 }
 
 }  // namespace detail
 
-// Throws Error: bad_file for files that lie or are not understood, io, limit for memory.
-inline std::shared_ptr<const Model> load_model(const std::string& folder, const LoadOptions& options = {}) {
+// Throws Error: bad_file for files that lie or are not understood, io, limit for memory. List: the families known, for
+// families of your own (examples/07_your_family.cpp).
+template <class List = Families>
+std::shared_ptr<const Model> load_model(const std::string& folder, const LoadOptions& options = {}) {
   std::shared_ptr<const Model> model;
-  detail::read_checkpoint(folder, [&](auto family, const ModelConfig& config, const detail::CheckpointNotes&) {
-    const TensorSource source = TensorSource::open(folder);
-    const DecoderTensors tensors = family.find_tensors(config, source);
+  detail::read_checkpoint<List>(folder, [&](const Blueprint& blueprint, const TensorSource&,
+                                            const detail::CheckpointNotes&) {
     Context ctx(options.executor);
     bool in_make_router = false;  // whose exceptions are the caller's
     MakeRouter make_router = nullptr;
@@ -101,12 +105,12 @@ inline std::shared_ptr<const Model> load_model(const std::string& folder, const 
         return made;
       };
     }
-    DecoderBuilder builder(config, tensors, source, ctx, std::move(make_router));
+    Packer packer(ctx, std::move(make_router));
     try {
-      model = std::make_shared<const Model>(family.build(builder));
+      model = std::make_shared<const Model>(build_model(blueprint, packer));
     } catch (const std::bad_alloc&) {
       if (in_make_router) throw;
-      const std::int64_t bytes = WeightCount::of(config, tensors).packed_bytes;
+      const std::int64_t bytes = WeightCount::of(blueprint.weights()).packed_bytes;
       throw Error(ErrorCode::limit, {folder, "", -1, "no memory for " + std::to_string(bytes) + " bytes of weights"});
     }
   });
@@ -114,10 +118,10 @@ inline std::shared_ptr<const Model> load_model(const std::string& folder, const 
 }
 
 // The same error as a value.
-inline Expected<std::shared_ptr<const Model>> try_load_model(const std::string& folder,
-                                                             const LoadOptions& options = {}) {
+template <class List = Families>
+Expected<std::shared_ptr<const Model>> try_load_model(const std::string& folder, const LoadOptions& options = {}) {
   try {
-    return load_model(folder, options);
+    return load_model<List>(folder, options);
   } catch (const Error& error) {
     return error;
   }
@@ -125,15 +129,16 @@ inline Expected<std::shared_ptr<const Model>> try_load_model(const std::string& 
 
 // What the checkpoint is and costs, from config.json and the headers of its files: every check of load_model, no
 // weights. Throws the same errors.
-inline ModelDescription describe_model(const std::string& folder) {
+template <class List = Families>
+ModelDescription describe_model(const std::string& folder) {
   ModelDescription description;
-  detail::read_checkpoint(folder, [&](auto family, const ModelConfig& config, detail::CheckpointNotes notes) {
-    const TensorSource source = TensorSource::open(folder);
-    description = ModelDescription::of(config, family.find_tensors(config, source), source);
-    description.unknown_keys = std::move(notes.unknown_keys);
-    description.skipped.insert(description.skipped.begin(), notes.skipped.begin(), notes.skipped.end());
-    description.files.insert(description.files.begin(), notes.files.begin(), notes.files.end());
-  });
+  detail::read_checkpoint<List>(
+      folder, [&](const Blueprint& blueprint, const TensorSource& source, detail::CheckpointNotes notes) {
+        description = ModelDescription::of(blueprint, source);
+        description.unknown_keys = std::move(notes.unknown_keys);
+        description.skipped.insert(description.skipped.begin(), notes.skipped.begin(), notes.skipped.end());
+        description.files.insert(description.files.begin(), notes.files.begin(), notes.files.end());
+      });
   return description;
 }
 

@@ -1,9 +1,12 @@
-// Session: one text in progress on a shared model. Owns the KV cache, the routers' memory, the logits and the hooks;
+// Session: one text in progress on a shared model. Owns what the layers remember of it, the logits and the hooks;
 // belongs to one thread at a time, except for cancel(). After an error it is what it was before the call.
 //
 //   Session session(model, {.context_size = 1024});
 //   throw_if_error(session.forward(prompt, context));
 //   session.logits() -> a token -> session.forward({&token, 1}, context) ...
+//
+// Several texts of one model go on together, their weights read once for all: Session::forward_together of a list of
+// turns, each with the bits that it has alone.
 #pragma once
 
 #include <new>
@@ -14,6 +17,14 @@
 #include "headgate/models/session_options.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
+
+class Session;
+
+// What a text goes on with in a pass of several.
+struct SessionTurn {
+  Session* session;
+  std::span<const std::int32_t> tokens;
+};
 
 class Session {
  public:
@@ -29,11 +40,11 @@ class Session {
   explicit Session(std::shared_ptr<const Model> model, const SessionOptions& options = {})
       : model_(std::move(model)), options_(checked(options, model_)) {
     try {
-      state_ = model_->make_state(options_.context_size);
+      state_ = model_->make_state({options_.context_size, options_.rows_per_pass, options_.spare_positions});
     } catch (const std::bad_alloc&) {
       throw Error(ErrorCode::limit,
                   {"", "context_size", -1,
-                   "no memory for the keys and values of " + std::to_string(options_.context_size) + " positions"});
+                   "no memory for the states of " + std::to_string(options_.context_size) + " positions"});
     }
   }
 
@@ -44,31 +55,13 @@ class Session {
   // Status.token is the position in the text. The layer of a bad logit is the number of layers.
   // rules: edits of this call's routing (models/routing_rule.hpp); what cannot be obeyed is an error, with the layer.
   Status forward(std::span<const std::int32_t> tokens, Context& ctx, std::span<const RoutingRule> rules = {}) {
-    if (Status status = check(tokens); !status.ok() || tokens.empty()) return status;
     if (Status status = check(rules); !status.ok()) return status;
-    // What a failed forward leaves behind.
-    for (AnyState& state : state_.caches) state.truncate(position_);
-    const auto count = static_cast<index_t>(tokens.size());
-    const index_t vocab_size = model_->vocab_size();
-    next_logits_.resize(as_size(options_.all_logits ? std::int64_t{count} * vocab_size : vocab_size));
-    index_t rows = 0;
-    for (index_t first = 0; first < count; first += rows) {
-      // The rows of a pass are edited alike.
-      rows = std::min({options_.rows_per_pass, count - first,
-                       RoutingRule::next_change(rules, position_ + first) - (position_ + first)});
-      Rows out;
-      if (options_.all_logits) {
-        out = {next_logits_.data() + std::int64_t{first} * vocab_size, rows, vocab_size};
-      } else if (first + rows == count) {
-        out = {next_logits_.data(), 1, vocab_size};
-      }
-      Status status = pass(tokens.subspan(as_size(first), as_size(rows)), position_ + first, out, rules, ctx);
-      if (!status.ok()) return status;
-    }
-    position_ += count;
-    logits_.swap(next_logits_);
-    return Status::success();
+    const SessionTurn turn{this, tokens};
+    return run({&turn, 1}, rules, ctx);
   }
+  // The same for several texts of one model at once. usage: a session twice, or of another model. Status.token counts
+  // the tokens of all turns, one after the other; on an error all sessions are what they were.
+  static Status forward_together(std::span<const SessionTurn> turns, Context& ctx) { return run(turns, {}, ctx); }
 
   // (vocab_size) of the last token; empty where there is none.
   std::span<const float> logits() const noexcept {
@@ -86,12 +79,36 @@ class Session {
   const SessionOptions& options() const noexcept { return options_; }
   const Model& model() const noexcept { return *model_; }
 
-  // Forgets the tokens from `positions` on, and the logits if that is any. usage: more than are held.
+  // The largest number of positions, at most so many, that truncate can go back to. Layers that hold all positions go
+  // back to any; sliding windows and convolutions as far as options().spare_positions reach; recurrent ones to a
+  // snapshot.
+  index_t nearest(index_t positions) const noexcept {
+    positions = std::clamp(positions, 0, position_);
+    for (bool moved = true; moved;) {
+      moved = false;
+      for (const AnyState& state : state_.mixers) {
+        const index_t found = state.nearest(std::min(positions, state.position()));
+        moved = moved || found < positions;
+        positions = std::min(positions, found);
+      }
+    }
+    return positions;
+  }
+  // Forgets the tokens from `positions` on, and the logits if that is any. usage: more than are held; limit: a layer
+  // cannot go back there, but to status.expected positions (nearest).
   Status truncate(index_t positions) {
     if (positions < 0 || positions > position_) return Status::mismatch("positions to keep", positions, position_);
+    if (const index_t found = nearest(positions); found != positions) {
+      return {ErrorCode::limit, "positions to keep, against the nearest that every layer can go back to", positions,
+              found};
+    }
     if (positions < position_) logits_.clear();
-    position_ = positions;
+    go_back(positions);
     return Status::success();
+  }
+  // Makes this position one that truncate can go back to, also where a layer is recurrent. Throws std::bad_alloc.
+  void snapshot() {
+    for (AnyState& state : state_.mixers) state.snapshot();
   }
 
   // A second session that goes on from here, with its own memory and without the hooks. Throws std::bad_alloc.
@@ -99,7 +116,7 @@ class Session {
     Session copy(model_, options_, position_);
     copy.logits_ = logits_;
     copy.state_.context_size = state_.context_size;
-    for (const DecoderBlock::Cache& cache : state_.caches) copy.state_.caches.push_back(cache.clone());
+    for (const AnyState& state : state_.mixers) copy.state_.mixers.push_back(state.clone());
     return copy;
   }
 
@@ -176,24 +193,213 @@ class Session {
     return Status::success();
   }
 
-  // The tokens of one pass, and the logits of the last logits.rows of them.
-  Status pass(std::span<const std::int32_t> tokens, index_t first_position, Rows logits,
-              std::span<const RoutingRule> rules, Context& ctx) {
-    const auto rows = static_cast<index_t>(tokens.size());
-    const ScratchCount scratch{model_->config(), rows, std::int64_t{first_position} + rows, ctx.executor.size()};
-    ctx.workspace.reserve(scratch.bytes(logits.rows));
-    const Workspace::Mark mark(ctx.workspace);
-    const Rows x = ctx.workspace.take_rows(rows, model_->hidden_size());
-    Status status =
-        model_->forward({tokens, first_position, on_route, interrupted_.flag, &on_hidden, rules}, state_, x, ctx);
-    index_t first_row = 0;
-    if (status.ok() && logits.rows > 0) {
-      first_row = rows - logits.rows;
-      status = model_->logits(x.middle_rows(first_row, logits.rows), logits, ctx);
+  // A text of a call, and how far the call has come with it.
+  struct Text {
+    Session* session;
+    std::span<const std::int32_t> tokens;
+    std::int64_t first_token;  // of all turns
+    index_t done;              // tokens
+    index_t rows;              // of the pass in progress
+    index_t logits_rows;       // the last of these, of which logits are wanted
+
+    index_t rest() const noexcept { return static_cast<index_t>(tokens.size()) - done; }
+    index_t skipped() const noexcept { return rows - logits_rows; }
+    index_t position() const noexcept { return session->position_ + done; }
+  };
+  // Puts the sessions of a call back where they were, unless it came to its end.
+  class Rollback {
+   public:
+    // is_one_pass: states go back by a pass themselves.
+    Rollback(std::span<const Text> texts, bool is_one_pass) : texts_(texts) {
+      if (is_one_pass) return;
+      for (const Text& text : texts) {
+        for (AnyState& state : text.session->state_.mixers) {
+          if (!state.keeps_present(text.rest())) copies_.push_back({&state, state.clone()});
+        }
+      }
     }
-    if (status.token >= 0) status.token += first_position + first_row;
-    if (status.code == ErrorCode::interrupted) interrupted_.flag.store(false, std::memory_order_relaxed);
+    Rollback(const Rollback&) = delete;
+    Rollback& operator=(const Rollback&) = delete;
+    ~Rollback() {
+      if (is_done_) return;
+      for (Copy& copy : copies_) *copy.place = std::move(copy.state);
+      for (const Text& text : texts_) text.session->go_back(text.session->nearest(text.session->position_));
+    }
+    void dismiss() noexcept { is_done_ = true; }
+
+   private:
+    struct Copy {
+      AnyState* place;
+      AnyState state;
+    };
+    std::span<const Text> texts_;
+    std::vector<Copy> copies_;
+    bool is_done_ = false;
+  };
+
+  static Status run(std::span<const SessionTurn> turns, std::span<const RoutingRule> rules, Context& ctx) {
+    std::int64_t count = 0;
+    if (Status status = check(turns, count); !status.ok() || count == 0) return status;
+    const Model& model = *turns.front().session->model_;
+    ctx.workspace.reserve(scratch_bytes(turns, count, ctx));
+    const Workspace::Mark mark(ctx.workspace);
+    const std::span<Text> texts = ctx.workspace.take<Text>(count);
+    std::size_t n = 0;
+    std::int64_t first_token = 0;
+    for (const SessionTurn& turn : turns) {
+      const auto tokens = static_cast<std::int64_t>(turn.tokens.size());
+      if (tokens == 0) continue;
+      Session& s = *turn.session;
+      s.next_logits_.resize(as_size((s.options_.all_logits ? tokens : 1) * model.vocab_size()));
+      texts[n++] = {&s, turn.tokens, first_token, 0, 0, 0};
+      first_token += tokens;
+    }
+    Rollback rollback(texts, first_token == cut_pass(texts, rules));
+    while (cut_pass(texts, rules) > 0) {
+      Status status = pass(model, texts, rules, ctx);
+      if (status.ok()) continue;
+      if (status.code == ErrorCode::interrupted) {
+        for (const Text& text : texts) text.session->interrupted_.flag.store(false, std::memory_order_relaxed);
+      }
+      return status;
+    }
+    rollback.dismiss();
+    for (const Text& text : texts) {
+      text.session->position_ += text.done;
+      text.session->logits_.swap(text.session->next_logits_);
+    }
+    return Status::success();
+  }
+  // count: turns with tokens.
+  static Status check(std::span<const SessionTurn> turns, std::int64_t& count) noexcept {
+    for (std::size_t i = 0; i < turns.size(); ++i) {
+      const Session* const session = turns[i].session;
+      if (session == nullptr) return {ErrorCode::usage, "a turn without a session"};
+      if (session->model_ != turns.front().session->model_) return {ErrorCode::usage, "turns of different models"};
+      for (std::size_t j = 0; j < i; ++j) {
+        if (turns[j].session == session) return {ErrorCode::usage, "a session with two turns"};
+      }
+      if (Status status = session->check(turns[i].tokens); !status.ok()) return status;
+      count += turns[i].tokens.empty() ? 0 : 1;
+    }
+    return Status::success();
+  }
+
+  // How many rows of which text the next pass has; their number. Rows of a pass are edited alike.
+  static index_t cut_pass(std::span<Text> texts, std::span<const RoutingRule> rules) noexcept {
+    index_t room = texts.front().session->options_.rows_per_pass;
+    index_t rows = 0;
+    for (Text& text : texts) {
+      const SessionOptions& options = text.session->options_;
+      text.rows = std::min({text.rest(), room, options.rows_per_pass,
+                            RoutingRule::next_change(rules, text.position()) - text.position()});
+      text.logits_rows = options.all_logits ? text.rows : text.rows > 0 && text.rows == text.rest() ? 1 : 0;
+      room -= text.rows;
+      rows += text.rows;
+    }
+    return rows;
+  }
+  // Of the largest pass of a call.
+  static std::size_t scratch_bytes(std::span<const SessionTurn> turns, std::int64_t count, const Context& ctx) {
+    const std::int64_t room = turns.front().session->options_.rows_per_pass;
+    PassSize pass{0, count, 0, ctx.executor.size()};
+    std::int64_t logits_rows = 0;
+    for (const SessionTurn& turn : turns) {
+      const auto tokens = static_cast<std::int64_t>(turn.tokens.size());
+      pass.rows += tokens;
+      pass.positions = std::max(pass.positions, turn.session->position_ + tokens);
+      logits_rows += turn.session->options_.all_logits ? tokens : 1;
+    }
+    pass.rows = std::min(pass.rows, room);
+    const Model& model = *turns.front().session->model_;
+    return model.scratch().bytes(pass, std::min(logits_rows, pass.rows), model.vocab_size()) +
+           as_size(count) * (sizeof(Text) + sizeof(Model::Sequence));
+  }
+
+  // One pass of the rows that cut_pass chose.
+  static Status pass(const Model& model, std::span<Text> texts, std::span<const RoutingRule> rules, Context& ctx) {
+    const Workspace::Mark mark(ctx.workspace);
+    Model::Sequence* const memory = ctx.workspace.take<Model::Sequence>(static_cast<std::int64_t>(texts.size())).data();
+    std::size_t count = 0;
+    index_t rows = 0;
+    index_t logits_rows = 0;
+    for (const Text& text : texts) {
+      if (text.rows == 0) continue;
+      Session& s = *text.session;
+      std::construct_at(
+          memory + count++,
+          Model::Sequence{{text.rows, text.position()}, s.state_, s.interrupted_.flag, &s.on_route, &s.on_hidden});
+      rows += text.rows;
+      logits_rows += text.logits_rows;
+    }
+    const std::span<std::int32_t> tokens = ctx.workspace.take<std::int32_t>(rows);
+    std::int32_t* token = tokens.data();
+    for (const Text& text : texts) {
+      token = std::copy_n(text.tokens.data() + text.done, text.rows, token);
+    }
+    const Rows x = ctx.workspace.take_rows(rows, model.hidden_size());
+    Status status = model.forward({tokens, {memory, count}, rules}, x, ctx);
+    if (!status.ok()) return of_text(status, texts, /*is_of_logits=*/false);
+    if (logits_rows > 0) status = compute_logits(model, texts, x, count, logits_rows, ctx);
+    for (Text& text : texts) text.done += text.rows;
     return status;
+  }
+  // The wanted rows of all texts are one product with the head.
+  static Status compute_logits(const Model& model, std::span<const Text> texts, Rows x, std::size_t sequences,
+                               index_t count, Context& ctx) {
+    const index_t vocab_size = model.vocab_size();
+    const auto place_of = [&](const Text& text) {
+      const std::int64_t first = text.session->options_.all_logits ? text.done : 0;
+      return text.session->next_logits_.data() + first * vocab_size;
+    };
+    if (sequences == 1) {
+      for (const Text& text : texts) {
+        if (text.logits_rows == 0) continue;
+        const Rows out(place_of(text), count, vocab_size);
+        return of_text(model.logits(x.middle_rows(text.skipped(), count), out, ctx), texts, /*is_of_logits=*/true);
+      }
+    }
+    const Workspace::Mark mark(ctx.workspace);
+    const Rows gathered = ctx.workspace.take_rows(count, x.cols);
+    const Rows logits = ctx.workspace.take_rows(count, vocab_size);
+    index_t row = 0;
+    index_t next = 0;
+    for (const Text& text : texts) {
+      for (index_t r = text.skipped(); r < text.rows; ++r) {
+        std::copy_n(x.row_data(row + r), x.cols, gathered.row_data(next++));
+      }
+      row += text.rows;
+    }
+    Status status = model.logits(gathered, logits, ctx);
+    if (!status.ok()) return of_text(status, texts, /*is_of_logits=*/true);
+    next = 0;
+    for (const Text& text : texts) {
+      std::copy_n(logits.row_data(next), std::int64_t{text.logits_rows} * vocab_size, place_of(text));
+      next += text.logits_rows;
+    }
+    return status;
+  }
+
+  // Names the row of a pass as a position of the text, or, where there are several, as a token of all turns.
+  // is_of_logits: only rows with logits count.
+  static Status of_text(Status status, std::span<const Text> texts, bool is_of_logits) noexcept {
+    index_t row = status.token;
+    for (const Text& text : texts) {
+      const index_t rows = is_of_logits ? text.logits_rows : text.rows;
+      if (row >= 0 && row < rows) {
+        const std::int64_t first = texts.size() == 1 ? text.session->position_ : text.first_token;
+        status.token = static_cast<index_t>(first) + text.done + row + (is_of_logits ? text.skipped() : 0);
+        return status;
+      }
+      row -= rows;
+    }
+    return status;
+  }
+
+  // Precondition: nearest(positions) is it.
+  void go_back(index_t positions) noexcept {
+    for (AnyState& state : state_.mixers) state.truncate(std::min(positions, state.position()));
+    position_ = positions;
   }
 
   std::shared_ptr<const Model> model_;

@@ -9,6 +9,9 @@ struct SessionOptions {
   index_t context_size = 0;     // positions; 0: max_position_embeddings of the model
   index_t rows_per_pass = 512;  // tokens that pass through the layers together; changes time and memory, never a bit
   bool all_logits = false;      // keep the logits of every token of a forward, not only of the last
+  // truncate can go back at least so many positions where a layer holds only the end of a text (sliding windows,
+  // convolutions), which costs a row of it each. Layers that hold all positions go back to any.
+  index_t spare_positions = 16;
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

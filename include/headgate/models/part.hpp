@@ -1,0 +1,111 @@
+// AnyPart<Made>: a part of a layer as a checkpoint has it, before packing, whatever its kind. A part is a value that
+// alone knows which tensors it reads, what it costs, and how it becomes the object Made that computes. Whatever walks
+// over parts (weight_count.hpp, memory, load.hpp) knows no more than this.
+#pragma once
+
+#include <concepts>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "headgate/attention/mixer.hpp"
+#include "headgate/attention/rope.hpp"
+#include "headgate/models/packer.hpp"
+#include "headgate/models/weight_use.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+// Floats that something takes of the workspace at a time in a pass, at most, the rows it reads and writes left out.
+// Holds no tensor, so a model keeps it when its files are closed.
+using ScratchNeed = std::function<std::int64_t(const PassSize&)>;
+// Bytes that something keeps of one text. As little a tensor.
+using StateNeed = std::function<std::int64_t(const StateSize&)>;
+
+template <class P, class Made>
+concept Part = std::copy_constructible<P> && requires(const P& part, WeightList& weights, Packer& packer) {
+  { part.words() } -> std::convertible_to<std::string>;  // what it is, in a few words for people
+  { part.list_weights(weights) };                        // appends all that it reads
+  { part.scratch() } -> std::convertible_to<ScratchNeed>;
+  { part.pack(packer) } -> std::convertible_to<Made>;
+};
+// A part that remembers a text.
+template <class P>
+concept HasState = requires(const P& part) {
+  { part.state() } -> std::convertible_to<StateNeed>;
+};
+// A part that rotates by positions.
+template <class P>
+concept HasRope = requires(const P& part) {
+  { part.rope.get() } -> std::same_as<const Rope*>;
+};
+// A part that routes.
+template <class P>
+concept HasRouting = requires(const P& part) { part.routing(); };
+
+// What a program tells of a routed layer.
+struct RoutingSummary {
+  index_t num_experts = 0;
+  index_t experts_per_token = 0;  // at most
+  std::string router;             // in a few words
+};
+
+template <class Made>
+class AnyPart {
+ public:
+  template <class P>
+    requires(!std::same_as<P, AnyPart> && Part<P, Made>)
+  AnyPart(P part)  // NOLINT(google-explicit-constructor)
+      : part_(std::make_shared<const Erased<P>>(std::move(part))) {}
+
+  std::string words() const { return part_->words(); }
+  void list_weights(WeightList& weights) const { part_->list_weights(weights); }
+  ScratchNeed scratch() const { return part_->scratch(); }
+  StateNeed state() const { return part_->state(); }                               // empty: it keeps nothing
+  const Rope* rope() const noexcept { return part_->rope(); }                      // null: it does not rotate
+  const RoutingSummary* routing() const noexcept { return part_->routing(); }      // null: it does not route
+  const WeightRows* linear_gate() const noexcept { return part_->linear_gate(); }  // null: it has none
+  Made pack(Packer& packer) const { return part_->pack(packer); }
+
+ private:
+  struct Interface {
+    virtual ~Interface() = default;
+    virtual std::string words() const = 0;
+    virtual void list_weights(WeightList& weights) const = 0;
+    virtual ScratchNeed scratch() const = 0;
+    virtual StateNeed state() const = 0;
+    virtual const Rope* rope() const noexcept = 0;
+    virtual const RoutingSummary* routing() const noexcept = 0;
+    virtual const WeightRows* linear_gate() const noexcept = 0;
+    virtual Made pack(Packer& packer) const = 0;
+  };
+  template <class P>
+  struct Erased final : Interface {
+    explicit Erased(P p) : part(std::move(p)) {}
+    std::string words() const override { return part.words(); }
+    void list_weights(WeightList& weights) const override { part.list_weights(weights); }
+    ScratchNeed scratch() const override { return part.scratch(); }
+    StateNeed state() const override {
+      if constexpr (HasState<P>) return part.state();
+      return nullptr;
+    }
+    const Rope* rope() const noexcept override {
+      if constexpr (HasRope<P>) return part.rope.get();
+      return nullptr;
+    }
+    const RoutingSummary* routing() const noexcept override {
+      if constexpr (HasRouting<P>) return &part.routing();
+      return nullptr;
+    }
+    const WeightRows* linear_gate() const noexcept override {
+      if constexpr (HasRouting<P>) return part.linear_gate();
+      return nullptr;
+    }
+    Made pack(Packer& packer) const override { return part.pack(packer); }
+    P part;
+  };
+
+  std::shared_ptr<const Interface> part_;
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,106 @@
+// ExpertsPart: the weights of a bank of feed-forward experts, all of one shape; a bank of one is a dense network or a
+// shared expert.
+#pragma once
+
+#include <algorithm>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "headgate/experts/any_experts.hpp"
+#include "headgate/experts/glu_experts.hpp"
+#include "headgate/models/part.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+// The matrices of one expert; biases (1, rows of their matrix).
+struct ExpertRows {
+  std::optional<WeightRows> gate;  // (ffn_size, hidden_size); none: not gated
+  WeightRows up;                   // (ffn_size, hidden_size)
+  WeightRows down;                 // (hidden_size, ffn_size)
+  std::optional<WeightRows> gate_bias = std::nullopt;
+  std::optional<WeightRows> up_bias = std::nullopt;
+  std::optional<WeightRows> down_bias = std::nullopt;
+};
+
+struct ExpertsPart {
+  std::vector<ExpertRows> experts;  // at least one; all have gates or none, biases or none
+  Activation activation = {};
+  index_t experts_per_token = 1;
+  bool is_routed = true;
+
+  index_t num_experts() const noexcept { return static_cast<index_t>(experts.size()); }
+  index_t hidden_size() const noexcept { return experts.front().up.cols(); }
+  index_t ffn_size() const noexcept { return experts.front().up.rows(); }
+  GluShape shape() const noexcept {
+    return {.num_experts = num_experts(),
+            .hidden_size = hidden_size(),
+            .ffn_size = ffn_size(),
+            .activation = activation,
+            .gated = experts.front().gate.has_value(),
+            .has_bias = experts.front().up_bias.has_value()};
+  }
+  // One format a matrix, of all experts: the one that keeps the values of each.
+  GluFormats<AnyFormat> formats() const {
+    const auto keeping = [&](auto&& rows_of) {
+      const AnyFormat format = rows_of(experts.front()).format();
+      for (const ExpertRows& expert : experts) {
+        if (rows_of(expert).format() != format) return AnyFormat(F32{});
+      }
+      return format;
+    };
+    const AnyFormat up = keeping([](const ExpertRows& e) -> const WeightRows& { return e.up; });
+    const AnyFormat down = keeping([](const ExpertRows& e) -> const WeightRows& { return e.down; });
+    if (!experts.front().gate) return {up, up, down};
+    return {keeping([](const ExpertRows& e) -> const WeightRows& { return *e.gate; }), up, down};
+  }
+
+  void list_weights(WeightList& weights) const {
+    const GluFormats<AnyFormat> packed = formats();
+    for (index_t e = 0; e < num_experts(); ++e) {
+      const auto add = [&](WeightUse use) {
+        use.is_active = use.is_read = e < experts_per_token;
+        use.expert = is_routed ? e : -1;
+        weights.push_back(std::move(use));
+      };
+      const ExpertRows& expert = experts[as_size(e)];
+      if (expert.gate) add(WeightUse::matrix(*expert.gate, packed.gate));
+      add(WeightUse::matrix(expert.up, packed.up));
+      add(WeightUse::matrix(expert.down, packed.down));
+      for (const auto* bias : {&expert.gate_bias, &expert.up_bias, &expert.down_bias}) {
+        if (*bias) add(WeightUse::vector(**bias));
+      }
+    }
+  }
+  // The plan by expert, gathered rows and what the activation makes of them.
+  ScratchNeed scratch() const {
+    return [sizes = shape(), k = std::min(experts_per_token, num_experts())](const PassSize& pass) {
+      const std::int64_t entries = pass.rows * k;
+      return 3 * (std::int64_t{sizes.num_experts} + 1) + 3 * entries + 2 * pass.threads +
+             std::min<std::int64_t>(entries, sizes.entries_at_a_time()) * sizes.floats_per_entry();
+    };
+  }
+  AnyExperts pack(const Packer& packer) const {
+    GluExperts<AnyFormat> bank = GluExperts<AnyFormat>::create(shape(), formats()).value();
+    for (ExpertId e = 0; e < bank.num_experts(); ++e) {
+      const ExpertRows& expert = experts[as_size(e)];
+      const auto each = [&](const WeightRows& rows, auto set) {
+        packer.each_row(rows, [&](index_t r, const float* row) { (bank.*set)(e, r, row); });
+      };
+      const auto bias = [&](const std::optional<WeightRows>& rows, auto set) {
+        const std::vector<float> values = packer.floats(rows);
+        for (std::size_t r = 0; r < values.size(); ++r) (bank.*set)(e, static_cast<index_t>(r), values[r]);
+      };
+      using Bank = GluExperts<AnyFormat>;
+      if (expert.gate) each(*expert.gate, &Bank::set_gate_row);
+      each(expert.up, &Bank::set_up_row);
+      each(expert.down, &Bank::set_down_row);
+      bias(expert.gate_bias, &Bank::set_gate_bias);
+      bias(expert.up_bias, &Bank::set_up_bias);
+      bias(expert.down_bias, &Bank::set_down_bias);
+    }
+    return bank;
+  }
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

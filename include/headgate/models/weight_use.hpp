@@ -1,0 +1,30 @@
+// WeightUse: one matrix or vector of a checkpoint, how it is held in memory, and whether a token reads it. What a part
+// lists of itself (part.hpp); from these lists come all counts.
+#pragma once
+
+#include <vector>
+
+#include "headgate/kernels/panel16.hpp"
+#include "headgate/models/packer.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+struct WeightUse {
+  WeightRows rows;
+  std::int64_t packed_bytes;
+  bool is_active = true;  // it takes part in the computation of a token: not so most experts
+  bool is_read = true;    // and is read whole for it: not so an embedding, of which a token reads a row
+  index_t expert = -1;    // of which routed expert it is; -1: of none
+
+  // Packed for products.
+  static WeightUse matrix(const WeightRows& rows, AnyFormat format) {
+    return {rows, divide_up(rows.rows(), panel_rows) * format.panel_bytes(rows.cols())};
+  }
+  // Packed in the format that keeps its values.
+  static WeightUse matrix(const WeightRows& rows) { return matrix(rows, rows.format()); }
+  // Held as floats.
+  static WeightUse vector(const WeightRows& rows) { return {rows, rows.parameters() * std::int64_t{sizeof(float)}}; }
+};
+using WeightList = std::vector<WeightUse>;
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -43,7 +43,7 @@ struct HeadgateMoe {
     const Qwen3Moe::FindGqa gqa(c, source);
     const auto find_attention = [&](const std::string& prefix) -> MixerPart {
       if (!regions) return gqa(prefix);
-      return BilevelPart(gqa(prefix), regions->size, regions->count);
+      return BilevelPart{gqa(prefix), regions->size, regions->count};
     };
     std::shared_ptr<SharedCell> cell;
     if (router.kind == Kind::gru) cell = SharedCell::find(source, router.state_size);

@@ -1,6 +1,6 @@
 // All of the layer library: core, kernels of the instruction set compiled for, routing, experts and layers. Models,
-// tokenizers and samplers are included by name (headgate/models/load.hpp), as is the bridge to Eigen
-// (kernels/eigen.hpp).
+// tokenizers and samplers are included by name (headgate/models/load.hpp), as are attentions and other mixers
+// (headgate/attention/gqa.hpp) and the bridge to Eigen (kernels/eigen.hpp).
 #pragma once
 
 #include "headgate/core/aligned_buffer.hpp"

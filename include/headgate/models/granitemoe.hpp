@@ -1,9 +1,8 @@
 // The Granite MoE models of IBM, which differ in what they add:
 //   granitemoe         Granite 3.0 and 3.1, PowerMoE: grouped-query attention, top-k of the logits, softmax over these
 //   granitemoeshared   ... and a shared expert, where shared_intermediate_size is not 0
-//   granitemoe_swa     ... and a learned sink of every head, sliding windows by layer_types, RoPE by layer: the theta
-//   of
-//                      layer_rope_theta, none where it is 0
+//   granitemoe_swa     ... and a learned sink of every head, sliding windows by layer_types, RoPE layer by layer: the
+//                      theta of layer_rope_theta, none where it is 0
 // Four multipliers: of the embedding, of what each step adds to the residual, of attention scores in place of
 // head_dim^-0.5, and logits are divided by logits_scaling. Follows transformers' modeling_granitemoe and its kin. The
 // tensors have old names (router.layer, input_linear, output_linear) and new ones (router, experts.gate_up_proj,

@@ -77,8 +77,12 @@ TEST_CASE("a convolution's state goes back to its snapshots, until it has gone b
   state.snapshot();  // the same
   CHECK(state.bytes() == empty + 16);
   append(state, 4);
+  CHECK(state.keeps_present(4, true));
+  CHECK_FALSE(state.keeps_present(4, false));
   state.snapshot();
+  CHECK(state.keeps_present(4, false));
   for (index_t i = 0; i < 10; ++i) append(state, 4);
+  CHECK_FALSE(state.keeps_present(4, false));
   CHECK(state.nearest(30) == 5);
   CHECK(state.nearest(4) == 1);
   CHECK(state.nearest(0) == 0);

@@ -154,3 +154,57 @@ TEST_CASE("a KV cache with a window goes back within what it holds, or to the st
   fill(cache, 0, 4, 1, 3);
   CHECK(holds(cache, 0, 4, 1, 3));
 }
+
+TEST_CASE("a KV cache with a window goes back to its snapshots, until it has gone back further") {
+  for (const index_t window : {1, 2, 5, 16, 17, 40}) {
+    for (const index_t spare : {0, 7}) {
+      for (const index_t at : {1, 3, 16, 37, 64, 101}) {
+        INFO("window " << window << ", spare " << spare << ", snapshot at " << at);
+        KvCache cache({500, 20, spare}, 2, 5, window);
+        const auto go_on = [&](KvCache& c, index_t last) {
+          while (c.position() < last) {
+            const index_t rows = std::min({20, last - c.position(), at > c.position() ? at - c.position() : 20});
+            c.reserve(rows);
+            fill(c, c.position(), c.position() + rows, 2, 5);
+          }
+        };
+        cache.snapshot();  // of nothing
+        CHECK(cache.bytes() == KvCache::bytes({500, 20, spare}, 2, 5, window));
+        go_on(cache, at);
+        CHECK(cache.keeps_present(100, false) == false);
+        CHECK(cache.keeps_present(20, true));
+        CHECK(cache.keeps_present(spare, false));
+        cache.snapshot();
+        CHECK(cache.keeps_present(100, false));
+        const std::int64_t bytes = cache.bytes();
+        CHECK(bytes - KvCache::bytes({500, 20, spare}, 2, 5, window) <=
+              2 * 2 * (window - 1 + 2 * panel_rows) * 5 * std::int64_t{sizeof(float)});
+        cache.snapshot();  // the same
+        CHECK(cache.bytes() == bytes);
+        go_on(cache, 300);
+        CHECK(cache.nearest(at - 1) == 0);
+        CHECK(cache.nearest(at) == at);
+        CHECK(cache.nearest(200) == at);
+
+        KvCache fork = cache.clone();
+        fork.truncate(fork.nearest(200));
+        CHECK(fork.position() == at);
+        CHECK(fork.origin() <= std::max(at - window + 1, 0));
+        CHECK(holds(fork, fork.origin(), at, 2, 5));
+        for (index_t p = at; p < at + 60; ++p) {  // on by single rows
+          fork.reserve(1);
+          fill(fork, p, p + 1, 2, 5);
+          CHECK(holds(fork, std::max(p - window + 1, 0), p + 1, 2, 5));
+        }
+        go_on(fork, 300);
+        fork.truncate(at);  // again
+        CHECK(holds(fork, std::max(at - window + 1, 0), at, 2, 5));
+        fork.truncate(0);
+        CHECK(fork.bytes() == KvCache::bytes({500, 20, spare}, 2, 5, window));
+        go_on(fork, 300);
+        CHECK(fork.nearest(200) == 0);
+        CHECK(cache.nearest(200) == at);  // the fork's own
+      }
+    }
+  }
+}

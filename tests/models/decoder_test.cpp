@@ -25,7 +25,7 @@ struct NoAttention {
     index_t position() const noexcept { return positions; }
     index_t nearest(index_t p) const noexcept { return p; }
     void truncate(index_t p) noexcept { positions = p; }
-    bool keeps_present(index_t) const noexcept { return true; }
+    bool keeps_present(index_t, bool) const noexcept { return true; }
     void snapshot() noexcept {}
     State clone() const { return *this; }
     std::int64_t bytes() const noexcept { return 0; }

@@ -28,7 +28,7 @@ class RunningSumState {
     present_.position = positions;
     std::copy(snapshots_.back().sum.begin(), snapshots_.back().sum.end(), present_.sum.begin());
   }
-  bool keeps_present(headgate::index_t /*positions*/) const noexcept {
+  bool keeps_present(headgate::index_t /*positions*/, bool /*is_one_pass*/) const noexcept {
     return snapshots_.back().position == position();
   }
   void snapshot() {

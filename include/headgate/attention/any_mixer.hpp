@@ -19,7 +19,9 @@ class AnyState {
   index_t position() const noexcept { return state_->position(); }
   index_t nearest(index_t positions) const noexcept { return state_->nearest(positions); }
   void truncate(index_t positions) noexcept { state_->truncate(positions); }
-  bool keeps_present(index_t positions) const noexcept { return state_->keeps_present(positions); }
+  bool keeps_present(index_t positions, bool is_one_pass) const noexcept {
+    return state_->keeps_present(positions, is_one_pass);
+  }
   void snapshot() { state_->snapshot(); }
   AnyState clone() const { return AnyState(state_->clone()); }
   std::int64_t bytes() const noexcept { return state_->bytes(); }
@@ -37,7 +39,7 @@ class AnyState {
     virtual index_t position() const noexcept = 0;
     virtual index_t nearest(index_t positions) const noexcept = 0;
     virtual void truncate(index_t positions) noexcept = 0;
-    virtual bool keeps_present(index_t positions) const noexcept = 0;
+    virtual bool keeps_present(index_t positions, bool is_one_pass) const noexcept = 0;
     virtual void snapshot() = 0;
     virtual std::unique_ptr<Interface> clone() const = 0;
     virtual std::int64_t bytes() const noexcept = 0;
@@ -49,7 +51,9 @@ class AnyState {
     index_t position() const noexcept override { return state.position(); }
     index_t nearest(index_t positions) const noexcept override { return state.nearest(positions); }
     void truncate(index_t positions) noexcept override { state.truncate(positions); }
-    bool keeps_present(index_t positions) const noexcept override { return state.keeps_present(positions); }
+    bool keeps_present(index_t positions, bool is_one_pass) const noexcept override {
+      return state.keeps_present(positions, is_one_pass);
+    }
     void snapshot() override { state.snapshot(); }
     std::unique_ptr<Interface> clone() const override { return std::make_unique<Erased>(state.clone()); }
     std::int64_t bytes() const noexcept override { return state.bytes(); }

@@ -51,7 +51,10 @@ class FirState {
     }
     position_ = positions;
   }
-  bool keeps_present(index_t positions) const noexcept { return position_ == 0 || positions <= size_.spare; }
+  bool keeps_present(index_t positions, bool is_one_pass) const noexcept {
+    return is_one_pass || position_ == 0 || positions <= size_.spare ||
+           (!snapshots_.empty() && snapshots_.back().position == position_);
+  }
   void snapshot() {
     if (!snapshots_.empty() && snapshots_.back().position == position_) return;
     const float* const past = row(position_) - std::int64_t{before_} * width_;

@@ -4,11 +4,12 @@
 //
 // With a window it holds the end of the text: the window - 1 positions that the next row reads, the spare ones, and the
 // rows of a pass. When it is full, what is still needed moves down by whole panels, so that it always lies in one
-// stretch; memory does not grow with the text.
+// stretch; memory does not grow with the text. A snapshot is a copy of the panels that the next row reads.
 #pragma once
 
 #include <algorithm>
 #include <cstring>
+#include <vector>
 
 #include "headgate/attention/sequence_state.hpp"
 #include "headgate/core/aligned_buffer.hpp"
@@ -18,7 +19,7 @@ namespace headgate::inline HEADGATE_ABI {
 
 class KvCache {
  public:
-  // Bytes of a cache of these sizes. window: positions that a row reads, itself included; 0: all.
+  // Bytes of a cache of these sizes, without snapshots. window: positions that a row reads, itself included; 0: all.
   static constexpr std::int64_t bytes(const StateSize& size, index_t num_kv_heads, index_t head_dim,
                                       index_t window = 0) noexcept {
     return 2 * num_kv_heads * head_bytes(capacity(size, window), head_dim);
@@ -40,16 +41,38 @@ class KvCache {
   index_t window() const noexcept { return window_; }
 
   index_t position() const noexcept { return position_; }
-  index_t nearest(index_t positions) const noexcept { return positions >= first_reachable() ? positions : 0; }
+  index_t nearest(index_t positions) const noexcept {
+    if (positions >= first_reachable()) return positions;
+    for (auto snapshot = snapshots_.rbegin(); snapshot != snapshots_.rend(); ++snapshot) {
+      if (snapshot->position <= positions) return snapshot->position;
+    }
+    return 0;
+  }
   void truncate(index_t positions) noexcept {
+    while (!snapshots_.empty() && snapshots_.back().position > positions) snapshots_.pop_back();
+    if (positions < first_reachable()) {
+      origin_ = 0;
+      if (positions > 0) restore(snapshots_.back());
+    }
     position_ = positions;
-    if (positions < first_reachable()) origin_ = 0;
   }
-  bool keeps_present(index_t positions) const noexcept {
-    return window_ == 0 || position_ == 0 || positions <= size_.spare;
+  bool keeps_present(index_t positions, bool is_one_pass) const noexcept {
+    return is_one_pass || window_ == 0 || position_ == 0 || positions <= size_.spare || has_snapshot();
   }
-  void snapshot() noexcept {}
-  std::int64_t bytes() const noexcept { return static_cast<std::int64_t>(buffer_.size()); }
+  void snapshot() {
+    if (window_ == 0 || position_ == 0 || has_snapshot()) return;
+    const index_t origin = std::max(position_ - (window_ - 1), 0) / panel_rows * panel_rows;
+    Snapshot copy{position_, origin, {}};
+    for_each_piece(copy, [&](const std::byte* piece, std::int64_t size) {
+      copy.bytes.insert(copy.bytes.end(), piece, piece + size);
+    });
+    snapshots_.push_back(std::move(copy));
+  }
+  std::int64_t bytes() const noexcept {
+    std::size_t total = buffer_.size();
+    for (const Snapshot& snapshot : snapshots_) total += snapshot.bytes.size();
+    return static_cast<std::int64_t>(total);
+  }
   KvCache clone() const {
     KvCache copy(size_, num_kv_heads_, head_dim_, window_);
     const index_t held = position_ - origin_;
@@ -60,6 +83,7 @@ class KvCache {
     }
     copy.position_ = position_;
     copy.origin_ = origin_;
+    copy.snapshots_ = snapshots_;
     return copy;
   }
 
@@ -96,6 +120,32 @@ class KvCache {
   }
 
  private:
+  struct Snapshot {
+    index_t position;
+    index_t origin;                // of the first panel kept, a multiple of panel_rows
+    std::vector<std::byte> bytes;  // of each head keys, then values, from there to the position
+  };
+
+  // use(bytes, size) of each head's keys and values of a snapshot, where they lie while origin_ <= its origin.
+  template <class F>
+  void for_each_piece(const Snapshot& snapshot, F&& use) const {
+    const std::int64_t first = (snapshot.origin - origin_) / panel_rows;
+    const index_t rows = snapshot.position - snapshot.origin;
+    for (index_t h = 0; h < num_kv_heads_; ++h) {
+      use(keys_of(h) + first * F32::panel_bytes(head_dim_), divide_up(rows, panel_rows) * F32::panel_bytes(head_dim_));
+      use(values_of(h) + first * panel_rows * row_bytes(), rows * row_bytes());
+    }
+  }
+  void restore(const Snapshot& snapshot) noexcept {
+    origin_ = snapshot.origin;
+    const std::byte* from = snapshot.bytes.data();
+    for_each_piece(snapshot, [&](const std::byte* piece, std::int64_t size) {
+      std::memcpy(buffer_.data() + (piece - buffer_.data()), from, as_size(size));
+      from += size;
+    });
+  }
+  bool has_snapshot() const noexcept { return !snapshots_.empty() && snapshots_.back().position == position_; }
+
   // Positions held at a time. Room for a panel's worth of rows at least, so that not every step moves the rest.
   static constexpr index_t capacity(const StateSize& size, index_t window) noexcept {
     if (window == 0) return size.context_size;
@@ -124,6 +174,7 @@ class KvCache {
   index_t capacity_;  // positions held at a time
   index_t position_ = 0;
   index_t origin_ = 0;
+  std::vector<Snapshot> snapshots_;  // by position, ascending
 };
 static_assert(SequenceState<KvCache>);
 

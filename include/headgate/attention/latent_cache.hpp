@@ -45,7 +45,7 @@ class LatentCache {
     }
     position_ = positions;
   }
-  bool keeps_present(index_t /*positions*/) const noexcept { return true; }
+  bool keeps_present(index_t /*positions*/, bool /*is_one_pass*/) const noexcept { return true; }
   void snapshot() noexcept {}
   std::int64_t bytes() const noexcept { return static_cast<std::int64_t>(buffer_.size()); }
   LatentCache clone() const {

@@ -34,7 +34,9 @@ class RegionCache {
   void truncate(index_t positions) noexcept {
     kv_.truncate(positions);
   }  // means of regions that end later are not read
-  bool keeps_present(index_t positions) const noexcept { return kv_.keeps_present(positions); }
+  bool keeps_present(index_t positions, bool is_one_pass) const noexcept {
+    return kv_.keeps_present(positions, is_one_pass);
+  }
   void snapshot() noexcept {}
   RegionCache clone() const { return {kv_.clone(), region_size_, means_}; }
   std::int64_t bytes() const noexcept { return kv_.bytes() + static_cast<std::int64_t>(means_.size() * sizeof(float)); }

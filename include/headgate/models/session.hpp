@@ -59,8 +59,9 @@ class Session {
     const SessionTurn turn{this, tokens};
     return run({&turn, 1}, rules, ctx);
   }
-  // The same for several texts of one model at once. usage: a session twice, or of another model. Status.token counts
-  // the tokens of all turns, one after the other; on an error all sessions are what they were.
+  // The same for several texts of one model at once; turns without tokens do nothing. usage: a session twice, or of
+  // another model. Of several turns Status.token counts the tokens of all, one after the other; on an error all
+  // sessions are what they were. A pass has no more rows than the first session with tokens allows.
   static Status forward_together(std::span<const SessionTurn> turns, Context& ctx) { return run(turns, {}, ctx); }
 
   // (vocab_size) of the last token; empty where there is none.
@@ -159,6 +160,7 @@ class Session {
     return options;
   }
 
+  // Status.token is an index of the tokens.
   Status check(std::span<const std::int32_t> tokens) const noexcept {
     const auto total = static_cast<std::int64_t>(tokens.size()) + position_;
     if (total > context_size())
@@ -166,7 +168,7 @@ class Session {
     for (std::size_t i = 0; i < tokens.size(); ++i) {
       if (tokens[i] >= 0 && tokens[i] < model_->vocab_size()) continue;
       Status status = Status::mismatch("token id", tokens[i], model_->vocab_size() - 1);
-      status.token = position_ + static_cast<index_t>(i);
+      status.token = static_cast<index_t>(i);
       return status;
     }
     return Status::success();
@@ -197,7 +199,7 @@ class Session {
   struct Text {
     Session* session;
     std::span<const std::int32_t> tokens;
-    std::int64_t first_token;  // of all turns
+    std::int64_t first_token;  // as a Status counts tokens
     index_t done;              // tokens
     index_t rows;              // of the pass in progress
     index_t logits_rows;       // the last of these, of which logits are wanted
@@ -209,12 +211,11 @@ class Session {
   // Puts the sessions of a call back where they were, unless it came to its end.
   class Rollback {
    public:
-    // is_one_pass: states go back by a pass themselves.
-    Rollback(std::span<const Text> texts, bool is_one_pass) : texts_(texts) {
-      if (is_one_pass) return;
+    // texts: the first pass is cut. States that cannot go back themselves are copied.
+    explicit Rollback(std::span<const Text> texts) : texts_(texts) {
       for (const Text& text : texts) {
         for (AnyState& state : text.session->state_.mixers) {
-          if (!state.keeps_present(text.rest())) copies_.push_back({&state, state.clone()});
+          if (!state.keeps_present(text.rest(), text.rows == text.rest())) copies_.push_back({&state, state.clone()});
         }
       }
     }
@@ -223,7 +224,7 @@ class Session {
     ~Rollback() {
       if (is_done_) return;
       for (Copy& copy : copies_) *copy.place = std::move(copy.state);
-      for (const Text& text : texts_) text.session->go_back(text.session->nearest(text.session->position_));
+      for (const Text& text : texts_) text.session->go_back(text.session->position_);
     }
     void dismiss() noexcept { is_done_ = true; }
 
@@ -245,7 +246,7 @@ class Session {
     const Workspace::Mark mark(ctx.workspace);
     const std::span<Text> texts = ctx.workspace.take<Text>(count);
     std::size_t n = 0;
-    std::int64_t first_token = 0;
+    std::int64_t first_token = turns.size() > 1 ? 0 : turns.front().session->position_;
     for (const SessionTurn& turn : turns) {
       const auto tokens = static_cast<std::int64_t>(turn.tokens.size());
       if (tokens == 0) continue;
@@ -254,9 +255,11 @@ class Session {
       texts[n++] = {&s, turn.tokens, first_token, 0, 0, 0};
       first_token += tokens;
     }
-    Rollback rollback(texts, first_token == cut_pass(texts, rules));
+    cut_pass(texts, rules);
+    Rollback rollback(texts);
     while (cut_pass(texts, rules) > 0) {
-      Status status = pass(model, texts, rules, ctx);
+      Status status =
+          is_interrupted(texts) ? Status{ErrorCode::interrupted, "interrupted"} : pass(model, texts, rules, ctx);
       if (status.ok()) continue;
       if (status.code == ErrorCode::interrupted) {
         for (const Text& text : texts) text.session->interrupted_.flag.store(false, std::memory_order_relaxed);
@@ -270,8 +273,16 @@ class Session {
     }
     return Status::success();
   }
+  // Of any text, whether or not it has rows in the next pass.
+  static bool is_interrupted(std::span<const Text> texts) noexcept {
+    return std::any_of(texts.begin(), texts.end(), [](const Text& text) {
+      return text.session->interrupted_.flag.load(std::memory_order_relaxed);
+    });
+  }
   // count: turns with tokens.
   static Status check(std::span<const SessionTurn> turns, std::int64_t& count) noexcept {
+    const bool is_alone = turns.size() == 1 && turns.front().session != nullptr;
+    std::int64_t first_token = is_alone ? turns.front().session->position_ : 0;
     for (std::size_t i = 0; i < turns.size(); ++i) {
       const Session* const session = turns[i].session;
       if (session == nullptr) return {ErrorCode::usage, "a turn without a session"};
@@ -279,7 +290,11 @@ class Session {
       for (std::size_t j = 0; j < i; ++j) {
         if (turns[j].session == session) return {ErrorCode::usage, "a session with two turns"};
       }
-      if (Status status = session->check(turns[i].tokens); !status.ok()) return status;
+      if (Status status = session->check(turns[i].tokens); !status.ok()) {
+        if (status.token >= 0) status.token += static_cast<index_t>(first_token);
+        return status;
+      }
+      first_token += static_cast<std::int64_t>(turns[i].tokens.size());
       count += turns[i].tokens.empty() ? 0 : 1;
     }
     return Status::success();
@@ -301,11 +316,13 @@ class Session {
   }
   // Of the largest pass of a call.
   static std::size_t scratch_bytes(std::span<const SessionTurn> turns, std::int64_t count, const Context& ctx) {
-    const std::int64_t room = turns.front().session->options_.rows_per_pass;
+    std::int64_t room = 0;
     PassSize pass{0, count, 0, ctx.executor.size()};
     std::int64_t logits_rows = 0;
     for (const SessionTurn& turn : turns) {
       const auto tokens = static_cast<std::int64_t>(turn.tokens.size());
+      if (tokens == 0) continue;
+      if (pass.rows == 0) room = turn.session->options_.rows_per_pass;
       pass.rows += tokens;
       pass.positions = std::max(pass.positions, turn.session->position_ + tokens);
       logits_rows += turn.session->options_.all_logits ? tokens : 1;
@@ -380,15 +397,14 @@ class Session {
     return status;
   }
 
-  // Names the row of a pass as a position of the text, or, where there are several, as a token of all turns.
-  // is_of_logits: only rows with logits count.
+  // Names the row of a pass as a position of the only text, or else as a token of all turns. is_of_logits: only rows
+  // with logits count.
   static Status of_text(Status status, std::span<const Text> texts, bool is_of_logits) noexcept {
     index_t row = status.token;
     for (const Text& text : texts) {
       const index_t rows = is_of_logits ? text.logits_rows : text.rows;
       if (row >= 0 && row < rows) {
-        const std::int64_t first = texts.size() == 1 ? text.session->position_ : text.first_token;
-        status.token = static_cast<index_t>(first) + text.done + row + (is_of_logits ? text.skipped() : 0);
+        status.token = static_cast<index_t>(text.first_token) + text.done + row + (is_of_logits ? text.skipped() : 0);
         return status;
       }
       row -= rows;
@@ -396,7 +412,7 @@ class Session {
     return status;
   }
 
-  // Precondition: nearest(positions) is it.
+  // Precondition: every state is there, or can go back there.
   void go_back(index_t positions) noexcept {
     for (AnyState& state : state_.mixers) state.truncate(std::min(positions, state.position()));
     position_ = positions;

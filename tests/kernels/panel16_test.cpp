@@ -1,5 +1,7 @@
 #include "headgate/kernels/panel16.hpp"
 
+#include "headgate/kernels/any_format.hpp"
+
 #include <cstdint>
 
 #include "kernels/kernel_cases.hpp"
@@ -121,4 +123,28 @@ TEST_CASE("a format known at compile time takes no memory in a view") {
     index_t cols;
   };
   STATIC_REQUIRE(sizeof(PanelView<Bf16>) == sizeof(Plain));
+}
+
+TEST_CASE("a stack of matrices in one buffer has the rows and bytes of each alone, in its own format") {
+  constexpr index_t cols = 5;
+  const PanelStack<AnyFormat, 3>::Matrix matrices[] = {{17, F32{}}, {1, Bf16{}}, {32, Bf16{}}};
+  PanelStack<AnyFormat, 3> stack(cols, matrices);
+  std::int64_t bytes = 0;
+  for (std::size_t m = 0; m < 3; ++m) {
+    for (index_t r = 0; r < matrices[m].rows; ++r) {
+      float row[cols];
+      for (index_t c = 0; c < cols; ++c) row[c] = static_cast<float>(64 * static_cast<index_t>(m) + r + c);
+      stack.set_row(m, r, row);
+    }
+    bytes += Panel16<AnyFormat>(matrices[m].rows, cols, matrices[m].format).bytes();
+  }
+  CHECK(stack.bytes() == bytes);
+  for (std::size_t m = 0; m < 3; ++m) {
+    const PanelView<AnyFormat> view = stack.view(m);
+    CHECK(view.rows == matrices[m].rows);
+    CHECK(view.format == matrices[m].format);
+    for (index_t r = 0; r < view.rows; ++r) {
+      for (index_t c = 0; c < cols; ++c) CHECK(view(r, c) == static_cast<float>(64 * static_cast<index_t>(m) + r + c));
+    }
+  }
 }

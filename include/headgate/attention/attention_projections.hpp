@@ -29,9 +29,9 @@ template <WeightFormat Format = F32, class Backend = NativeBackend>
 class AttentionProjections {
  public:
   // Preconditions: the row exists; values has hidden_size elements, in set_output_row num_heads * head_dim.
-  void set_query_row(index_t row, const float* values) noexcept { query_.set_row(row, values); }
-  void set_key_row(index_t row, const float* values) noexcept { key_.set_row(row, values); }
-  void set_value_row(index_t row, const float* values) noexcept { value_.set_row(row, values); }
+  void set_query_row(index_t row, const float* values) noexcept { qkv_.set_row(0, row, values); }
+  void set_key_row(index_t row, const float* values) noexcept { qkv_.set_row(1, row, values); }
+  void set_value_row(index_t row, const float* values) noexcept { qkv_.set_row(2, row, values); }
   void set_output_row(index_t row, const float* values) noexcept { output_.set_row(row, values); }
   // To be filled; empty where the shape has none.
   std::span<float> query_bias() noexcept { return query_bias_; }    // (num_heads * head_dim)
@@ -51,8 +51,7 @@ class AttentionProjections {
          {&query_bias_, &key_bias_, &value_bias_, &output_bias_, &query_norm_, &key_norm_, &sinks_}) {
       floats += values->size();
     }
-    return query_.bytes() + key_.bytes() + value_.bytes() + output_.bytes() +
-           static_cast<std::int64_t>(floats * sizeof(float));
+    return qkv_.bytes() + output_.bytes() + static_cast<std::int64_t>(floats * sizeof(float));
   }
 
  protected:
@@ -67,9 +66,8 @@ class AttentionProjections {
   AttentionProjections(const GqaShape& shape, std::shared_ptr<const Rope> rope, const AttentionFormats<Format>& formats)
       : shape_(shape),
         rope_(std::move(rope)),
-        query_(shape.query_size(), shape.hidden_size, formats.query),
-        key_(shape.kv_size(), shape.hidden_size, formats.key),
-        value_(shape.kv_size(), shape.hidden_size, formats.value),
+        qkv_(shape.hidden_size,
+             {{shape.query_size(), formats.query}, {shape.kv_size(), formats.key}, {shape.kv_size(), formats.value}}),
         output_(shape.hidden_size, shape.query_size(), formats.output),
         query_bias_(shape.has_query_bias ? as_size(shape.query_size()) : 0),
         key_bias_(shape.has_key_bias ? as_size(shape.kv_size()) : 0),
@@ -92,7 +90,7 @@ class AttentionProjections {
     const Workspace::Mark mark(ctx.workspace);
     const Rows keys = ctx.workspace.take_rows(in.hidden.rows, shape_.kv_size());
     const Rows values = ctx.workspace.take_rows(in.hidden.rows, shape_.kv_size());
-    const Factor<Format> factors[] = {{query_.view(), queries}, {key_.view(), keys}, {value_.view(), values}};
+    const Factor<Format> factors[] = {{qkv_.view(0), queries}, {qkv_.view(1), keys}, {qkv_.view(2), values}};
     products<Backend>(std::span<const Factor<Format>>(factors), in.hidden, ctx);
     for (std::size_t s = 0; s < states.size(); ++s) states[s]->reserve(in.sequences[s].rows);
     const index_t n = ctx.slices(in.hidden.rows);
@@ -159,9 +157,7 @@ class AttentionProjections {
 
   GqaShape shape_;
   std::shared_ptr<const Rope> rope_;  // null: no rotary positions
-  Panel16<Format> query_;             // (query_size, hidden_size)
-  Panel16<Format> key_;               // (kv_size, hidden_size)
-  Panel16<Format> value_;             // (kv_size, hidden_size)
+  PanelStack<Format, 3> qkv_;         // (query_size, hidden_size), twice (kv_size, hidden_size)
   Panel16<Format> output_;            // (hidden_size, query_size)
   std::vector<float> query_bias_, key_bias_, value_bias_, output_bias_;
   std::vector<float> query_norm_, key_norm_;

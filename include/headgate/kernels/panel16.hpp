@@ -65,4 +65,41 @@ class Panel16 {
   [[no_unique_address]] Format format_ = {};
 };
 
+// Several packed matrices of one width that are read one after the other, each in a format of its own, in one buffer:
+// so those too small for huge pages share them.
+template <WeightFormat Format, std::size_t count>
+class PanelStack {
+ public:
+  struct Matrix {
+    index_t rows;
+    Format format;
+  };
+  // All zero, to be filled row by row while a checkpoint streams by. Throws std::bad_alloc.
+  PanelStack(index_t cols, const Matrix (&matrices)[count]) : cols_(cols), matrices_(std::to_array(matrices)) {
+    std::int64_t bytes = 0;
+    for (std::size_t i = 0; i < count; ++i) {
+      offsets_[i] = bytes;
+      bytes += divide_up(matrices[i].rows, panel_rows) * matrices[i].format.panel_bytes(cols);
+    }
+    buffer_ = AlignedBuffer(as_size(bytes));
+  }
+
+  // Preconditions: the matrix and the row exist.
+  void set_row(std::size_t matrix, index_t row, const float* values) noexcept {
+    const Format& format = matrices_[matrix].format;
+    format.pack(values, cols_, row % panel_rows,
+                buffer_.data() + offsets_[matrix] + row / panel_rows * format.panel_bytes(cols_));
+  }
+  PanelView<Format> view(std::size_t matrix) const noexcept {
+    return {buffer_.data() + offsets_[matrix], matrices_[matrix].rows, cols_, matrices_[matrix].format};
+  }
+  std::int64_t bytes() const noexcept { return static_cast<std::int64_t>(buffer_.size()); }
+
+ private:
+  AlignedBuffer buffer_;
+  index_t cols_;
+  std::array<Matrix, count> matrices_;
+  std::array<std::int64_t, count> offsets_;
+};
+
 }  // namespace headgate::inline HEADGATE_ABI

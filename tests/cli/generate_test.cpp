@@ -434,6 +434,107 @@ TEST_CASE("statistics are on standard error and in the object, the plan of memor
   CHECK(memory.at("total") == 18726912 + 6291456 + 2097152 + memory.at("other").get<std::int64_t>());
 }
 
+namespace {
+
+// What --parallel makes of a prompt, and what as many runs of their own make of it.
+void check_parallel(const Words& words, int count, std::uint64_t seed) {
+  CAPTURE(words, count);
+  Words together = words;
+  together.insert(together.end(), {"-s", std::to_string(seed), "--parallel", std::to_string(count)});
+  const cli::Result plain = cli::run(together);
+  together.insert(together.end(), {"--logprobs", "3"});
+  const json list = run_json(together);
+  CHECK(plain.code == 0);
+  REQUIRE(list.is_array());
+  REQUIRE(list.size() == static_cast<std::size_t>(count));
+  std::string texts;
+  for (int i = 0; i < count; ++i) {
+    Words single = words;
+    single.insert(single.end(), {"-s", std::to_string(seed + static_cast<std::uint64_t>(i)), "--logprobs", "3"});
+    json alone = run_json(single);
+    json found = list.at(static_cast<std::size_t>(i));
+    CHECK(found.at("seed") == seed + static_cast<std::uint64_t>(i));
+    CHECK(!alone.contains("seed"));
+    found.erase("seed");
+    found.erase("stats");
+    alone.erase("stats");
+    CHECK(found == alone);
+    texts += alone.at("text").get<std::string>() + "\n";
+  }
+  CHECK(plain.out == texts);
+}
+// Numbers of new tokens of a list.
+std::vector<std::size_t> lengths_of(const json& list) {
+  std::vector<std::size_t> lengths;
+  for (const json& text : list) lengths.push_back(text.at("tokens").size());
+  std::sort(lengths.begin(), lengths.end());
+  lengths.erase(std::unique(lengths.begin(), lengths.end()), lengths.end());
+  return lengths;
+}
+
+}  // namespace
+
+TEST_CASE("parallel continuations are those of runs of their own with one seed after the other") {
+  const Words prompt = {"generate", "-p", "The king said to his daughter,", "-n", "24"};
+  for (const Words& more : std::vector<Words>{{"-t", "1"}, {"-t", "3", "-ub", "2"}, {"-c", "20"}}) {
+    Words words = prompt;
+    words.insert(words.end(), more.begin(), more.end());
+    check_parallel(words, 3, 7);
+  }
+  check_parallel({"generate", "-p", "Once upon a time", "-n", "0"}, 2, 1);
+  check_parallel({"generate", "--tokens", "0,3272", "-n", "5", "--repeat-penalty", "1.3"}, 2, 18446744073709551614u);
+  CHECK(run_json({"generate", "-p", "Once", "-n", "3", "--parallel", "1"}).is_object());
+}
+
+TEST_CASE("parallel continuations end each at its own stop string, its end-of-text token or the limit") {
+  Words words = {"generate", "-p", "Once upon a time", "-n", "60", "--stop", ".", "--stop", "said"};
+  check_parallel(words, 4, 3);
+  words.insert(words.end(), {"-s", "3", "--parallel", "4"});
+  CHECK(lengths_of(run_json(words)).size() > 1);
+  // Stories of this model end after some 200 tokens.
+  words = {"generate", "-p", "Once upon a time", "-n", "260"};
+  check_parallel(words, 4, 1);
+  words.insert(words.end(), {"-s", "1", "--parallel", "4"});
+  const json list = run_json(words);
+  CHECK(lengths_of(list).size() > 1);
+  std::size_t new_tokens = 0;
+  for (const json& text : list) new_tokens += text.at("tokens").size();
+  const json& stats = list.at(0).at("stats");
+  CHECK(stats.at("decode_tokens") == new_tokens - 4);  // the first of each comes from the prompt
+  CHECK(stats.at("prefill_tokens") == 5);              // once for all
+}
+
+TEST_CASE("parallel continuations take a cache each, and the plan of memory says so before they are made") {
+  const json one = run_json(greedy({"-n", "1"})).at("stats").at("memory_bytes");
+  const json five = run_json(greedy({"-n", "1", "--parallel", "5"})).at(0).at("stats").at("memory_bytes");
+  CHECK(five.at("kv_cache") == 5 * one.at("kv_cache").get<std::int64_t>());
+  CHECK(five.at("weights") == one.at("weights"));
+  CHECK(cli::run(greedy({"-n", "1", "--parallel", "5"})).err.find("KV cache 31.5 MB") != std::string::npos);
+  // As many as no machine has memory for.
+  const cli::Result many = cli::run(greedy({"-n", "1", "-c", "10000000", "--parallel", "1024"}));
+  CHECK(many.code == 5);
+  CHECK(many.err.find("KV cache") != std::string::npos);
+  CHECK(many.out.empty());
+}
+
+TEST_CASE("a number of parallel continuations that is none, and a trace of several texts, are misuses") {
+  const cli::ScratchFolder folder;
+  const std::string trace = folder / "trace.jsonl";
+  const cli::Result refused = cli::run(greedy({"-n", "3", "--parallel", "2", "--trace", trace}));
+  CHECK(refused.code == 2);
+  CHECK(refused.err.find("--trace") != std::string::npos);
+  CHECK(refused.err.find("--parallel") != std::string::npos);
+  CHECK(refused.out.empty());
+  CHECK_FALSE(std::filesystem::exists(trace));
+  CHECK(cli::run(greedy({"-n", "3", "--parallel", "1", "--trace", trace})).code == 0);
+  for (const char* const count : {"0", "-1", "1025", "two", ""}) {
+    CAPTURE(count);
+    const cli::Result result = cli::run(greedy({"-n", "1", "--parallel", count}));
+    CHECK(result.code == 2);
+    CHECK(result.err.find("--parallel") != std::string::npos);
+  }
+}
+
 #if !HEADGATE_SANITIZED
 TEST_CASE("peak memory stays within the plan that is printed") {
   std::int64_t peak = 0;

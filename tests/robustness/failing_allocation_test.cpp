@@ -11,7 +11,7 @@
 #include "headgate/routing/plan_transform.hpp"
 #include "headgate/routing/topk_softmax.hpp"
 #include "headgate/tokenizer/tokenizer.hpp"
-#include "models/checkpoints.hpp"
+#include "models/family_checkpoint.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
 #include "tokenizer/tokenizer_text.hpp"
@@ -276,5 +276,37 @@ TEST_CASE("a session whose memory runs out holds the text it held (J1)") {
     std::vector<float> forked;
     fail_each_allocation(fails, [&] { forked = logits_of(session.fork()); }, nothing);
     CHECK(forked == expected);
+  }
+}
+
+TEST_CASE("once warm, sessions go on without allocating, alone and together, on layers of every kind") {
+  using models_test::FamilyCheckpoint;
+  for (const char* const name : {"gpt_oss_mxfp4", "mellum_f32", "lfm2_moe_f32", "deepseek_v2_lite_f32",
+                                 "granitemoeshared_bf16", "phimoe_window_bf16"}) {
+    INFO(name);
+    const std::shared_ptr<const Model> model = load_model(FamilyCheckpoint(name).write());
+    std::vector<Session> sessions;
+    Context ctx;
+    for (std::int32_t s = 0; s < 3; ++s) {
+      sessions.emplace_back(model, SessionOptions{.context_size = 150, .rows_per_pass = 8});
+      sessions.back().on_route = [](index_t, index_t, const RoutingPlan&) {};
+      const std::vector<std::int32_t> prompt(as_size(11 * (s + 1)), s + 3);
+      throw_if_error(sessions.back().forward(prompt, ctx));
+    }
+    const std::int32_t tokens[] = {1, 2, 3, 4, 5};
+    std::vector<SessionTurn> turns;
+    for (Session& session : sessions) turns.push_back({&session, std::span(tokens).first(1)});
+    turns.back().tokens = tokens;  // one of several
+    const auto step = [&] {
+      throw_if_error(Session::forward_together(turns, ctx));
+      for (Session& session : sessions) throw_if_error(session.forward(std::span(tokens).first(1), ctx));
+    };
+    step();
+    step();
+    constexpr std::int64_t many = 1 << 20;
+    shortage = {.left = many, .fails = Fails::once};
+    for (int i = 0; i < 15; ++i) step();  // windows move down on the way
+    const std::int64_t allocations = many - std::exchange(shortage, {}).left;
+    CHECK(allocations == 0);
   }
 }

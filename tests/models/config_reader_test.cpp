@@ -22,13 +22,38 @@ std::string refused(const std::string& text, Read&& reader) {
 
 }  // namespace
 
-TEST_CASE("a window of 0 is none") {
+TEST_CASE("a window is none without the key, and never 0 (D24)") {
   const auto reader = [](const JsonObject& json) { return read_window(json, "sliding_window"); };
   CHECK(read("{}", reader) == 0);
-  CHECK(read("{\"sliding_window\": 0}", reader) == 0);
   CHECK(read("{\"sliding_window\": null}", reader) == 0);
   CHECK(read("{\"sliding_window\": 2147483647}", reader) == 2147483647);
+  CHECK(refused("{\"sliding_window\": 0}", reader) == "sliding_window");
   CHECK(refused("{\"sliding_window\": -1}", reader) == "sliding_window");
+}
+
+TEST_CASE("layers that have a window need one, others need none") {
+  const auto used = [](const JsonObject& json) { return read_window(json, "sliding_window", true); };
+  const auto by_class = [](const JsonObject& json) { return read_window(json, "sliding_window", true, 128); };
+  const auto unused = [](const JsonObject& json) { return read_window(json, "sliding_window", false, 128); };
+  CHECK(read("{\"sliding_window\": 7}", used) == 7);
+  CHECK(read("{\"sliding_window\": 7}", by_class) == 7);
+  CHECK(read("{}", by_class) == 128);
+  CHECK(refused("{}", used) == "sliding_window");
+  for (const char* const none : {"{\"sliding_window\": null}", "{\"sliding_window\": 0}"}) {
+    CHECK(refused(none, used) == "sliding_window");
+    CHECK(refused(none, by_class) == "sliding_window");
+    CHECK(read(none, unused) == 0);
+  }
+  CHECK(read("{\"sliding_window\": 7}", unused) == 0);
+  CHECK(refused("{\"sliding_window\": -1}", unused) == "sliding_window");
+}
+
+TEST_CASE("families without windows take none") {
+  CHECK_NOTHROW(read("{}", require_no_window));
+  CHECK_NOTHROW(read("{\"sliding_window\": null}", require_no_window));
+  CHECK_NOTHROW(read("{\"sliding_window\": 7, \"use_sliding_window\": false}", require_no_window));
+  CHECK(refused("{\"sliding_window\": 7}", require_no_window) == "sliding_window");
+  CHECK(refused("{\"sliding_window\": 7, \"use_sliding_window\": true}", require_no_window) == "sliding_window");
 }
 
 TEST_CASE("the kinds of layers are one for each, of those that are known, or what their absence means") {

@@ -118,6 +118,19 @@ class FamilyCheckpoint {
     }
   }
 
+  std::string config_text() const { return read_all(source_ + "config.json"); }
+  // All tensors, whatever file they belong in.
+  std::vector<io_test::WrittenTensor> tensors() const {
+    std::vector<io_test::WrittenTensor> all;
+    const Json json = read_json(source_ + "tensors.json");
+    for (const Json& file : JsonObject(json, "tensors.json").get_list("files")) {
+      for (const Json& formula : JsonObject(file, "tensors.json").get_list("tensors")) {
+        all.push_back(TensorFormula(formula).written());
+      }
+    }
+    return all;
+  }
+
   // Writes the weights; the path of the folder.
   std::string write() {
     scratch_.write("config.json", read_all(source_ + "config.json"));

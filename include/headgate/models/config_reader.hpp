@@ -269,9 +269,28 @@ std::vector<bool> read_mlp_layer_types(const JsonObject& json, index_t num_layer
   return is_sparse;
 }
 
-// Positions that a row reads, itself included; 0: all, which no key, null and 0 mean.
-inline index_t read_window(const JsonObject& json, std::string_view key, index_t absent = 0) {
-  return json.get_index(key, 0, static_cast<index_t>(max_index), absent);
+// Positions that a row reads, itself included; 0: all, which no key and null mean. A window that is 0 reads nothing.
+inline index_t read_window(const JsonObject& json, std::string_view key) {
+  return json.get_index(key, 1, static_cast<index_t>(max_index), 0);
+}
+// Where other keys say which layers have a window. absent: of no key, where that is known to mean one. Null means none,
+// which contradicts layers that have one.
+inline index_t read_window(const JsonObject& json, std::string_view key, bool has_window, index_t absent = 0) {
+  constexpr auto most = static_cast<index_t>(max_index);
+  if (!has_window) {
+    json.get_index(key, 0, most, 0);
+    return 0;
+  }
+  if (absent != 0 && json.value(key) == nullptr) return absent;
+  return json.get_index(key, 1, most);
+}
+// Of families without windows: a window that nothing says is off would be one that nobody reads.
+inline void require_no_window(const JsonObject& json) {
+  if (json.get_bool("use_sliding_window", true)) json.get_index("sliding_window", 0, 0, 0);
+  json.ignore("sliding_window");
+}
+inline bool has_sliding(const std::vector<std::string>& layer_types) {
+  return std::find(layer_types.begin(), layer_types.end(), "sliding_attention") != layer_types.end();
 }
 
 // SiLU goes by two names.

@@ -41,7 +41,8 @@ class Deepseek {
     float factor = 1.0f;
     index_t num_groups = 1;
     index_t topk_group = 1;
-    bool has_mlp_bias = false;  // of dense and shared networks
+    bool has_mlp_bias = false;    // of dense and shared networks
+    bool has_eight_bits = false;  // with scales, which are there then
   };
 
   // All but which layers are sparse, dense_width, and what the router is beside its sizes.
@@ -81,9 +82,11 @@ class Deepseek {
       json.fail("n_shared_experts", "too many for networks " + std::to_string(c.width) + " wide");
     }
     c.shared_width = shared * c.width;
-    c.factor = static_cast<float>(json.get_number("routed_scaling_factor", 0.0, 1e30));
+    c.factor = static_cast<float>(json.get_number("routed_scaling_factor", 1e-30, 1e30));
     require_silu(json, "hidden_act");
-    check_quantization(json);
+    c.has_eight_bits = check_quantization(json);
+    require_full_attention(json);
+    require_no_window(json);
     for (const char* const key : {"head_dim", "qk_head_dim", "num_nextn_predict_layers", "aux_loss_alpha", "seq_aux",
                                   "ep_size", "pretraining_tp", "rope_interleave"}) {
       json.ignore(key);
@@ -91,11 +94,15 @@ class Deepseek {
     ignore_usual_keys(json);
     return c;
   }
-  static void read_groups(const JsonObject& json, Config& c) {
+  // fewest: experts that a group is judged by, where there are several groups.
+  static void read_groups(const JsonObject& json, Config& c, index_t fewest) {
     c.num_groups = json.get_index("n_group", 1, c.num_experts);
     if (c.num_experts % c.num_groups != 0) {
       json.fail("n_group", "expected a divisor of the number of experts (" + std::to_string(c.num_experts) +
                                "), found " + std::to_string(c.num_groups));
+    }
+    if (c.num_groups > 1 && c.num_experts / c.num_groups < fewest) {
+      json.fail("n_group", "so many groups have fewer than " + std::to_string(fewest) + " experts");
     }
     c.topk_group = json.get_index("topk_group", 1, c.num_groups);
     if (std::int64_t{c.num_experts / c.num_groups} * c.topk_group < c.k) {
@@ -104,9 +111,9 @@ class Deepseek {
   }
   // The first first_k_dense_replace layers are dense.
   static void read_first_dense(const JsonObject& json, Config& c) {
-    const index_t dense = json.get_index("first_k_dense_replace", 0, ConfigLimits::layers);
+    const index_t dense = json.get_index("first_k_dense_replace", 0, c.model.num_hidden_layers);
     c.is_sparse.assign(as_size(c.model.num_hidden_layers), true);
-    std::fill_n(c.is_sparse.begin(), std::min(dense, c.model.num_hidden_layers), false);
+    std::fill_n(c.is_sparse.begin(), dense, false);
     require_neutral(json, "moe_layer_freq", std::int64_t{1});
     c.dense_width = read_dense_width(json, "intermediate_size", c.is_sparse);
   }
@@ -139,6 +146,7 @@ class Deepseek {
                                       source, prefix + "self_attn.", c.attention, rope, c.is_interleaved))),
                                   PreNorm{norm("post_attention_layernorm.weight")}.then(ffn())});
     }
+    if (c.has_eight_bits) require_scales(blueprint, source);
     return blueprint;
   }
   // V3's.
@@ -166,10 +174,22 @@ class Deepseek {
     }
     return json.get_index(key, 1, ConfigLimits::experts);
   }
+  // Eight bits without scales would be read as the numbers that they are.
+  static void require_scales(const Blueprint& blueprint, const TensorSource& source) {
+    for (const WeightUse& use : blueprint.weights()) {
+      use.rows.for_each_tensor([&](const Tensor& tensor) {
+        if (tensor.dtype != DType::f8_e4m3 && tensor.dtype != DType::f8_e5m2) return;
+        const std::string scales = tensor.name + "_scale_inv";
+        if (source.find(scales) == nullptr) {
+          source.fail(tensor, "quantization_config says that it has scales, and there is no " + scales);
+        }
+      });
+    }
+  }
   // Eight bits of the files say so themselves; their blocks must be those that are read.
-  static void check_quantization(const JsonObject& json) {
+  static bool check_quantization(const JsonObject& json) {
     constexpr std::string_view key = "quantization_config";
-    if (!json.has(key) || is_empty_object(*json.value(key))) return;
+    if (!json.has(key) || is_empty_object(*json.value(key))) return false;
     const JsonObject config = json.get_object(key);
     if (const std::string& method = config.get_string("quant_method"); method != "fp8") {
       config.fail("quant_method", "the method \"" + escaped(method, 40) + "\" is not supported, known: fp8");
@@ -177,6 +197,7 @@ class Deepseek {
     if (config.get_integers("weight_block_size", 1, 1 << 20) != std::vector<std::int64_t>{128, 128}) {
       config.fail("weight_block_size", "expected [128, 128]");
     }
+    return true;
   }
 };
 
@@ -199,7 +220,7 @@ struct DeepseekV2 : private Deepseek {
       json.ignore("n_group");
       json.ignore("topk_group");
     } else {
-      read_groups(json, c);
+      read_groups(json, c, 1);
     }
     return make_blueprint(c, source, [&](const std::string& prefix) {
       return find_gate(source, prefix + "gate.weight", c.num_experts, c.model.hidden_size, c.k, "softmax" + groups(c),
@@ -224,7 +245,7 @@ struct DeepseekV3 : private Deepseek {
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
     Config c = read_config(json, model_type, architecture);
     read_first_dense(json, c);
-    read_groups(json, c);
+    read_groups(json, c, 2);
     c.divides = json.get_bool("norm_topk_prob", true);
     c.is_interleaved = json.get_bool("rope_interleave", true);
     require_word(json, "scoring_func", "sigmoid");
@@ -249,7 +270,7 @@ struct Glm4MoeLite : private Deepseek {
       }
     }
     c.dense_width = read_dense_width(json, "intermediate_size", c.is_sparse);
-    read_groups(json, c);
+    read_groups(json, c, 2);
     c.divides = json.get_bool("norm_topk_prob", true);
     c.is_interleaved = json.get_bool("rope_interleave", true);
     require_word(json, "scoring_func", "sigmoid");

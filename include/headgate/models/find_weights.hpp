@@ -104,7 +104,7 @@ inline ExpertsPart find_stacked_experts(const TensorSource& source, const std::s
 inline ExpertsPart find_experts(const TensorSource& source, const std::string& prefix, index_t num_experts,
                                 index_t experts_per_token, index_t hidden_size, index_t ffn_size,
                                 Activation activation = {}, const FfnNames& names = {}) {
-  if (source.promises(prefix + names.stacked_gate_up)) {
+  if (source.promises(prefix + names.stacked_gate_up) || source.promises(prefix + names.stacked_down)) {
     return find_stacked_experts(source, prefix + names.stacked_gate_up, prefix + names.stacked_down, num_experts,
                                 experts_per_token, hidden_size, ffn_size, activation);
   }

@@ -34,7 +34,7 @@ struct GptOss {
     const std::vector<std::string> types =
         read_layer_types(json, c.num_hidden_layers, {"full_attention", "sliding_attention"},
                          [](index_t l) { return l % 2 == 0 ? "sliding_attention" : "full_attention"; });
-    const index_t window = read_window(json, "sliding_window", 128);
+    const index_t window = read_window(json, "sliding_window", has_sliding(types), 128);
     const auto rope =
         make_rope(read_rope(json, {.head_dim = heads.head_dim, .max_position_embeddings = c.max_position_embeddings}));
     const bool is_tied = json.get_bool("tie_word_embeddings", false);
@@ -89,7 +89,8 @@ struct GptOss {
     const index_t both = 2 * width;
     const auto matrix = [&](const std::string& name, index_t rows, index_t cols) {
       const Shape shape{num_experts, rows, cols};
-      if (source.promises(name + "_blocks")) return WeightRows::find_mxfp4(source, name, shape);
+      if (source.promises(name + "_blocks") || source.promises(name + "_scales"))
+        return WeightRows::find_mxfp4(source, name, shape);
       return WeightRows::find_transposed(source, name, shape);
     };
     const WeightRows gate_up = matrix(prefix + "gate_up_proj", both, hidden_size);

@@ -118,7 +118,8 @@ class Granite {
                      [k = c.k](const GateWeights& gate) { return granite_router(gate, k).value(); });
   }
   static ExpertsPart find_bank(const Config& c, const TensorSource& source, const std::string& prefix) {
-    const bool is_new = source.promises(prefix + "experts.gate_up_proj");
+    const bool is_new =
+        source.promises(prefix + "experts.gate_up_proj") || source.promises(prefix + "experts.down_proj");
     return find_stacked_experts(source, prefix + (is_new ? "experts.gate_up_proj" : "input_linear.weight"),
                                 prefix + (is_new ? "experts.down_proj" : "output_linear.weight"), c.num_experts, c.k,
                                 c.model.hidden_size, c.width);
@@ -143,6 +144,8 @@ struct GraniteMoe : private Granite {
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
     const Config c = read_config(json, model_type, architecture);
     require_full_attention(json);
+    require_neutral(json, "shared_intermediate_size", std::int64_t{0});
+    require_no_window(json);
     const Layer layer{0, make_rope(read_rope(json, rope_question(c)))};
     return make_blueprint(c, source, [&](index_t) { return layer; });
   }
@@ -156,6 +159,7 @@ struct GraniteMoeShared : private Granite {
     Config c = read_config(json, model_type, architecture);
     c.shared_width = read_shared_width(json);
     require_full_attention(json);
+    require_no_window(json);
     const Layer layer{0, make_rope(read_rope(json, rope_question(c)))};
     return make_blueprint(c, source, [&](index_t) { return layer; });
   }
@@ -169,11 +173,11 @@ struct GraniteMoeSwa : private Granite {
     Config c = read_config(json, model_type, architecture);
     c.shared_width = read_shared_width(json);
     c.attention.has_sinks = true;
-    const index_t window = read_window(json, "sliding_window", 128);
     // Without layer_types every fourth layer is full, as in the class.
     const std::vector<std::string> types =
         read_layer_types(json, c.model.num_hidden_layers, {"full_attention", "sliding_attention"},
                          [](index_t l) { return l % 4 == 0 ? "full_attention" : "sliding_attention"; });
+    const index_t window = read_window(json, "sliding_window", has_sliding(types), 128);
     const std::vector<std::optional<RopeSettings>> ropes =
         read_layer_ropes(json, rope_question(c), c.model.num_hidden_layers);
     return make_blueprint(c, source, [&](index_t l) {

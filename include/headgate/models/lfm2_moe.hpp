@@ -28,11 +28,11 @@ struct Lfm2Moe {
     const index_t k = json.get_index("num_experts_per_tok", 1, num_experts);
     const bool divides = json.get_bool("norm_topk_prob", true);
     const bool has_expert_bias = json.get_bool("use_expert_bias", true);
-    const float factor = static_cast<float>(json.get_number("routed_scaling_factor", 0.0, 1e30, 1.0));
+    const float factor = static_cast<float>(json.get_number("routed_scaling_factor", 1e-30, 1e30, 1.0));
     const index_t width = json.get_index("moe_intermediate_size", 1, ConfigLimits::width);
     std::vector<bool> is_sparse(as_size(c.num_hidden_layers), true);
-    const index_t num_dense = json.get_index("num_dense_layers", 0, ConfigLimits::layers);
-    std::fill_n(is_sparse.begin(), std::min(num_dense, c.num_hidden_layers), false);
+    const index_t num_dense = json.get_index("num_dense_layers", 0, c.num_hidden_layers);
+    std::fill_n(is_sparse.begin(), num_dense, false);
     const index_t dense_width = read_dense_width(json, "intermediate_size", is_sparse);
     const std::vector<std::string> types = read_layer_types(json, c.num_hidden_layers, {"conv", "full_attention"});
     const GqaShape attention{.hidden_size = c.hidden_size,
@@ -50,6 +50,7 @@ struct Lfm2Moe {
     // The older key wins, as in the class.
     const bool is_tied = json.get_bool("tie_embedding", json.get_bool("tie_word_embeddings", true));
     require_absent(json, "quantization_config");
+    require_no_window(json);
     for (const char* const key : {"conv_dim", "conv_use_xavier_init", "block_dim", "full_attn_idxs", "theta"}) {
       json.ignore(key);
     }

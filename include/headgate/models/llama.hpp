@@ -31,13 +31,13 @@ struct Llama {
                          .has_value_bias = has_bias,
                          .has_output_bias = has_bias,
                          .scale = GqaShape::default_scale(heads.head_dim)};
-    const auto rope = make_rope(read_rope(
-        json,
-        {.head_dim = heads.head_dim, .max_position_embeddings = c.max_position_embeddings, .may_be_partial = true}));
+    const auto rope =
+        make_rope(read_rope(json, {.head_dim = heads.head_dim, .max_position_embeddings = c.max_position_embeddings}));
     const bool is_tied = json.get_bool("tie_word_embeddings", false);
     require_silu(json, "hidden_act");
     require_absent(json, "quantization_config");
     require_full_attention(json);
+    require_no_window(json);
     json.ignore("pretraining_tp");  // cuts products into parts, which add up to the same
     ignore_usual_keys(json);
 

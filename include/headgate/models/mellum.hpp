@@ -32,7 +32,13 @@ struct Mellum {
     const bool has_bias = json.get_bool("attention_bias", false);
     const std::vector<std::string> types =
         read_layer_types(json, c.num_hidden_layers, {"full_attention", "sliding_attention"});
-    const index_t window = read_window(json, "sliding_window");
+    const index_t window = read_window(json, "sliding_window", has_sliding(types));
+    // The class knows no settings of all layers.
+    for (const char* const key : {"rope_scaling", "rope_theta"}) {
+      if (json.has(key)) json.fail(key, "not supported, expected rope_parameters with settings for each layer type");
+    }
+    const JsonObject ropes = json.get_object("rope_parameters");
+    for (const std::string& type : types) ropes.get_object(type);
     // One of the two may be none of the model's.
     std::shared_ptr<const Rope> full;
     std::shared_ptr<const Rope> sliding;
@@ -44,7 +50,6 @@ struct Mellum {
           json,
           {.head_dim = heads.head_dim, .max_position_embeddings = c.max_position_embeddings, .layer_type = type}));
       if (is_full) continue;
-      if (window == 0) json.fail("sliding_window", "expected a window for the layers of sliding_attention");
       if (!json.get_bool("use_sliding_window", true)) {
         json.fail("use_sliding_window", "false contradicts layers of sliding_attention");
       }

@@ -44,7 +44,8 @@ struct Mixtral {
     for (index_t l = 0; l < c.num_hidden_layers; ++l) {
       const std::string prefix = "model.layers." + std::to_string(l) + ".";
       const auto norm = [&](const char* name) { return find_norm(source, prefix + name, c.hidden_size, epsilon); };
-      const bool is_new = source.promises(prefix + "mlp.gate.weight");
+      const bool is_new =
+          source.promises(prefix + "mlp.gate.weight") || source.promises(prefix + "mlp.experts.gate_up_proj");
       const std::string moe = prefix + (is_new ? "mlp." : "block_sparse_moe.");
       RouterPart router =
           find_gate(source, moe + "gate.weight", num_experts, c.hidden_size, k, "softmax, divided by their sum",

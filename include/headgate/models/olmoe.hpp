@@ -43,6 +43,7 @@ struct Olmoe {
     require_silu(json, "hidden_act");
     require_absent(json, "quantization_config");
     require_full_attention(json);
+    require_no_window(json);
     ignore_usual_keys(json);
 
     Blueprint blueprint = find_outer(source, c, epsilon, is_tied);

@@ -56,7 +56,8 @@ struct PhiMoe {
       const auto norm = [&](const char* name) {
         return find_layer_norm(source, prefix + name, c.hidden_size, epsilon);
       };
-      const bool is_new = source.promises(prefix + "mlp.router.weight");
+      const bool is_new =
+          source.promises(prefix + "mlp.router.weight") || source.promises(prefix + "mlp.experts.gate_up_proj");
       const std::string moe = prefix + (is_new ? "mlp." : "block_sparse_moe.");
       RouterPart router = find_gate(
           source, moe + (is_new ? "router.weight" : "gate.weight"), num_experts, c.hidden_size, 2, "SparseMixer",

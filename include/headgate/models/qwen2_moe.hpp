@@ -77,13 +77,16 @@ struct Qwen2Moe {
   // Of every layer, 0: none. A window counts only where use_sliding_window says so.
   static std::vector<index_t> read_windows(const JsonObject& json, index_t num_layers) {
     const bool uses = json.get_bool("use_sliding_window", false);
-    const index_t window = read_window(json, "sliding_window", uses ? 4096 : 0);
     const index_t last = json.get_index("max_window_layers", 0, static_cast<index_t>(max_index), 28);
     const std::vector<std::string> types = read_layer_types(
         json, num_layers, {"full_attention", "sliding_attention"},
         [&](index_t l) { return uses && l % 2 == 0 && l < last ? "sliding_attention" : "full_attention"; });
+    if (has_sliding(types) && !uses) {
+      json.fail("layer_types", "layers of sliding_attention contradict use_sliding_window, which is false");
+    }
+    const index_t window = read_window(json, "sliding_window", has_sliding(types), 4096);
     std::vector<index_t> windows;
-    for (const std::string& type : types) windows.push_back(uses && type == "sliding_attention" ? window : 0);
+    for (const std::string& type : types) windows.push_back(type == "sliding_attention" ? window : 0);
     return windows;
   }
 };

@@ -1,7 +1,7 @@
 #include "headgate/models/description.hpp"
 
 #include "headgate/core/thread_pool.hpp"
-#include "models/checkpoints.hpp"
+#include "models/family_checkpoint.hpp"
 
 using namespace headgate;
 using namespace models_test;
@@ -62,6 +62,54 @@ TEST_CASE("prompts of any order of lengths hold no more scratch memory than was 
         CHECK(static_cast<std::int64_t>(ctx.workspace.capacity()) <= planned);
         CHECK(planned <= 2 * held);
       }
+    }
+  }
+}
+
+TEST_CASE("every family's sessions hold no more memory than was planned, one alone and several together") {
+  for (const std::string& name : family_checkpoints()) {
+    DYNAMIC_SECTION(name) {
+      FamilyCheckpoint checkpoint(name);
+      const std::string folder = checkpoint.write();
+      const ModelDescription description = describe_model(folder);
+      const std::shared_ptr<const Model> model = load_model(folder);
+      const auto check = [&](index_t threads, index_t rows, index_t texts, bool all_logits) {
+        INFO(threads << " threads, passes of " << rows << ", " << texts << " texts, all logits " << all_logits);
+        const SessionOptions options{.context_size = 120, .rows_per_pass = rows, .all_logits = all_logits};
+        const MemoryPlan plan = description.memory(options, threads, texts);
+        const std::int64_t logits = 2 * std::int64_t{sizeof(float)} * model->vocab_size() * (all_logits ? 120 : 1);
+        const std::int64_t planned = plan.workspace - texts * logits;
+        ThreadPool pool(threads);
+        Context ctx(pool);
+        std::vector<Session> sessions;
+        for (index_t s = 0; s < texts; ++s) sessions.emplace_back(model, options);
+        std::int64_t held = 0;
+        sessions.front().on_route = [&](index_t, index_t, const RoutingPlan&) {
+          held = std::max(held, static_cast<std::int64_t>(ctx.workspace.capacity()));
+        };
+        for (const index_t length : {1, 50, 3, 66}) {  // up to the end of the context
+          const std::vector<std::int32_t> tokens(as_size(length), 5);
+          std::vector<SessionTurn> turns;
+          for (Session& session : sessions) turns.push_back({&session, tokens});
+          throw_if_error(Session::forward_together(turns, ctx));
+          held = std::max(held, static_cast<std::int64_t>(ctx.workspace.capacity()));
+        }
+        CHECK(held <= planned);
+
+        std::int64_t states = 0;
+        const Model::State state = model->make_state({120, std::min(rows, 120), options.spare_positions});
+        for (const AnyState& mixer : state.mixers) states += mixer.bytes();
+        CHECK(states > 0);
+        CHECK(texts * states == plan.kv_cache);
+      };
+      for (const index_t threads : {1, 3}) {
+        for (const index_t rows : {1, 7, 512}) {
+          check(threads, rows, 1, false);
+          check(threads, rows, 5, false);
+        }
+      }
+      check(2, 512, 3, true);
+      check(2, 16, 1, true);
     }
   }
 }

@@ -7,7 +7,10 @@ using namespace models_test;
 
 namespace {
 
-constexpr std::int64_t lines(std::int64_t ropes, std::int64_t mixers) { return 64 * (40 + 2 * ropes + 2 * mixers); }
+// What one text adds, in whole lines.
+constexpr std::int64_t lines(std::int64_t ropes, std::int64_t mixers, std::int64_t texts = 1) {
+  return 64 * (40 + 2 * ropes + 2 * mixers) + ScratchCount::text_bytes * texts;
+}
 
 }  // namespace
 
@@ -25,7 +28,7 @@ TEST_CASE("scratch of a pass is counted frame by frame") {
   // Logits of all rows of wide states: the head's two buffers are less than a layer.
   CHECK(count.bytes(pass, 3, 100) == count.bytes(pass, 1, 100));
   // Of several texts they are gathered, vocab_size each.
-  CHECK(count.bytes({3, 3, 10, 2}, 3, 100) == 4 * (24 + 12 + 48 + 3 * 108) + lines(0, 2));
+  CHECK(count.bytes({3, 3, 10, 2}, 3, 100) == 4 * (24 + 12 + 48 + 3 * 108) + lines(0, 2, 3));
 }
 
 TEST_CASE("branches side by side and routers that read other rows hold more rows in a layer") {

@@ -14,6 +14,8 @@ namespace headgate::inline HEADGATE_ABI {
 
 class ScratchCount {
  public:
+  static constexpr std::int64_t text_bytes = 128;  // of what a session and a model note of a text in a pass
+
   static ScratchCount of(const Blueprint& blueprint) {
     ScratchCount count;
     count.hidden_size_ = blueprint.config.hidden_size;
@@ -48,7 +50,8 @@ class ScratchCount {
     const std::int64_t gathered = pass.sequences > 1 ? logits_rows * (hidden_size_ + vocab_size) : 0;
     const std::int64_t head = 2 * logits_rows * hidden_size_ + gathered;
     const std::int64_t lines = 64 * (40 + 2 * ropes_ + 2 * mixers_);  // every take is rounded up to whole lines
-    return as_size(std::int64_t{sizeof(float)} * (x + 4 * pass.rows + std::max(layers, head)) + lines);
+    return as_size(std::int64_t{sizeof(float)} * (x + 4 * pass.rows + std::max(layers, head)) + lines +
+                   text_bytes * pass.sequences);
   }
 
  private:

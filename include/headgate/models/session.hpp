@@ -329,8 +329,8 @@ class Session {
     }
     pass.rows = std::min(pass.rows, room);
     const Model& model = *turns.front().session->model_;
-    return model.scratch().bytes(pass, std::min(logits_rows, pass.rows), model.vocab_size()) +
-           as_size(count) * (sizeof(Text) + sizeof(Model::Sequence));
+    static_assert(sizeof(Text) + sizeof(Model::Sequence) + sizeof(SequenceRows) <= ScratchCount::text_bytes);
+    return model.scratch().bytes(pass, std::min(logits_rows, pass.rows), model.vocab_size());
   }
 
   // One pass of the rows that cut_pass chose.

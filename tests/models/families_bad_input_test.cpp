@@ -1,6 +1,7 @@
 // What every family makes of a damaged checkpoint: each of its tensors missing, of another shape or another type, each
 // key of its config.json missing or of another value. Refused with file, field and value, or else the logits are those
 // of the whole checkpoint or of the value that the key's absence means.
+#include <cctype>
 #include <map>
 #include <optional>
 #include <set>
@@ -194,6 +195,10 @@ TEST_CASE(
     const std::vector<std::string> unused = describe_model(checkpoint.path()).unused_tensors;
     for (std::size_t i = 0; i < checkpoint.tensors().size(); ++i) {
       const WrittenTensor own = checkpoint.tensors()[i];
+      // Two experts of a layer stand for all.
+      if (const std::size_t e = own.name.find(".experts."); e != own.name.npos && std::isdigit(own.name[e + 9])) {
+        if (std::stoi(own.name.substr(e + 9)) > 1) continue;
+      }
       const auto run_with = [&](const WrittenTensor& other) {
         std::vector<WrittenTensor> tensors = checkpoint.tensors();
         tensors[i] = other;

@@ -7,7 +7,7 @@ using namespace models_test;
 
 namespace {
 
-// What one text adds, in whole lines.
+// What rounding to whole lines adds at most, and what is noted of each text.
 constexpr std::int64_t lines(std::int64_t ropes, std::int64_t mixers, std::int64_t texts = 1) {
   return 64 * (40 + 2 * ropes + 2 * mixers) + ScratchCount::text_bytes * texts;
 }

@@ -306,7 +306,7 @@ TEST_CASE("every key that a family reads is refused by name, or means what its a
         CHECK(names_key(outcome.field(), key));
       }
       if (!is_number) continue;
-      for (const std::string value : {"0", "-1", "2147483648", "4294967304", "1e400", "NaN"}) {
+      for (const std::string value : {"0", "-1", "4294967304", "1e400", "NaN"}) {
         const Outcome outcome = run_with(key, value);
         INFO(value << ": " << (outcome.refusal ? outcome.refusal->what() : "accepted"));
         if (outcome == whole) continue;

@@ -326,7 +326,7 @@ def draw(family, rng):
     if family == "lfm2_moe":
         config["norm_eps"] = config.pop("rms_norm_eps")
         return config | routed(rng) | dict(
-            moe_intermediate_size=hidden, num_dense_layers=rng.randint(0, 2), conv_L_cache=rng.randint(1, 5),
+            moe_intermediate_size=hidden, num_dense_layers=rng.randint(0, min(2, layers)), conv_L_cache=rng.randint(1, 5),
             conv_bias=chance(rng), use_expert_bias=chance(rng, 0.8), norm_topk_prob=chance(rng),
             routed_scaling_factor=rng.choice([1.0, 1.5]),
             layer_types=layer_kinds(rng, layers, "conv", "full_attention"))  # fmt: skip

@@ -8,8 +8,8 @@
 
 #include <fmt/ranges.h>
 
-#include "headgate/models/load.hpp"
 #include "json_writer.hpp"
+#include "loading.hpp"
 #include "model_path.hpp"
 #include "output_file.hpp"
 #include "sizes.hpp"

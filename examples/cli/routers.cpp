@@ -12,6 +12,7 @@
 #include "headgate/tokenizer/tokenizer.hpp"
 #include "interrupt.hpp"
 #include "json_writer.hpp"
+#include "loading.hpp"
 #include "machine.hpp"
 #include "model_path.hpp"
 #include "note.hpp"

@@ -48,14 +48,6 @@ TEST_CASE("layers that have a window need one, others need none") {
   CHECK(refused("{\"sliding_window\": -1}", unused) == "sliding_window");
 }
 
-TEST_CASE("families without windows take none") {
-  CHECK_NOTHROW(read("{}", require_no_window));
-  CHECK_NOTHROW(read("{\"sliding_window\": null}", require_no_window));
-  CHECK_NOTHROW(read("{\"sliding_window\": 7, \"use_sliding_window\": false}", require_no_window));
-  CHECK(refused("{\"sliding_window\": 7}", require_no_window) == "sliding_window");
-  CHECK(refused("{\"sliding_window\": 7, \"use_sliding_window\": true}", require_no_window) == "sliding_window");
-}
-
 TEST_CASE("the kinds of layers are one for each, of those that are known, or what their absence means") {
   const auto reader = [](const JsonObject& json) {
     return read_layer_types(json, 3, {"a", "b"}, [](index_t l) { return l == 1 ? "b" : "a"; });

@@ -284,11 +284,6 @@ inline index_t read_window(const JsonObject& json, std::string_view key, bool ha
   if (absent != 0 && json.value(key) == nullptr) return absent;
   return json.get_index(key, 1, most);
 }
-// Of families without windows: a window that nothing says is off would be one that nobody reads.
-inline void require_no_window(const JsonObject& json) {
-  if (json.get_bool("use_sliding_window", true)) json.get_index("sliding_window", 0, 0, 0);
-  json.ignore("sliding_window");
-}
 inline bool has_sliding(const std::vector<std::string>& layer_types) {
   return std::find(layer_types.begin(), layer_types.end(), "sliding_attention") != layer_types.end();
 }

@@ -86,7 +86,6 @@ class Deepseek {
     require_silu(json, "hidden_act");
     c.has_eight_bits = check_quantization(json);
     require_full_attention(json);
-    require_no_window(json);
     for (const char* const key : {"head_dim", "qk_head_dim", "num_nextn_predict_layers", "aux_loss_alpha", "seq_aux",
                                   "ep_size", "pretraining_tp", "rope_interleave"}) {
       json.ignore(key);

@@ -49,7 +49,6 @@ struct Ernie45Moe {
     require_silu(json, "hidden_act");
     require_absent(json, "quantization_config");
     require_full_attention(json);
-    require_no_window(json);
     for (const char* const key : {"num_nextn_predict_layers", "moe_capacity", "moe_use_aux_free", "moe_gate"}) {
       json.ignore(key);  // of training
     }

@@ -145,7 +145,6 @@ struct GraniteMoe : private Granite {
     const Config c = read_config(json, model_type, architecture);
     require_full_attention(json);
     require_neutral(json, "shared_intermediate_size", std::int64_t{0});
-    require_no_window(json);
     const Layer layer{0, make_rope(read_rope(json, rope_question(c)))};
     return make_blueprint(c, source, [&](index_t) { return layer; });
   }
@@ -159,7 +158,6 @@ struct GraniteMoeShared : private Granite {
     Config c = read_config(json, model_type, architecture);
     c.shared_width = read_shared_width(json);
     require_full_attention(json);
-    require_no_window(json);
     const Layer layer{0, make_rope(read_rope(json, rope_question(c)))};
     return make_blueprint(c, source, [&](index_t) { return layer; });
   }

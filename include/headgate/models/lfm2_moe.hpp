@@ -50,7 +50,6 @@ struct Lfm2Moe {
     // The older key wins, as in the class.
     const bool is_tied = json.get_bool("tie_embedding", json.get_bool("tie_word_embeddings", true));
     require_absent(json, "quantization_config");
-    require_no_window(json);
     for (const char* const key : {"conv_dim", "conv_use_xavier_init", "block_dim", "full_attn_idxs", "theta"}) {
       json.ignore(key);
     }

@@ -37,7 +37,6 @@ struct Llama {
     require_silu(json, "hidden_act");
     require_absent(json, "quantization_config");
     require_full_attention(json);
-    require_no_window(json);
     json.ignore("pretraining_tp");  // cuts products into parts, which add up to the same
     ignore_usual_keys(json);
 

@@ -43,7 +43,6 @@ struct Olmoe {
     require_silu(json, "hidden_act");
     require_absent(json, "quantization_config");
     require_full_attention(json);
-    require_no_window(json);
     ignore_usual_keys(json);
 
     Blueprint blueprint = find_outer(source, c, epsilon, is_tied);

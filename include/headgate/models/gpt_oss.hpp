@@ -35,6 +35,10 @@ struct GptOss {
         read_layer_types(json, c.num_hidden_layers, {"full_attention", "sliding_attention"},
                          [](index_t l) { return l % 2 == 0 ? "sliding_attention" : "full_attention"; });
     const index_t window = read_window(json, "sliding_window", has_sliding(types), 128);
+    if (!json.has("rope_scaling") && !json.has("rope_parameters")) {
+      json.fail(json.has("rope_theta") ? "rope_scaling" : "rope_parameters",
+                "the key is missing, without which transformers means a YaRN of its own");
+    }
     const auto rope =
         make_rope(read_rope(json, {.head_dim = heads.head_dim, .max_position_embeddings = c.max_position_embeddings}));
     const bool is_tied = json.get_bool("tie_word_embeddings", false);

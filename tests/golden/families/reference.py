@@ -279,7 +279,8 @@ def patched(model):
     for name, module in model.named_modules():
         if kind == "phimoe" and name.endswith("rotary_emb"):
             module.forward = phimoe_angles(module)
-        if kind == "deepseek_v2" and name.endswith("mlp.gate") and model.config.norm_topk_prob:
+        normalizes = kind == "deepseek_v2" and model.config.norm_topk_prob and model.config.num_experts_per_tok > 1
+        if normalizes and name.endswith("mlp.gate"):
             module.routed_scaling_factor = 1.0
             module.register_forward_hook(
                 lambda module, inputs, out: (out[0], out[1] / (out[1].sum(-1, keepdim=True) + 1e-20), out[2])

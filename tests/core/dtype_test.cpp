@@ -2,6 +2,9 @@
 
 #include <cmath>
 #include <cstring>
+#include <string_view>
+#include <tuple>
+#include <utility>
 
 #include "support/catch.hpp"
 
@@ -92,21 +95,30 @@ TEST_CASE("data types have a name and a size, at their place in the list") {
   for (const DTypeInfo& entry : dtypes) {
     CHECK(&info(entry.dtype) == &entry);
     CHECK_FALSE(entry.name.empty());
-    total += entry.size;
+    if (entry.block == 1) total += entry.size;
   }
   CHECK(total == 1 + 1 + 1 + 2 + 2 + 2 + 2 + 4 + 4 + 4 + 8 + 8 + 8 + 1 + 1);
   CHECK(info(DType::bf16).name == "BF16");
   CHECK(info(DType::f8_e4m3).size == 1);
 }
 
-TEST_CASE("data types are those of safetensors") {
+TEST_CASE("data types are those of safetensors, then the quantized ones of GGUF") {
   const std::pair<std::string_view, index_t> expected[] = {
       {"BOOL", 1}, {"U8", 1},  {"I8", 1},  {"U16", 2}, {"I16", 2}, {"F16", 2},     {"BF16", 2},   {"U32", 4},
       {"I32", 4},  {"F32", 4}, {"U64", 8}, {"I64", 8}, {"F64", 8}, {"F8_E4M3", 1}, {"F8_E5M2", 1}};
-  REQUIRE(std::size(dtypes) == std::size(expected));
+  const std::tuple<std::string_view, index_t, index_t> quantized[] = {
+      {"Q4_0", 18, 32},   {"Q4_1", 20, 32},     {"Q5_0", 22, 32},   {"Q5_1", 24, 32},   {"Q8_0", 34, 32},
+      {"Q2_K", 84, 256},  {"Q3_K", 110, 256},   {"Q4_K", 144, 256}, {"Q5_K", 176, 256}, {"Q6_K", 210, 256},
+      {"IQ4_NL", 18, 32}, {"IQ4_XS", 136, 256}, {"MXFP4", 17, 32}};
+  REQUIRE(std::size(dtypes) == std::size(expected) + std::size(quantized));
   for (std::size_t i = 0; i < std::size(expected); ++i) {
     CHECK(dtypes[i].name == expected[i].first);
     CHECK(dtypes[i].size == expected[i].second);
+    CHECK(dtypes[i].block == 1);
+  }
+  for (std::size_t i = 0; i < std::size(quantized); ++i) {
+    const DTypeInfo& found = dtypes[std::size(expected) + i];
+    CHECK(std::tuple(found.name, found.size, found.block) == quantized[i]);
   }
   CHECK(bf16().bits == 0);
   CHECK(f16().bits == 0);

@@ -426,13 +426,20 @@ TEST_CASE("unusual but correct safetensors files are read") {
   SECTION("every known type") {
     std::string header = "{";
     std::int64_t end = 0;
+    std::size_t known = 0;
     for (const DTypeInfo& type : dtypes) {
+      if (type.block != 1) continue;
+      ++known;
       header += (end == 0 ? "\"" : ",\"") + std::string(type.name) + "\":{\"dtype\":\"" + std::string(type.name) +
                 "\",\"shape\":[1],\"data_offsets\":[" + std::to_string(end) + "," + std::to_string(end + type.size) +
                 "]}";
       end += type.size;
     }
-    CHECK(read(safetensors(header + "}", static_cast<std::size_t>(end))).size() == std::size(dtypes));
+    CHECK(read(safetensors(header + "}", static_cast<std::size_t>(end))).size() == known);
+  }
+  SECTION("a quantized type of GGUF files is unknown here") {
+    const auto found = read(safetensors(R"({"w":{"dtype":"Q4_0","shape":[32],"data_offsets":[0,18]}})", 18));
+    CHECK(found[0].opaque.find("unknown type") != std::string::npos);
   }
 }
 
@@ -544,7 +551,7 @@ TEST_CASE("messages about shapes and types show as much as fits") {
   CHECK(reason(std::string(40, 'T')).starts_with("unknown type \"" + std::string(40, 'T') + "\" (known: BOOL, "));
   CHECK(reason(std::string(41, 'T'))
             .starts_with("unknown type \"" + std::string(20, 'T') + "..." + std::string(20, 'T') + "\" (known: "));
-  CHECK(reason("X").ends_with(", " + std::string(dtypes[std::size(dtypes) - 1].name) + ")"));
+  CHECK(reason("X").ends_with(", F8_E5M2)"));
 }
 
 TEST_CASE("a tensor of eight sizes is read, and every one knows its place in the file") {

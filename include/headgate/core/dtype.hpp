@@ -68,7 +68,8 @@ struct f8_e5m2 {
   }
 };
 
-// Element types of safetensors files that this library can name. Sizes are whole bytes.
+// Element types of safetensors and GGUF files that this library can name. From q4_0 on: of GGUF files alone, several
+// elements share a block of bytes (quantized_blocks.hpp).
 enum class DType : std::uint8_t {
   boolean,
   u8,
@@ -84,13 +85,27 @@ enum class DType : std::uint8_t {
   i64,
   f64,
   f8_e4m3,
-  f8_e5m2
+  f8_e5m2,
+  q4_0,
+  q4_1,
+  q5_0,
+  q5_1,
+  q8_0,
+  q2_k,
+  q3_k,
+  q4_k,
+  q5_k,
+  q6_k,
+  iq4_nl,
+  iq4_xs,
+  mxfp4
 };
 
 struct DTypeInfo {
   DType dtype;
-  std::string_view name;  // as safetensors spells it
-  index_t size;           // bytes
+  std::string_view name;  // as safetensors spells it, or ggml
+  index_t size;           // bytes of an element, or of a block of them
+  index_t block = 1;      // elements of a block; more than one: a row is whole blocks, and safetensors has no such type
 };
 
 inline constexpr DTypeInfo dtypes[] = {

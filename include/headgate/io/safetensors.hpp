@@ -58,13 +58,15 @@ inline std::string_view foreign_format(std::string_view text) {
 // Empty for a type that is not known here: newer versions of the format have more.
 inline std::optional<DType> parse_dtype(const std::string& name) {
   for (const DTypeInfo& type : dtypes) {
-    if (type.name == name) return type.dtype;
+    if (type.name == name && type.block == 1) return type.dtype;
   }
   return std::nullopt;
 }
 inline std::string unknown_dtype(const std::string& name) {
   std::string known;
-  for (const DTypeInfo& type : dtypes) known += (known.empty() ? "" : ", ") + std::string(type.name);
+  for (const DTypeInfo& type : dtypes) {
+    if (type.block == 1) known += (known.empty() ? "" : ", ") + std::string(type.name);
+  }
   return "unknown type \"" + escaped(name, 40) + "\" (known: " + known + ")";
 }
 

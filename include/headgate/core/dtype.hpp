@@ -2,6 +2,7 @@
 #pragma once
 
 #include <bit>
+#include <iterator>
 #include <string_view>
 
 #include "headgate/core/types.hpp"
@@ -109,11 +110,36 @@ struct DTypeInfo {
 };
 
 inline constexpr DTypeInfo dtypes[] = {
-    {DType::boolean, "BOOL", 1}, {DType::u8, "U8", 1},           {DType::i8, "I8", 1},           {DType::u16, "U16", 2},
-    {DType::i16, "I16", 2},      {DType::f16, "F16", 2},         {DType::bf16, "BF16", 2},       {DType::u32, "U32", 4},
-    {DType::i32, "I32", 4},      {DType::f32, "F32", 4},         {DType::u64, "U64", 8},         {DType::i64, "I64", 8},
-    {DType::f64, "F64", 8},      {DType::f8_e4m3, "F8_E4M3", 1}, {DType::f8_e5m2, "F8_E5M2", 1},
+    {DType::boolean, "BOOL", 1},
+    {DType::u8, "U8", 1},
+    {DType::i8, "I8", 1},
+    {DType::u16, "U16", 2},
+    {DType::i16, "I16", 2},
+    {DType::f16, "F16", 2},
+    {DType::bf16, "BF16", 2},
+    {DType::u32, "U32", 4},
+    {DType::i32, "I32", 4},
+    {DType::f32, "F32", 4},
+    {DType::u64, "U64", 8},
+    {DType::i64, "I64", 8},
+    {DType::f64, "F64", 8},
+    {DType::f8_e4m3, "F8_E4M3", 1},
+    {DType::f8_e5m2, "F8_E5M2", 1},
+    {DType::q4_0, "Q4_0", 18, 32},
+    {DType::q4_1, "Q4_1", 20, 32},
+    {DType::q5_0, "Q5_0", 22, 32},
+    {DType::q5_1, "Q5_1", 24, 32},
+    {DType::q8_0, "Q8_0", 34, 32},
+    {DType::q2_k, "Q2_K", 84, 256},
+    {DType::q3_k, "Q3_K", 110, 256},
+    {DType::q4_k, "Q4_K", 144, 256},
+    {DType::q5_k, "Q5_K", 176, 256},
+    {DType::q6_k, "Q6_K", 210, 256},
+    {DType::iq4_nl, "IQ4_NL", 18, 32},
+    {DType::iq4_xs, "IQ4_XS", 136, 256},
+    {DType::mxfp4, "MXFP4", 17, 32},
 };
+static_assert(std::size(dtypes) == static_cast<std::size_t>(DType::mxfp4) + 1);
 
 constexpr const DTypeInfo& info(DType dtype) noexcept { return dtypes[static_cast<int>(dtype)]; }
 

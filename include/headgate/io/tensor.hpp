@@ -32,6 +32,12 @@ class Shape {
   index_t rank() const noexcept { return rank_; }
   std::int64_t operator[](index_t i) const noexcept { return sizes_[as_size(i)]; }
   std::span<const std::int64_t> sizes() const noexcept { return std::span(sizes_).first(as_size(rank_)); }
+  // Precondition: as many as 64 bits can count.
+  std::int64_t elements() const noexcept {
+    std::int64_t product = 1;
+    for (const std::int64_t size : sizes()) product *= size;
+    return product;
+  }
   bool operator==(const Shape&) const = default;
 
   // "(64, 2048)"

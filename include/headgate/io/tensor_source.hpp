@@ -1,12 +1,14 @@
 // TensorSource: the tensors of a model by name, whatever container and however many files hold them.
 //
-// Opens a Hugging Face folder (model.safetensors, or else the shards that model.safetensors.index.json lists) or one
-// .safetensors file. Shards are files of that folder, never of another one. What the model does not ask for may be
-// missing, damaged or contradictory: it is passed over and listed (skipped()). What it requires is refused then, with
-// the reason. Tensors are not copied: they live as long as the source.
+// Opens a Hugging Face folder (model.safetensors, or else the shards that model.safetensors.index.json lists), one
+// .safetensors file, or a GGUF file: the only one, or the first of a split ("-00001-of-00003.gguf"). Shards are files
+// of the same folder, never of another one. What the model does not ask for may be missing, damaged or contradictory:
+// it is passed over and listed (skipped()). What it requires is refused then, with the reason. Tensors are not copied:
+// they live as long as the source.
 #pragma once
 
 #include "headgate/core/error.hpp"
+#include "headgate/io/gguf.hpp"
 #include "headgate/io/json.hpp"
 #include "headgate/io/mapped_file.hpp"
 #include "headgate/io/safetensors.hpp"
@@ -30,6 +32,14 @@ struct SkippedPart {
   std::string name;  // of a file, or of what an index or document says there is
   std::string why;
   bool is_damaged = false;  // it was to be read; else there is no need for it
+};
+
+// The name by which a reader asks for (a part of) a tensor that its file calls something else.
+struct TensorName {
+  std::string name;
+  std::string stored;
+  std::int64_t part = -1;      // slice of the stored tensor; -1: all of it
+  std::optional<Shape> shape;  // where it has as many elements and only the sizes differ
 };
 
 class TensorSource {
@@ -73,7 +83,7 @@ class TensorSource {
   // The file is not as the model needs it: names file, tensor and where its data lies. Precondition: a tensor (or
   // slice) of this source.
   [[noreturn]] void fail(const Tensor& tensor, std::string what) const {
-    throw Error(ErrorCode::bad_file, {files_[as_size(tensor.file)].path(), tensor.name,
+    throw Error(ErrorCode::bad_file, {files_[as_size(tensor.file)].path(), stored_name(tensor.name),
                                       static_cast<std::int64_t>(tensor.offset), std::move(what)});
   }
 
@@ -91,6 +101,32 @@ class TensorSource {
   // Precondition: as of fail.
   void release(const Tensor& tensor) const noexcept {
     files_[as_size(tensor.file)].drop_pages(tensor.offset, tensor.bytes.size());
+  }
+
+  // Of a GGUF file, the first of a split; null: it is none.
+  const GgufMetadata* metadata() const noexcept { return metadata_ ? &*metadata_ : nullptr; }
+  // From now on tensors have these names, and those that any of them stands for have no other; messages go on to call
+  // them as the file does. A name whose tensor is not there names none. Tensor pointers from before are void.
+  void rename(std::span<const TensorName> names) {
+    std::set<std::string, std::less<>> renamed;
+    std::vector<Tensor> tensors;
+    for (const TensorName& entry : names) {
+      stored_names_.emplace(entry.name, entry.stored);
+      const Tensor* const stored = find(entry.stored);
+      if (stored == nullptr) continue;
+      renamed.insert(entry.stored);
+      const bool has_part = entry.part >= 0 && stored->opaque.empty();
+      if (has_part && entry.part >= stored->shape[0]) continue;
+      Tensor tensor = has_part ? stored->slice(entry.part) : *stored;
+      tensor.name = entry.name;
+      if (entry.shape && entry.shape->elements() == tensor.shape.elements()) tensor.shape = *entry.shape;
+      tensors.push_back(std::move(tensor));
+    }
+    for (Tensor& tensor : tensors_) {
+      if (renamed.count(tensor.name) == 0) tensors.push_back(std::move(tensor));
+    }
+    tensors_ = std::move(tensors);
+    sort();
   }
 
   std::span<const MappedFile> files() const noexcept { return files_; }
@@ -116,16 +152,65 @@ class TensorSource {
   explicit TensorSource(const Descriptor& file_or_folder) : path_(file_or_folder.path()) {
     if (file_or_folder.is_folder()) {
       add_folder(file_or_folder);
+    } else if (MappedFile mapped(file_or_folder); mapped.text().starts_with("GGUF") || path_.ends_with(".gguf")) {
+      add_gguf(std::move(mapped));
     } else {
-      add_file(file_or_folder);
+      std::vector<Tensor> tensors = read_safetensors(mapped.bytes(), mapped.path());
+      add_file(std::move(mapped), std::move(tensors));
     }
+    sort();
+  }
+  void sort() {
     std::sort(tensors_.begin(), tensors_.end(),
               [](const Tensor& a, const Tensor& b) { return std::tie(a.name, a.file) < std::tie(b.name, b.file); });
+  }
+
+  // As llama.cpp's gguf-split writes them: the number of a file in its metadata and, from 1 on, in its name.
+  void add_gguf(MappedFile first) {
+    constexpr std::int64_t max_files = 99999;
+    GgufFile file = read_gguf(first.bytes(), path_);
+    metadata_ = std::move(file.metadata);
+    const std::int64_t count = metadata_->get_integer("split.count", 0, max_files, 0);
+    const std::int64_t number = metadata_->get_integer("split.no", 0, max_files, 0);
+    add_file(std::move(first), std::move(file.tensors));
+    if (count <= 1) return;
+    const std::string end = split_suffix(0, count);
+    if (number != 0) {
+      metadata_->fail("split.no", "this is file " + std::to_string(number + 1) + " of " + std::to_string(count) +
+                                      ", expected the first, whose name ends in " + end);
+    }
+    if (!path_.ends_with(end)) metadata_->fail("split.count", "expected a file whose name ends in " + end);
+    const std::string stem = path_.substr(0, path_.size() - end.size());
+    for (std::int64_t i = 1; i < count; ++i) {
+      MappedFile next(Descriptor::open(stem + split_suffix(i, count)));
+      GgufFile part = read_gguf(next.bytes(), next.path());
+      if (part.metadata.get_integer("split.no", 0, max_files) != i) {
+        part.metadata.fail("split.no", "expected " + std::to_string(i) + ", as its name says");
+      }
+      if (part.metadata.get_integer("split.count", 0, max_files) != count) {
+        part.metadata.fail("split.count", "expected " + std::to_string(count) + ", as in the first file");
+      }
+      add_file(std::move(next), std::move(part.tensors));
+    }
+    const auto found = static_cast<std::int64_t>(tensors_.size());
+    if (metadata_->get_integer("split.tensors.count", 0, INT64_MAX, found) != found) {
+      metadata_->fail("split.tensors.count", "all files together have " + std::to_string(found) + " tensors");
+    }
+  }
+  static std::string split_suffix(std::int64_t number, std::int64_t count) {
+    const auto digits = [](std::int64_t value) {
+      const std::string text = std::to_string(value);
+      return std::string(5 - text.size(), '0') + text;
+    };
+    return "-" + digits(number + 1) + "-of-" + digits(count) + ".gguf";
   }
 
   void add_file(const Descriptor& file) {
     MappedFile mapped(file);
     std::vector<Tensor> tensors = read_safetensors(mapped.bytes(), mapped.path());
+    add_file(std::move(mapped), std::move(tensors));
+  }
+  void add_file(MappedFile mapped, std::vector<Tensor> tensors) {
     files_.push_back(std::move(mapped));
     for (Tensor& tensor : tensors) {
       tensor.file = static_cast<index_t>(files_.size() - 1);
@@ -195,6 +280,11 @@ class TensorSource {
            name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
   }
 
+  std::string stored_name(std::string_view name) const {
+    const auto found = stored_names_.find(name);
+    return found == stored_names_.end() ? std::string(name) : found->second;
+  }
+
   const Place* place_of(std::string_view name) const noexcept {
     const auto found = weight_map_.find(name);
     return found == weight_map_.end() ? nullptr : &found->second;
@@ -207,7 +297,7 @@ class TensorSource {
     if (tensor == nullptr) {
       if (place == nullptr) {
         throw Error(ErrorCode::bad_file,
-                    {path_, std::string(name), -1, "the tensor is missing, expected shape " + shape.describe()});
+                    {path_, stored_name(name), -1, "the tensor is missing, expected shape " + shape.describe()});
       }
       const Shard& shard = shards_[place->shard];
       if (shard.error) throw Error(*shard.error);
@@ -231,6 +321,8 @@ class TensorSource {
   std::vector<Shard> shards_;                             // of the index
   std::map<std::string, Place, std::less<>> weight_map_;  // of the index; empty without
   std::vector<SkippedPart> skipped_;
+  std::optional<GgufMetadata> metadata_;
+  std::map<std::string, std::string, std::less<>> stored_names_;  // of names that are not the file's
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

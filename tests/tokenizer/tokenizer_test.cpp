@@ -298,6 +298,40 @@ TEST_CASE("F5 special tokens written in a text are tokens, or text where that is
   CHECK(tales().decode(plain) == "<|user|>");
 }
 
+TEST_CASE("pieces are one text, in which only those that say so are tokens") {
+  using Pieces = std::vector<headgate::TextPiece>;
+  const auto encode = [](const Tokenizer& tokenizer, const Pieces& pieces) {
+    return tokenizer.encode(pieces, {.add_special_tokens = false});
+  };
+  // Borders are no borders of tokens, and what is no token by its name is text.
+  CHECK(encode(tales(), {{"Once up"}, {"on a ti"}, {"me", true}}) ==
+        tales().encode("Once upon a time", {.add_special_tokens = false}));
+  CHECK(encode(tales(), {{"<|user|>", true}, {"\nHello"}, {"<|user|>", true}}) ==
+        tales().encode("<|user|>\nHello<|user|>", {.add_special_tokens = false}));
+  CHECK(tales().encode(Pieces{{"a"}}) == tales().encode("a"));
+  CHECK(tales().encode(Pieces{}) == tales().encode(""));
+  const Ids typed = encode(tales(), {{"<|user|>", true}, {"a<|user|>b"}, {"<|user|>", true}});
+  CHECK(typed.front() == 2);
+  CHECK(typed.back() == 2);
+  CHECK(std::count(typed.begin(), typed.end(), 2) == 2);
+  CHECK(tales().decode(typed, {.skip_special = false}) == "<|user|>a<|user|>b<|user|>");
+
+  TokenizerText parts;
+  parts.added = "[" + TokenizerText::added_token(300, "[a]", R"(,"special":true,"normalized":true,"rstrip":true)") +
+                "," + TokenizerText::added_token(301, "b]", R"(,"special":false)") + "," +
+                TokenizerText::added_token(302, "<c", R"(,"special":true,"lstrip":true)") + "," +
+                TokenizerText::added_token(303, " ", R"(,"special":true)") + "]";
+  const Tokenizer tokenizer = Tokenizer::from_json(parts.json());
+  CHECK(encode(tokenizer, {{"[a]", true}, {"  x"}}) == Ids{300, 'x'});      // takes the white space of the next piece
+  CHECK(encode(tokenizer, {{"x \n"}, {"<c", true}}) == Ids{'x', 302});      // and of the one before
+  CHECK(encode(tokenizer, {{"[a]", true}, {" ", true}}) == Ids{300, 303});  // but a token stays one
+  CHECK(encode(tokenizer, {{"[a]b]"}}) == Ids{'[', 'a', ']', 301});         // not special: found wherever it stands
+  CHECK(encode(tokenizer, {{"b"}, {"]"}}) == Ids{301});
+  CHECK(encode(tokenizer, {{"["}, {"a]"}}) == Ids{'[', 'a', ']'});
+  CHECK(encode(tokenizer, {{"b"}, {"]", true}, {"<"}, {"c"}}) == Ids{301, '<', 'c'});
+  CHECK_THROWS_AS(encode(tokenizer, {{"a"}, {"\xE4"}}), headgate::Error);
+}
+
 TEST_CASE("F6, F7 long runs take linear time, on a thread with a small stack too") {
   const auto work = [](void* failed) -> void* {
     try {

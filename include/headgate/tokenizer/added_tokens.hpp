@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -134,6 +135,11 @@ class AddedTokenFinder {
     std::size_t begin, end;
     std::int32_t id;  // -1: text between added tokens
   };
+  // A place of the text that is this token, whatever else could be found there.
+  struct Fixed {
+    std::size_t begin, end;
+    const AddedToken* token;
+  };
 
   AddedTokenFinder() = default;
   AddedTokenFinder(const std::vector<AddedToken>& tokens, bool normalized, const Normalizer& normalizer) {
@@ -146,21 +152,31 @@ class AddedTokenFinder {
     finder_ = TextFinder(texts);
   }
 
-  // The whole text in parts, none empty. parse_special false: special tokens are text like any other.
-  std::vector<Part> split(std::string_view text, bool parse_special) const {
+  // The whole text in parts, none empty. parse_special false: special tokens are text like any other. fixed: in order.
+  std::vector<Part> split(std::string_view text, bool parse_special, std::span<const Fixed> fixed = {}) const {
     std::vector<Part> parts;
     std::size_t end = 0;
-    for (TextFinder::Match match : finder_.find(text)) {
+    const auto take = [&](const AddedToken& token, std::size_t first, std::size_t last) {
+      if (token.strip_left) first -= trailing_white_space(text.substr(end, first - end));
+      if (token.strip_right) last += leading_white_space(text.substr(last));
+      if (end < first) parts.push_back({end, first, -1});
+      parts.push_back({first, last, token.id});
+      end = last;
+    };
+    const auto take_fixed_before = [&](std::size_t place) {
+      for (; !fixed.empty() && fixed.front().begin < place; fixed = fixed.subspan(1)) {
+        take(*fixed.front().token, std::max(end, fixed.front().begin), std::max(end, fixed.front().end));
+      }
+    };
+    for (const TextFinder::Match& match : finder_.find(text)) {
       const AddedToken& token = tokens_[as_size(match.index)];
-      if (match.begin < end) continue;  // in the white space that the token before took along
       if (token.special && !parse_special) continue;
+      take_fixed_before(match.end);
+      if (match.begin < end) continue;  // in what the token before took along
       if (token.single_word && adjoins_word(text, match)) continue;
-      if (token.strip_left) match.begin -= trailing_white_space(text.substr(end, match.begin - end));
-      if (token.strip_right) match.end += leading_white_space(text.substr(match.end));
-      if (end < match.begin) parts.push_back({end, match.begin, -1});
-      parts.push_back({match.begin, match.end, token.id});
-      end = match.end;
+      take(token, match.begin, match.end);
     }
+    take_fixed_before(text.size());
     if (end < text.size()) parts.push_back({end, text.size(), -1});
     return parts;
   }

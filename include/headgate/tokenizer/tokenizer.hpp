@@ -33,6 +33,12 @@ struct DecodeOptions {
   bool skip_special = true;
 };
 
+// A piece of a text whose other pieces may be somebody else's.
+struct TextPiece {
+  std::string_view text;
+  bool is_token = false;  // this added token, if there is one of exactly this text; else text like any other
+};
+
 class Tokenizer {
  public:
   static Tokenizer from_file(const std::string& path) {
@@ -69,19 +75,22 @@ class Tokenizer {
   // text: UTF-8, of at most max_text_size bytes. An empty text is legal. A byte or character that no token stands for
   // is an error that names it and its place; the reference leaves it out.
   std::vector<std::int32_t> encode(std::string_view text, const EncodeOptions& options = {}) const {
-    check(text);
-    std::vector<std::int32_t> ids;
-    if (options.add_special_tokens) ids = parts_.frame.before;
-    Call call{text, MatchBudget::for_text(text.size()), Normalizer::room(text.size()), {}};
-    for (const auto& part : before_.split(text, options.parse_special)) {
-      if (part.id >= 0) {
-        ids.push_back(part.id);
-      } else {
-        encode_part(text.substr(part.begin, part.end - part.begin), part.begin == 0, options.parse_special, call, ids);
-      }
+    return encode(text, {}, options);
+  }
+  // The pieces as one text. Added tokens stand where a piece says so; special ones written in the other pieces are
+  // plain text, whatever parse_special says. So what a user types cannot end a turn of a chat.
+  std::vector<std::int32_t> encode(std::span<const TextPiece> pieces, const EncodeOptions& options = {}) const {
+    std::string text;
+    std::vector<AddedTokenFinder::Fixed> fixed;
+    for (const TextPiece& piece : pieces) {
+      const std::size_t begin = text.size();
+      text += piece.text;
+      if (!piece.is_token) continue;
+      const auto same = [&](const AddedToken& token) { return token.content == piece.text; };
+      const auto token = std::find_if(parts_.added.begin(), parts_.added.end(), same);
+      if (token != parts_.added.end()) fixed.push_back({begin, text.size(), &*token});
     }
-    if (options.add_special_tokens) ids.insert(ids.end(), parts_.frame.after.begin(), parts_.frame.after.end());
-    return ids;
+    return encode(text, fixed, {options.add_special_tokens, /*parse_special=*/false});
   }
 
   // An id without a token (a padding row of the embedding) adds no text.
@@ -140,6 +149,23 @@ class Tokenizer {
     std::size_t room;
     Bpe::Scratch scratch;
   };
+
+  std::vector<std::int32_t> encode(std::string_view text, std::span<const AddedTokenFinder::Fixed> fixed,
+                                   const EncodeOptions& options) const {
+    check(text);
+    std::vector<std::int32_t> ids;
+    if (options.add_special_tokens) ids = parts_.frame.before;
+    Call call{text, MatchBudget::for_text(text.size()), Normalizer::room(text.size()), {}};
+    for (const auto& part : before_.split(text, options.parse_special, fixed)) {
+      if (part.id >= 0) {
+        ids.push_back(part.id);
+      } else {
+        encode_part(text.substr(part.begin, part.end - part.begin), part.begin == 0, options.parse_special, call, ids);
+      }
+    }
+    if (options.add_special_tokens) ids.insert(ids.end(), parts_.frame.after.begin(), parts_.frame.after.end());
+    return ids;
+  }
 
   static void check(std::string_view text) {
     if (text.size() > max_text_size) {

@@ -36,6 +36,7 @@ struct JsonMember {
   std::string key;
   std::int64_t offset = -1;  // of the key
   Json value;
+  std::string stored = {};  // what messages call it, whatever object it is in; empty: by the path of keys to it
 };
 
 namespace detail {
@@ -217,6 +218,9 @@ class JsonObject {
     return "a number from " + detail::to_text(low) + " to " + detail::to_text(high);
   }
   std::string path_of(std::string_view key) const {
+    for (const JsonMember& member : members_) {
+      if (member.key == key && !member.stored.empty()) return member.stored;
+    }
     return path_.empty() ? std::string(key) : path_ + "." + std::string(key);
   }
 

@@ -129,6 +129,10 @@ class TensorSource {
     sort();
   }
 
+  // The rows of queries and keys stand in pairs side by side that are halves of a head to the reader of these names.
+  void set_rotary_pairs() noexcept { has_rotary_pairs_ = true; }
+  bool has_rotary_pairs() const noexcept { return has_rotary_pairs_; }
+
   std::span<const MappedFile> files() const noexcept { return files_; }
   // Shards that could not be read, an index that is not needed, entries of it without a tensor.
   std::span<const SkippedPart> skipped() const noexcept { return skipped_; }
@@ -322,6 +326,7 @@ class TensorSource {
   std::map<std::string, Place, std::less<>> weight_map_;  // of the index; empty without
   std::vector<SkippedPart> skipped_;
   std::optional<GgufMetadata> metadata_;
+  bool has_rotary_pairs_ = false;
   std::map<std::string, std::string, std::less<>> stored_names_;  // of names that are not the file's
 };
 

@@ -2,7 +2,12 @@
 //   model_type                          the string in config.json
 //   blueprint(json, source) -> Blueprint   the parts of every layer: every key that it understands, checked, and every
 //                                       tensor that it needs, compared with these
+// and where GGUF files hold its models, what they call all of it (gguf_translation.hpp).
 #pragma once
+
+#include <set>
+#include <string>
+#include <string_view>
 
 #include "headgate/models/deepseek.hpp"
 #include "headgate/models/ernie4_5_moe.hpp"
@@ -32,6 +37,18 @@ struct FamilyList {
   static void for_each(F&& use) {
     (use(Family{}), ...);
   }
+  // Calls use(Family{}) with the first family that such a GGUF file is of.
+  template <class F>
+  static void visit(const GgufTranslation& gguf, F&& use) {
+    const bool is_known = (use_if_of<Family>(gguf, use) || ...);
+    if (is_known) return;
+    std::set<std::string_view> names;
+    (add_name<Family>(names), ...);
+    std::string known;
+    for (const std::string_view name : names) known += (known.empty() ? "" : ", ") + std::string(name);
+    gguf.metadata().fail("general.architecture", "the architecture \"" + escaped(gguf.architecture(), 80) +
+                                                     "\" is not supported, known: " + known);
+  }
   // Calls use(Family{}) with the first family that config.json names.
   template <class F>
   static void visit(const JsonObject& config, F&& use) {
@@ -42,6 +59,23 @@ struct FamilyList {
     for (const std::string_view name : {Family::model_type...})
       known += (known.empty() ? "" : ", ") + std::string(name);
     config.fail("model_type", "the family \"" + escaped(model_type, 80) + "\" is not supported, known: " + known);
+  }
+
+ private:
+  template <class One, class F>
+  static bool use_if_of(const GgufTranslation& gguf, F& use) {
+    if constexpr (requires { One::gguf_architecture; }) {
+      bool is_of = gguf.architecture() == One::gguf_architecture;
+      if constexpr (requires { One::is_gguf(gguf); }) is_of = is_of && One::is_gguf(gguf);
+      if (is_of) use(One{});
+      return is_of;
+    } else {
+      return false;
+    }
+  }
+  template <class One>
+  static void add_name(std::set<std::string_view>& names) {
+    if constexpr (requires { One::gguf_architecture; }) names.insert(One::gguf_architecture);
   }
 };
 

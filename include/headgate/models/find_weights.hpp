@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "headgate/models/blueprint.hpp"
+#include "headgate/models/gguf_translation.hpp"
 #include "headgate/models/parts/experts_part.hpp"
 #include "headgate/models/parts/moe_part.hpp"
 

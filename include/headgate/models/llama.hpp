@@ -15,6 +15,21 @@ struct Llama {
   static constexpr std::string_view model_type = "llama";
   static constexpr std::string_view architecture = "LlamaForCausalLM";
 
+  static constexpr std::string_view gguf_architecture = "llama";
+  static bool is_gguf(const GgufTranslation& gguf) { return gguf.num_experts() == 0; }
+  static void translate(GgufTranslation& gguf) {
+    gguf.usual();
+    gguf.take("intermediate_size", "feed_forward_length");
+    gguf.ignore("expert_count");
+    gguf.ignore("expert_used_count");
+    gguf.give("mlp_bias", gguf.json(gguf.has_layer_tensor(0, "ffn_up.bias")));
+    gguf.dense_tensors();
+    gguf.layer_tensors({{"mlp.gate_proj.bias", "ffn_gate.bias"},
+                        {"mlp.up_proj.bias", "ffn_up.bias"},
+                        {"mlp.down_proj.bias", "ffn_down.bias"}});
+    gguf.set_rotary_pairs();
+  }
+
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
     const ModelConfig c = read_model_config(json, model_type, architecture);
     const float epsilon = read_epsilon(json, "rms_norm_eps");

@@ -1,6 +1,7 @@
-// From a Hugging Face folder (config.json, generation_config.json, safetensors) to a Model. The family named by
-// model_type does the reading (families.hpp); the shapes and types of all tensors are compared with config.json before
-// anything large is allocated; then tensor after tensor streams into packed memory and its source pages are given back.
+// From a Hugging Face folder (config.json, generation_config.json, safetensors) or a GGUF file to a Model. The family
+// named by model_type or general.architecture does the reading (families.hpp); the shapes and types of all tensors are
+// compared with config.json before anything large is allocated; then tensor after tensor streams into packed memory and
+// its source pages are given back.
 //
 // A checkpoint is refused where what the model needs is missing, damaged, contradictory or not understood. What nothing
 // reads never refuses it: ModelDescription lists what was passed over.
@@ -64,13 +65,31 @@ inline void read_generation_config(const Descriptor& folder, std::uint64_t max_b
   if (!ignored.empty()) notes.skipped.push_back({name, "only eos_token_id is read, not " + ignored});
 }
 
-// Calls use(blueprint, source, notes) for the checkpoint in a folder, of a family of the list.
+// Calls use(blueprint, source, notes) for the checkpoint in a GGUF file.
+template <class List, class F>
+void read_gguf_checkpoint(const std::string& path, F&& use) {
+  TensorSource source = TensorSource::open(path);
+  if (source.metadata() == nullptr) {
+    throw Error(ErrorCode::io, {path, "", -1, "expected a folder that holds config.json, or a GGUF file"});
+  }
+  GgufTranslation gguf(source);
+  List::visit(std::as_const(gguf), [&](auto family) {
+    family.translate(gguf);
+    source.rename(gguf.names());
+    if (gguf.has_rotary_pairs()) source.set_rotary_pairs();
+    const Json json = gguf.config();
+    const Blueprint blueprint = family.blueprint(JsonObject(json, path), std::as_const(source));
+    use(blueprint, std::as_const(source), CheckpointNotes{gguf.unknown_keys(), {}, {}});
+  });
+}
+
+// Calls use(blueprint, source, notes) for the checkpoint in a folder or a GGUF file, of a family of the list.
 template <class List = Families, class F>
 void read_checkpoint(const std::string& path, F&& use) {
   constexpr std::uint64_t max_bytes = std::uint64_t{64} << 20;
   constexpr const char* name = "config.json";
   const Descriptor folder = Descriptor::open(path);
-  if (!folder.is_folder()) throw Error(ErrorCode::io, {path, "", -1, "expected a folder that holds config.json"});
+  if (!folder.is_folder()) return read_gguf_checkpoint<List>(path, use);
   const Descriptor file = folder.open_inside(name);
   const Json json =
       parse_json(read_small_file(file, max_bytes), file.path(), 0, {.non_finite = true, .repeated_keys = true});
@@ -87,41 +106,41 @@ void read_checkpoint(const std::string& path, F&& use) {
 
 }  // namespace detail
 
-// Throws Error: bad_file for files that lie or are not understood, io, limit for memory. List: the families known, for
-// families of your own (examples/07_your_family.cpp).
+// path: the folder or the file. Throws Error: bad_file for files that lie or are not understood, io, limit for memory.
+// List: the families known, for families of your own (examples/07_your_family.cpp).
 template <class List = Families>
-std::shared_ptr<const Model> load_model(const std::string& folder, const LoadOptions& options = {}) {
+std::shared_ptr<const Model> load_model(const std::string& path, const LoadOptions& options = {}) {
   std::shared_ptr<const Model> model;
-  detail::read_checkpoint<List>(folder, [&](const Blueprint& blueprint, const TensorSource&,
-                                            const detail::CheckpointNotes&) {
-    Context ctx(options.executor);
-    bool in_make_router = false;  // whose exceptions are the caller's
-    MakeRouter make_router = nullptr;
-    if (options.make_router) {
-      make_router = [&](index_t layer, const GateWeights& gate, AnyRouter own) {
-        in_make_router = true;
-        AnyRouter made = options.make_router(layer, gate, std::move(own));
-        in_make_router = false;
-        return made;
-      };
-    }
-    Packer packer(ctx, std::move(make_router));
-    try {
-      model = std::make_shared<const Model>(build_model(blueprint, packer));
-    } catch (const std::bad_alloc&) {
-      if (in_make_router) throw;
-      const std::int64_t bytes = WeightCount::of(blueprint.weights()).packed_bytes;
-      throw Error(ErrorCode::limit, {folder, "", -1, "no memory for " + std::to_string(bytes) + " bytes of weights"});
-    }
-  });
+  detail::read_checkpoint<List>(
+      path, [&](const Blueprint& blueprint, const TensorSource&, const detail::CheckpointNotes&) {
+        Context ctx(options.executor);
+        bool in_make_router = false;  // whose exceptions are the caller's
+        MakeRouter make_router = nullptr;
+        if (options.make_router) {
+          make_router = [&](index_t layer, const GateWeights& gate, AnyRouter own) {
+            in_make_router = true;
+            AnyRouter made = options.make_router(layer, gate, std::move(own));
+            in_make_router = false;
+            return made;
+          };
+        }
+        Packer packer(ctx, std::move(make_router));
+        try {
+          model = std::make_shared<const Model>(build_model(blueprint, packer));
+        } catch (const std::bad_alloc&) {
+          if (in_make_router) throw;
+          const std::int64_t bytes = WeightCount::of(blueprint.weights()).packed_bytes;
+          throw Error(ErrorCode::limit, {path, "", -1, "no memory for " + std::to_string(bytes) + " bytes of weights"});
+        }
+      });
   return model;
 }
 
 // The same error as a value.
 template <class List = Families>
-Expected<std::shared_ptr<const Model>> try_load_model(const std::string& folder, const LoadOptions& options = {}) {
+Expected<std::shared_ptr<const Model>> try_load_model(const std::string& path, const LoadOptions& options = {}) {
   try {
-    return load_model<List>(folder, options);
+    return load_model<List>(path, options);
   } catch (const Error& error) {
     return error;
   }
@@ -130,10 +149,10 @@ Expected<std::shared_ptr<const Model>> try_load_model(const std::string& folder,
 // What the checkpoint is and costs, from config.json and the headers of its files: every check of load_model, no
 // weights. Throws the same errors.
 template <class List = Families>
-ModelDescription describe_model(const std::string& folder) {
+ModelDescription describe_model(const std::string& path) {
   ModelDescription description;
   detail::read_checkpoint<List>(
-      folder, [&](const Blueprint& blueprint, const TensorSource& source, detail::CheckpointNotes notes) {
+      path, [&](const Blueprint& blueprint, const TensorSource& source, detail::CheckpointNotes notes) {
         description = ModelDescription::of(blueprint, source);
         description.unknown_keys = std::move(notes.unknown_keys);
         description.skipped.insert(description.skipped.begin(), notes.skipped.begin(), notes.skipped.end());

@@ -18,6 +18,17 @@ struct Mixtral {
   static constexpr std::string_view model_type = "mixtral";
   static constexpr std::string_view architecture = "MixtralForCausalLM";
 
+  static constexpr std::string_view gguf_architecture = "llama";
+  static bool is_gguf(const GgufTranslation& gguf) { return gguf.num_experts() > 0; }
+  static void translate(GgufTranslation& gguf) {
+    gguf.usual();
+    gguf.take("intermediate_size", "feed_forward_length");
+    gguf.take("sliding_window", "attention.sliding_window");
+    gguf.usual_experts("block_sparse_moe.gate.weight", "block_sparse_moe.experts.", "w1.weight", "w3.weight",
+                       "w2.weight");
+    gguf.set_rotary_pairs();
+  }
+
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
     const ModelConfig c = read_model_config(json, model_type, architecture);
     const float epsilon = read_epsilon(json, "rms_norm_eps");

@@ -17,6 +17,15 @@ struct Olmoe {
   static constexpr std::string_view model_type = "olmoe";
   static constexpr std::string_view architecture = "OlmoeForCausalLM";
 
+  static constexpr std::string_view gguf_architecture = "olmoe";
+  static void translate(GgufTranslation& gguf) {
+    gguf.usual();
+    gguf.take("intermediate_size", "feed_forward_length");
+    gguf.take("clip_qkv", "attention.clamp_kqv");
+    gguf.take("norm_topk_prob", "expert_weights_norm");  // none in files: the weights are those of the softmax
+    gguf.usual_experts();
+  }
+
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
     const ModelConfig c = read_model_config(json, model_type, architecture);
     const float epsilon = read_epsilon(json, "rms_norm_eps");

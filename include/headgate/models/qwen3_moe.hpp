@@ -61,6 +61,17 @@ struct Qwen3Moe {
     GqaPart operator()(const std::string& prefix) const { return GqaPart::find(source, prefix, shape, rope); }
   };
 
+  static constexpr std::string_view gguf_architecture = "qwen3moe";
+  static void translate(GgufTranslation& gguf) {
+    gguf.usual();
+    gguf.take("intermediate_size", "feed_forward_length");
+    gguf.take("moe_intermediate_size", "expert_feed_forward_length");
+    gguf.take("norm_topk_prob", "expert_weights_norm", gguf.json(true));  // as llama.cpp has it for these files
+    gguf.give("mlp_only_layers", gguf.dense_layers());
+    gguf.dense_tensors();
+    gguf.usual_experts();
+  }
+
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
     const Config c = read_all_but_router(json, model_type, architecture);
     const index_t k = json.get_index("num_experts_per_tok", 1, c.num_experts);

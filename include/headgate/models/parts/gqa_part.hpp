@@ -38,7 +38,8 @@ struct GqaPart {
     const std::int64_t hidden_size = shape.hidden_size;
     const std::int64_t query_size = shape.query_size();
     const std::int64_t kv_size = shape.kv_size();
-    const index_t turned = is_interleaved && rope ? 2 * rope->half() : 0;
+    const bool has_pairs = is_interleaved || source.has_rotary_pairs();
+    const index_t turned = has_pairs && rope ? 2 * rope->half() : 0;
     const auto apart = [&](const WeightRows& rows) { return rows.deinterleaved(shape.head_dim, 0, turned); };
     const auto matrix = [&](const char* name, std::int64_t rows, std::int64_t cols) {
       return WeightRows::find(source, prefix + name + ".weight", {rows, cols});

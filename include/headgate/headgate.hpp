@@ -15,6 +15,7 @@
 #include "headgate/core/expected.hpp"
 #include "headgate/core/float_modes.hpp"
 #include "headgate/core/matrix_view.hpp"
+#include "headgate/core/quantized_blocks.hpp"
 #include "headgate/core/status.hpp"
 #include "headgate/core/thread_pool.hpp"
 #include "headgate/core/types.hpp"

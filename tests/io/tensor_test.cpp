@@ -60,12 +60,31 @@ TEST_CASE("rows of F64 are rounded to floats, and a number that no float reaches
   CHECK(contains(error_of([&] { row(tensor(DType::f64, {2}, low), 0); }).what(), "element 1 of row 0"));
 }
 
-TEST_CASE("rows of F8_E4M3 and F8_E5M2 are read as floats") {
+TEST_CASE("rows of F8_E4M3, F8_E5M2 and quantized blocks are read as floats") {
   const std::string bytes = packed<std::uint8_t>({0x38, 0xb8, 0x01, 0x7e, 0x00, 0x80});
   CHECK(row(tensor(DType::f8_e4m3, {2, 3}, bytes), 0) == std::vector<float>{1.0f, -1.0f, 0x1p-9f});
   CHECK(row(tensor(DType::f8_e4m3, {2, 3}, bytes), 1) == std::vector<float>{448.0f, 0.0f, 0.0f});
   const std::string wide = packed<std::uint8_t>({0x3c, 0xbd, 0x01, 0x7b});
   CHECK(row(tensor(DType::f8_e5m2, {4}, wide), 0) == std::vector<float>{1.0f, -1.25f, 0x1p-16f, 57344.0f});
+}
+
+TEST_CASE("rows of quantized blocks are read as floats, and elements from any place on") {
+  // Two blocks of Q8_0 with scales 0.5 and 2, of 1, 2, ... 32 and their negatives.
+  std::string bytes(1 + 2 * 34, '\0');
+  for (int b = 0; b < 2; ++b) {
+    bytes[as_size(1 + 34 * b + 1)] = b == 0 ? 0x38 : 0x40;
+    for (int i = 0; i < 32; ++i) bytes[as_size(1 + 34 * b + 2 + i)] = static_cast<char>(b == 0 ? i + 1 : -i - 1);
+  }
+  const Tensor matrix = tensor(DType::q8_0, {2, 32}, bytes);
+  CHECK(row(matrix, 0)[31] == 16.0f);
+  CHECK(row(matrix, 1)[0] == -2.0f);
+  std::vector<float> out(4);
+  read_elements(matrix, 30, out);
+  CHECK(out == std::vector<float>{15.5f, 16.0f, -2.0f, -4.0f});
+  read_elements(matrix, 60, out);
+  CHECK(out == std::vector<float>{-58.0f, -60.0f, -62.0f, -64.0f});
+  CHECK(contains(error_of([&] { read_elements(matrix, 61, out); }).what(), "are not all inside"));
+  CHECK(contains(error_of([&] { read_elements(matrix, 65, std::span<float>()); }).what(), "are not all inside"));
 }
 
 TEST_CASE("elements are read wherever they start, and none outside of the tensor") {
@@ -126,7 +145,7 @@ TEST_CASE("a row or slice that is not there, and a type that is no float, are re
   }
   CHECK(contains(error_of([&] { read_row(matrix, 0, three); }).what(), "does not fit 3 floats"));
   CHECK(contains(error_of([&] { read_row(tensor(DType::i32, {2, 2}, bytes), 0, two); }).what(),
-                 "only F32, BF16, F16, F64, F8_E4M3 and F8_E5M2"));
+                 "only F32, BF16, F16, F64, F8_E4M3, F8_E5M2 and quantized blocks"));
   const std::string one = packed({7.0f});
   CHECK_THROWS_AS(tensor(DType::f32, {}, one).slice(0), Error);
 }

@@ -353,7 +353,7 @@ TEST_CASE("tensors that are missing, renamed, transposed or of another type are 
   const std::size_t dtype = header.find("\"F32\"", header.find(query));
   header.replace(dtype, 5, "\"I32\"");
   typed.write("model.safetensors", header);
-  fails(typed, query, "expected type F32 or BF16 or F16 or F64 or F8_E4M3 or F8_E5M2, found I32");
+  fails(typed, query, "expected type F32 or BF16 or F16 or F64 or F8_E4M3 or F8_E5M2 or quantized blocks, found I32");
   Copy stacked(tiny("stacked_f16"));
   stacked.rewrite_header("1.mlp.experts.down_proj", "1.mlp.experts.down-proj");
   fails(stacked, "model.layers.1.mlp.experts.down_proj", "missing, expected shape (7, 24, 10)");

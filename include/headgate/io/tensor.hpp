@@ -4,6 +4,7 @@
 
 #include "headgate/core/dtype.hpp"
 #include "headgate/core/error.hpp"
+#include "headgate/core/quantized_blocks.hpp"
 #include "headgate/core/types.hpp"
 
 #include <algorithm>
@@ -56,7 +57,7 @@ struct Tensor {
   std::string name;
   DType dtype = DType::f32;
   Shape shape;
-  std::span<const std::byte> bytes;  // exactly the product of the shape times the size of an element
+  std::span<const std::byte> bytes;  // exactly the product of the shape in elements, or in blocks
   std::uint64_t offset = 0;          // of bytes in its file
   index_t file = 0;                  // which file of its TensorSource
   std::string opaque = {};           // why type or shape cannot be told here: it is U8 (bytes) then; empty: they can
@@ -106,15 +107,20 @@ inline constexpr auto values_of_bytes = [] {
 
 }  // namespace detail
 
-// out.size() elements of a tensor of floats (F32, BF16, F16, F64, F8_E4M3, F8_E5M2) from element `first` on, counted
-// over all sizes. F64 is rounded to the nearest float; bad_file: a number of it is larger than any float.
+// out.size() elements of a tensor of floats (F32, BF16, F16, F64, F8_E4M3, F8_E5M2, or quantized blocks) from element
+// `first` on, counted over all sizes. F64 is rounded to the nearest float; bad_file: a number of it is larger than any
+// float.
 inline void read_elements(const Tensor& tensor, std::int64_t first, std::span<float> out) {
   const auto size = static_cast<std::size_t>(info(tensor.dtype).size);
-  if (first < 0 || as_size(first) > tensor.bytes.size() / size ||
-      out.size() > tensor.bytes.size() / size - as_size(first)) {
+  const std::size_t elements = tensor.bytes.size() / size * static_cast<std::size_t>(info(tensor.dtype).block);
+  if (first < 0 || as_size(first) > elements || out.size() > elements - as_size(first)) {
     tensor.refuse(std::to_string(out.size()) + " elements from " + std::to_string(first) + " on are not all inside");
   }
   if (out.empty()) return;
+  const auto decode = [&]<class Blocks>(Blocks) {
+    decode_blocks<Blocks>(tensor.bytes.data(), first, static_cast<std::int64_t>(out.size()), out.data());
+  };
+  if (visit_blocks(tensor.dtype, decode)) return;
   const std::span<const std::byte> source = tensor.bytes.subspan(as_size(first) * size, out.size() * size);
   const auto convert = [&]<class T>(T element) {
     for (std::size_t i = 0; i < out.size(); ++i) {
@@ -156,7 +162,7 @@ inline void read_elements(const Tensor& tensor, std::int64_t first, std::span<fl
       }
       break;
     default:
-      tensor.refuse("only F32, BF16, F16, F64, F8_E4M3 and F8_E5M2 are read as floats");
+      tensor.refuse("only F32, BF16, F16, F64, F8_E4M3, F8_E5M2 and quantized blocks are read as floats");
   }
 }
 

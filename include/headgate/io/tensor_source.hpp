@@ -75,7 +75,12 @@ class TensorSource {
     }
     if (std::find(types.begin(), types.end(), tensor.dtype) == types.end()) {
       std::string expected;
-      for (const DType type : types) expected += (expected.empty() ? "" : " or ") + std::string(info(type).name);
+      bool has_blocks = false;
+      for (const DType type : types) {
+        has_blocks |= info(type).block > 1;
+        if (info(type).block == 1) expected += (expected.empty() ? "" : " or ") + std::string(info(type).name);
+      }
+      if (has_blocks) expected += " or quantized blocks";
       fail(tensor, "expected type " + expected + ", found " + std::string(info(tensor.dtype).name));
     }
     return tensor;

@@ -26,10 +26,10 @@ class WeightRows {
 
   // Each find throws bad_file where a tensor is missing or of another shape or type: name, found, allowed.
 
-  // Tensor `name` of floats (F32, BF16, F16, F64, F8_E4M3, F8_E5M2); what the last size spans is a row, so that a stack
-  // (experts, rows, cols) has experts * rows of them, and a vector is one. Where there is a name + "_scale_inv", the
-  // weights are eight bits to be multiplied by it: a scale for each block of 128 x 128 of a matrix, smaller at its
-  // edges (DeepSeek-V3; "quant_method": "fp8").
+  // Tensor `name` of floats (F32, BF16, F16, F64, F8_E4M3, F8_E5M2, or quantized blocks of GGUF files); what the last
+  // size spans is a row, so that a stack (experts, rows, cols) has experts * rows of them, and a vector is one. Where
+  // there is a name + "_scale_inv", the weights are eight bits to be multiplied by it: a scale for each block of 128 x
+  // 128 of a matrix, smaller at its edges (DeepSeek-V3; "quant_method": "fp8").
   static WeightRows find(const TensorSource& source, const std::string& name, const Shape& shape) {
     const std::string scales = name + "_scale_inv";
     if (!source.promises(scales)) {
@@ -165,23 +165,27 @@ class WeightRows {
       first = first / matrix_rows_ * matrix_rows_;
       end = ((end - 1) / matrix_rows_ + 1) * matrix_rows_;
     }
-    const auto release_rows = [&](Tensor tensor, std::int64_t row_bytes) {
-      tensor.bytes = tensor.bytes.subspan(as_size(first * row_bytes), as_size((end - first) * row_bytes));
-      tensor.offset += as_size(first * row_bytes);
+    // Elements of a row share blocks of so many bytes.
+    const auto release_rows = [&](Tensor tensor, std::int64_t elements, std::int64_t block, std::int64_t size) {
+      const std::int64_t skipped = first * elements / block * size;
+      tensor.bytes = tensor.bytes.subspan(as_size(skipped), as_size((end - first) * elements / block * size));
+      tensor.offset += as_size(skipped);
       source_->release(tensor);
     };
     if (mxfp4_) {
-      release_rows(mxfp4_->blocks(), cols_ / 2);
-      release_rows(mxfp4_->scales(), cols_ / Mxfp4::block);
+      release_rows(mxfp4_->blocks(), cols_, 2, 1);
+      release_rows(mxfp4_->scales(), cols_, Mxfp4::block, 1);
     } else {
-      release_rows(*tensor_, std::int64_t{cols_} * info(tensor_->dtype).size);
+      release_rows(*tensor_, cols_, info(tensor_->dtype).block, info(tensor_->dtype).size);
     }
   }
 
  private:
   enum class Kind : std::uint8_t { floats, transposed, mxfp4 };
-  static constexpr std::initializer_list<DType> floats_on_disk = {DType::f32, DType::bf16,    DType::f16,
-                                                                  DType::f64, DType::f8_e4m3, DType::f8_e5m2};
+  static constexpr std::initializer_list<DType> floats_on_disk = {
+      DType::f32,  DType::bf16, DType::f16,    DType::f64,    DType::f8_e4m3, DType::f8_e5m2, DType::q4_0,
+      DType::q4_1, DType::q5_0, DType::q5_1,   DType::q8_0,   DType::q2_k,    DType::q3_k,    DType::q4_k,
+      DType::q5_k, DType::q6_k, DType::iq4_nl, DType::iq4_xs, DType::mxfp4};
   static constexpr index_t columns_at_once = 64;  // two cache lines of bf16
 
   static bool is_eight_bits(const Tensor& tensor) noexcept {

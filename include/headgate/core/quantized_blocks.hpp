@@ -1,0 +1,340 @@
+// Blocks of quantized weights as GGUF files hold them: 32 or 256 weights share a few scales. What each type means is
+// what ggml computes (ggml-quants.c, dequantize_row_*; gguf-py/gguf/quants.py). A block is decoded by groups of 32
+// weights, wherever it lies: every value is exact, or, with a minimum, rounded once, so that no order of operations and
+// no fused multiply-add can change it. Any bytes are a block: no bit pattern reaches outside of a table.
+#pragma once
+
+#include <array>
+#include <bit>
+#include <concepts>
+#include <cstring>
+#include <utility>
+
+#include "headgate/core/dtype.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+namespace blocks {
+
+inline constexpr index_t group = 32;  // weights
+
+// Read once, into an array of its own, so that what is written cannot be taken for it and loops become vector code.
+template <index_t count>
+HEADGATE_INLINE std::array<std::uint8_t, as_size(count)> load(const std::byte* from) noexcept {
+  std::array<std::uint8_t, as_size(count)> bytes;
+  std::memcpy(bytes.data(), from, as_size(count));
+  return bytes;
+}
+HEADGATE_INLINE float load_half(const std::byte* from) noexcept {
+  f16 half;
+  std::memcpy(&half, from, 2);
+  return static_cast<float>(half);
+}
+// The number of a 4-bit, nonlinear weight.
+inline constexpr std::int8_t nonlinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+
+// y = d (q - 8)
+struct Q4_0 {
+  static constexpr DType dtype = DType::q4_0;
+  static constexpr index_t size = 32;   // weights of a block
+  static constexpr index_t bytes = 18;  // that it takes
+  // The 32 weights of group g of a block.
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
+    const float d = load_half(block);
+    const auto q = load<16>(block + 2);
+    for (std::size_t i = 0; i < 16; ++i) {
+      out[i] = d * static_cast<float>((q[i] & 15) - 8);
+      out[i + 16] = d * static_cast<float>((q[i] >> 4) - 8);
+    }
+  }
+};
+
+// y = d q + m
+struct Q4_1 {
+  static constexpr DType dtype = DType::q4_1;
+  static constexpr index_t size = 32;
+  static constexpr index_t bytes = 20;
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
+    const float d = load_half(block);
+    const float m = load_half(block + 2);
+    const auto q = load<16>(block + 4);
+    for (std::size_t i = 0; i < 16; ++i) {
+      out[i] = d * static_cast<float>(q[i] & 15) + m;
+      out[i + 16] = d * static_cast<float>(q[i] >> 4) + m;
+    }
+  }
+};
+
+// Five bits: the low four, and the fifth of all weights in a word.
+HEADGATE_INLINE std::array<std::int32_t, 32> load_five_bits(const std::byte* high, const std::byte* low) noexcept {
+  std::uint32_t fifth;
+  std::memcpy(&fifth, high, 4);
+  const auto q = load<16>(low);
+  std::array<std::int32_t, 32> values;
+  for (std::size_t i = 0; i < 16; ++i) {
+    values[i] = (q[i] & 15) | static_cast<std::int32_t>((fifth >> i & 1u) << 4);
+    values[i + 16] = (q[i] >> 4) | static_cast<std::int32_t>((fifth >> (i + 16) & 1u) << 4);
+  }
+  return values;
+}
+
+// y = d (q - 16)
+struct Q5_0 {
+  static constexpr DType dtype = DType::q5_0;
+  static constexpr index_t size = 32;
+  static constexpr index_t bytes = 22;
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
+    const float d = load_half(block);
+    const auto q = load_five_bits(block + 2, block + 6);
+    for (std::size_t i = 0; i < 32; ++i) out[i] = d * static_cast<float>(q[i] - 16);
+  }
+};
+
+// y = d q + m
+struct Q5_1 {
+  static constexpr DType dtype = DType::q5_1;
+  static constexpr index_t size = 32;
+  static constexpr index_t bytes = 24;
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
+    const float d = load_half(block);
+    const float m = load_half(block + 2);
+    const auto q = load_five_bits(block + 4, block + 8);
+    for (std::size_t i = 0; i < 32; ++i) out[i] = d * static_cast<float>(q[i]) + m;
+  }
+};
+
+// y = d q
+struct Q8_0 {
+  static constexpr DType dtype = DType::q8_0;
+  static constexpr index_t size = 32;
+  static constexpr index_t bytes = 34;
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
+    const float d = load_half(block);
+    const auto q = load<32>(block + 2);
+    for (std::size_t i = 0; i < 32; ++i) out[i] = d * static_cast<float>(static_cast<std::int8_t>(q[i]));
+  }
+};
+
+// y = d s q - dmin m, s and m of four bits for 16 weights each
+struct Q2_K {
+  static constexpr DType dtype = DType::q2_k;
+  static constexpr index_t size = 256;
+  static constexpr index_t bytes = 84;
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+    const auto scales = load<2>(block + 2 * g);
+    const auto q = load<32>(block + 16 + 32 * (g / 4));
+    const float d = load_half(block + 80);
+    const float dmin = load_half(block + 82);
+    const int shift = 2 * (g % 4);
+    for (std::size_t half = 0; half < 2; ++half) {
+      const float scale = d * static_cast<float>(scales[half] & 15);
+      const float minimum = dmin * static_cast<float>(scales[half] >> 4);
+      for (std::size_t i = 16 * half; i < 16 * half + 16; ++i) {
+        out[i] = scale * static_cast<float>(q[i] >> shift & 3) - minimum;
+      }
+    }
+  }
+};
+
+// y = d s q, s of six bits for 16 weights each
+struct Q3_K {
+  static constexpr DType dtype = DType::q3_k;
+  static constexpr index_t size = 256;
+  static constexpr index_t bytes = 110;
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+    const auto high = load<32>(block);
+    const auto q = load<32>(block + 32 + 32 * (g / 4));
+    const auto scales = load<12>(block + 96);
+    const float d = load_half(block + 108);
+    const int shift = 2 * (g % 4);
+    for (index_t half = 0; half < 2; ++half) {
+      const index_t s = 2 * g + half;  // 0..15
+      const int low = scales[as_size(s % 8)] >> (s / 8 * 4) & 15;
+      const int scale = (low | (scales[as_size(8 + s % 4)] >> (s / 4 * 2) & 3) << 4) - 32;
+      const float factor = d * static_cast<float>(scale);
+      for (auto i = as_size(16 * half); i < as_size(16 * half + 16); ++i) {
+        out[i] = factor * static_cast<float>((q[i] >> shift & 3) + 4 * (high[i] >> g & 1) - 4);
+      }
+    }
+  }
+};
+
+// Scale and minimum, six bits each, of eight groups in 12 bytes.
+struct SixBits {
+  int scale;
+  int minimum;
+};
+HEADGATE_INLINE SixBits load_six_bits(const std::byte* from, index_t g) noexcept {
+  const auto q = load<12>(from);
+  const auto at = [&](index_t i) { return static_cast<int>(q[as_size(i)]); };
+  if (g < 4) return {at(g) & 63, at(g + 4) & 63};
+  return {(at(g + 4) & 15) | (at(g - 4) >> 6) << 4, at(g + 4) >> 4 | (at(g) >> 6) << 4};
+}
+
+// y = d s q - dmin m
+struct Q4_K {
+  static constexpr DType dtype = DType::q4_k;
+  static constexpr index_t size = 256;
+  static constexpr index_t bytes = 144;
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+    const SixBits six = load_six_bits(block + 4, g);
+    const float scale = load_half(block) * static_cast<float>(six.scale);
+    const float minimum = load_half(block + 2) * static_cast<float>(six.minimum);
+    const auto q = load<32>(block + 16 + 32 * (g / 2));
+    const int shift = 4 * (g % 2);
+    for (std::size_t i = 0; i < 32; ++i) out[i] = scale * static_cast<float>(q[i] >> shift & 15) - minimum;
+  }
+};
+
+// y = d s q - dmin m
+struct Q5_K {
+  static constexpr DType dtype = DType::q5_k;
+  static constexpr index_t size = 256;
+  static constexpr index_t bytes = 176;
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+    const SixBits six = load_six_bits(block + 4, g);
+    const float scale = load_half(block) * static_cast<float>(six.scale);
+    const float minimum = load_half(block + 2) * static_cast<float>(six.minimum);
+    const auto high = load<32>(block + 16);
+    const auto q = load<32>(block + 48 + 32 * (g / 2));
+    const int shift = 4 * (g % 2);
+    for (std::size_t i = 0; i < 32; ++i) {
+      out[i] = scale * static_cast<float>((q[i] >> shift & 15) | (high[i] >> g & 1) << 4) - minimum;
+    }
+  }
+};
+
+// y = d s (q - 32), s of eight bits for 16 weights each
+struct Q6_K {
+  static constexpr DType dtype = DType::q6_k;
+  static constexpr index_t size = 256;
+  static constexpr index_t bytes = 210;
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+    const auto low = load<32>(block + 64 * (g / 4) + 32 * (g % 2));
+    const auto high = load<32>(block + 128 + 32 * (g / 4));
+    const auto scales = load<2>(block + 192 + 2 * g);
+    const float d = load_half(block + 208);
+    const int low_shift = 4 * (g % 4 / 2);
+    const int high_shift = 2 * (g % 4);
+    for (std::size_t half = 0; half < 2; ++half) {
+      const float scale = d * static_cast<float>(static_cast<std::int8_t>(scales[half]));
+      for (std::size_t i = 16 * half; i < 16 * half + 16; ++i) {
+        const int q = (low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4;
+        out[i] = scale * static_cast<float>(q - 32);
+      }
+    }
+  }
+};
+
+// y = d T[q]
+struct IQ4_NL {
+  static constexpr DType dtype = DType::iq4_nl;
+  static constexpr index_t size = 32;
+  static constexpr index_t bytes = 18;
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
+    const float d = load_half(block);
+    const auto q = load<16>(block + 2);
+    for (std::size_t i = 0; i < 16; ++i) {
+      out[i] = d * static_cast<float>(nonlinear[q[i] & 15]);
+      out[i + 16] = d * static_cast<float>(nonlinear[q[i] >> 4]);
+    }
+  }
+};
+
+// y = d (s - 32) T[q], s of six bits for 32 weights each
+struct IQ4_XS {
+  static constexpr DType dtype = DType::iq4_xs;
+  static constexpr index_t size = 256;
+  static constexpr index_t bytes = 136;
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+    const auto high = load<2>(block + 2);
+    const auto low = load<4>(block + 4);
+    const int scale = (low[as_size(g / 2)] >> (4 * (g % 2)) & 15) | ((high[0] | high[1] << 8) >> (2 * g) & 3) << 4;
+    const float d = load_half(block) * static_cast<float>(scale - 32);
+    const auto q = load<16>(block + 8 + 16 * g);
+    for (std::size_t i = 0; i < 16; ++i) {
+      out[i] = d * static_cast<float>(nonlinear[q[i] & 15]);
+      out[i + 16] = d * static_cast<float>(nonlinear[q[i] >> 4]);
+    }
+  }
+};
+
+// y = 2^(e - 128) K[q], K twice the numbers of e2m1: 0 1 2 3 4 6 8 12 and their negatives (OCP Microscaling Formats
+// v1.0). e = 255, no number there, is a power of two as in ggml. safetensors files have other nibbles side by side
+// (io/mxfp4.hpp).
+struct MXFP4 {
+  static constexpr DType dtype = DType::mxfp4;
+  static constexpr index_t size = 32;
+  static constexpr index_t bytes = 17;
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
+    const auto e = std::to_integer<std::uint32_t>(*block);
+    // In two steps, each a normal float, so that a thread that takes denormals as zero computes the same where it can.
+    const float first = std::bit_cast<float>((e < 2 ? e + 63 : e - 1) << 23);
+    const float second = e < 2 ? 0x1p-64f : 1.0f;
+    const auto q = load<16>(block + 1);
+    for (std::size_t i = 0; i < 16; ++i) {
+      out[i] = static_cast<float>(doubled(q[i] & 15)) * first * second;
+      out[i + 16] = static_cast<float>(doubled(q[i] >> 4)) * first * second;
+    }
+  }
+
+ private:
+  static HEADGATE_INLINE int doubled(int q) noexcept {
+    const int exponent = q >> 1 & 3;
+    const int magnitude = exponent == 0 ? q & 1 : (2 | (q & 1)) << (exponent - 1);
+    return q < 8 ? magnitude : -magnitude;
+  }
+};
+
+template <class... Types>
+struct TypeList {
+  // use(the blocks of this type). False: it has none.
+  template <class Use>
+  static bool visit(DType dtype, Use&& use) {
+    return ((dtype == Types::dtype ? (use(Types{}), true) : false) || ...);
+  }
+  static_assert(((info(Types::dtype).size == Types::bytes && info(Types::dtype).block == Types::size) && ...));
+};
+using All = TypeList<Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4>;
+
+}  // namespace blocks
+
+template <class B>
+concept QuantizedBlocks = std::is_empty_v<B> && requires(const std::byte* block, index_t g, float* out) {
+  { B::dtype } -> std::convertible_to<DType>;
+  { B::size } -> std::convertible_to<index_t>;
+  { B::bytes } -> std::convertible_to<index_t>;
+  { B::decode(block, g, out) } noexcept;
+};
+
+// Calls use(blocks::Q4_0{}) or ...: the blocks of a type. False: it has none.
+template <class Use>
+bool visit_blocks(DType dtype, Use&& use) {
+  return blocks::All::visit(dtype, std::forward<Use>(use));
+}
+
+// `count` weights of blocks that follow one another, from weight `first` on.
+template <QuantizedBlocks Blocks>
+void decode_blocks(const std::byte* from, std::int64_t first, std::int64_t count, float* out) noexcept {
+  while (count > 0) {
+    const std::byte* const block = from + first / Blocks::size * Blocks::bytes;
+    const auto g = static_cast<index_t>(first % Blocks::size / blocks::group);
+    const std::int64_t skipped = first % blocks::group;
+    if (skipped == 0 && count >= blocks::group) {
+      Blocks::decode(block, g, out);
+      first += blocks::group;
+      count -= blocks::group;
+      out += blocks::group;
+      continue;
+    }
+    float all[as_size(blocks::group)];
+    Blocks::decode(block, g, all);
+    const std::int64_t taken = count < blocks::group - skipped ? count : blocks::group - skipped;
+    std::memcpy(out, all + skipped, as_size(taken) * sizeof(float));
+    first += taken;
+    count -= taken;
+    out += taken;
+  }
+}
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -306,18 +306,8 @@ int generate(const GenerateOptions& options) {
   sessions.reserve(headgate::as_size(options.parallel));
   sessions.emplace_back(model, session_options);
   outcome.continuations.resize(headgate::as_size(options.parallel));
-  const std::uint64_t seed = options.seed ? *options.seed : std::random_device{}();
-  const auto count = [](std::int64_t asked) {
-    return static_cast<index_t>(std::min(asked, std::int64_t{headgate::max_index}));
-  };
-  const headgate::SamplerOptions sampling{
-      .temperature = options.temperature,
-      .top_k = count(options.top_k),
-      .top_p = options.top_p,
-      .min_p = options.min_p,
-      .repeat_penalty = options.repeat_penalty,
-      .repeat_last_n = options.repeat_last_n < 0 ? session_options.context_size : count(options.repeat_last_n),
-      .seed = seed};
+  const std::uint64_t seed = options.sampling.seed ? *options.sampling.seed : std::random_device{}();
+  const headgate::SamplerOptions sampling = options.sampling.options(seed, session_options.context_size);
   Statistics& statistics = outcome.statistics;
   statistics.load_s = watch.lap();
   statistics.bytes_per_token = model->bytes_per_token();

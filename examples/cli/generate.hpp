@@ -6,23 +6,19 @@
 #include <string>
 #include <vector>
 
+#include "sampling_flags.hpp"
+
 struct GenerateOptions {
   std::optional<std::string> model;        // none: the demo model
   std::optional<std::string> prompt;       // one of these three
   std::optional<std::string> prompt_file;  // -: standard input
   std::optional<std::vector<std::int32_t>> token_ids;
-  std::int64_t max_tokens = -1;       // -1, -2: until the context is full; 0: only the prompt is read
-  std::int64_t context = 0;           // positions; 0: what the model was made for
-  std::int64_t threads = -1;          // 0, -1: all processors this process may use
-  std::int64_t batch_rows = 2048;     // prompt rows given at a time, and
-  std::int64_t ubatch_rows = 512;     // of them in one forward pass: the smaller counts
-  std::optional<std::uint64_t> seed;  // none: from the system's entropy
-  float temperature = 0.8f;           // 0: always the most likely token
-  std::int64_t top_k = 40;            // 0: all
-  float top_p = 0.95f;                // 1: all
-  float min_p = 0.05f;                // 0: all
-  float repeat_penalty = 1.0f;        // 1: none
-  std::int64_t repeat_last_n = 64;    // tokens it looks back on; -1: all of the context
+  std::int64_t max_tokens = -1;    // -1, -2: until the context is full; 0: only the prompt is read
+  std::int64_t context = 0;        // positions; 0: what the model was made for
+  std::int64_t threads = -1;       // 0, -1: all processors this process may use
+  std::int64_t batch_rows = 2048;  // prompt rows given at a time, and
+  std::int64_t ubatch_rows = 512;  // of them in one forward pass: the smaller counts
+  SamplingFlags sampling;
   bool ignore_eos = false;
   std::int64_t parallel = 1;         // continuations of the prompt
   std::vector<std::string> stop;     // strings that end the text and are no part of it

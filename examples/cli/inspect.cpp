@@ -1,13 +1,15 @@
-#include "inspect.hpp"
-
+// headgate inspect: what a checkpoint is and what a token of it costs, from its config.json and tensor headers.
 #include <algorithm>
 #include <filesystem>
+#include <memory>
+#include <optional>
 #include <string>
 #include <system_error>
 #include <vector>
 
 #include <fmt/ranges.h>
 
+#include "commands.hpp"
 #include "json_writer.hpp"
 #include "loading.hpp"
 #include "model_path.hpp"
@@ -15,6 +17,11 @@
 #include "sizes.hpp"
 
 namespace {
+
+struct InspectOptions {
+  std::optional<std::string> model;  // none: the demo model
+  bool json = false;
+};
 
 // The types of the weights as stored, and what becomes of those that are not computed with as they are.
 std::string stored_types(const headgate::ModelDescription& model) {
@@ -108,10 +115,21 @@ std::string json_text(const std::string& folder, const headgate::ModelDescriptio
   return out.end_array().end_object().take() + '\n';
 }
 
-}  // namespace
-
 void inspect(const InspectOptions& options) {
   const std::string folder = model_folder(options.model);
   const headgate::ModelDescription model = headgate::describe_model(folder);
   OutputFile::standard_output().write(options.json ? json_text(folder, model) : plain_text(folder, model));
+}
+
+}  // namespace
+
+RunCommand inspect_command(Flags& flags) {
+  const auto options = std::make_shared<InspectOptions>();
+  flags.model(options->model);
+  flags.on("--json", "print one JSON object", options->json);
+  flags.examples({"inspect -m DIR"});
+  return [options](const std::string&) {
+    inspect(*options);
+    return 0;
+  };
 }

@@ -2,10 +2,13 @@
 
 #include <algorithm>
 #include <filesystem>
+#include <memory>
+#include <random>
 
 #include <fmt/format.h>
 
 #include "built_in_text.hpp"
+#include "commands.hpp"
 #include "headgate/analysis/report.hpp"
 #include "headgate/analysis/text_run.hpp"
 #include "headgate/core/thread_pool.hpp"
@@ -114,8 +117,6 @@ std::string csv_text(const std::vector<Comparison>& tables) {
   return all.csv();
 }
 
-}  // namespace
-
 void routers(const RoutersOptions& options) {
   if (options.counts && !options.policies) throw_usage("--counts", "is replayed with --policies only");
   const std::string text =
@@ -176,4 +177,37 @@ void routers(const RoutersOptions& options) {
     out += tables.back().meanings();
   }
   OutputFile::standard_output().write(out);
+}
+
+}  // namespace
+
+RunCommand routers_command(Flags& flags) {
+  const auto options = std::make_shared<RoutersOptions>();
+  RoutersOptions& o = *options;
+  flags.texts("-m,--model", "DIR", "folder of a model; may be repeated (default: the demo model)", o.models);
+  flags.text("-p,--prompt", "TEXT", "the text they read (default: a built-in story)", o.text);
+  flags.text("-f,--file", "FILE", "... or the file to read it from (-: standard input)", o.text_file);
+  flags.value("-c,--ctx-size", "N", "tokens of a window of the text; 0: as many as the model can (512)",
+              [&o](const std::string& text) {
+                o.context = parse_integer("-c", text, 0, INT32_MAX);
+                if (o.context == 1) throw_usage("-c", "got '1', allowed is 0 or an integer from 2");
+              });
+  flags.threads(o.threads);
+  flags.value("-s,--seed", "N", "of intervals and of skewed logits; -1: a random one (1)",
+              [&o](const std::string& text) {
+                const std::optional<std::uint64_t> seed = parse_seed("--seed", text);
+                o.seed = seed ? *seed : std::random_device{}();
+              });
+  flags.on("--policies", "compare every router policy in place of the models", o.policies);
+  flags.text("--counts", "FILE", "... also on routing counts: model,dataset,layer,expert,count", o.counts);
+  flags.on("--json", "print one JSON object, with 95 % intervals and loads", o.json);
+  flags.text("--csv", "FILE", "write the numbers and their intervals", o.csv);
+  flags.text("--html", "FILE", "write a page with pictures", o.html);
+  flags.examples(
+      {"routers -m tales -m tales-null -f book.txt --html report.html", "routers --policies --csv policies.csv"});
+  return [options](const std::string& typed) {
+    options->command = typed;
+    routers(*options);
+    return 0;
+  };
 }

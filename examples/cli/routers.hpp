@@ -1,5 +1,5 @@
 // headgate routers: models, or router policies, compared on the same text: cost, balance and loss, each with its 95 %
-// interval, as a table, JSON, CSV and a page with pictures.
+// interval, as a table, JSON, CSV and a page with pictures. The policies are compared in routers_policies.cpp.
 #pragma once
 
 #include <cstdint>
@@ -27,8 +27,6 @@ struct RoutersOptions {
   std::optional<std::string> html;
   std::string command;  // as it was typed, for the report
 };
-
-void routers(const RoutersOptions& options);
 
 // A model that has been loaded, and the text in its tokens.
 struct LoadedText {

@@ -1,0 +1,30 @@
+// The commands of the program, in the order of --help. A new one is a file with its flags and its work, and a line
+// here.
+#pragma once
+
+#include <functional>
+#include <string>
+
+#include "flags.hpp"
+
+// Does the work and returns the exit code; throws headgate::Error. typed: the command line, as it can be typed again.
+using RunCommand = std::function<int(const std::string& typed)>;
+
+// Each declares its flags and gives what runs the command once they have been read.
+RunCommand generate_command(Flags& flags);
+RunCommand inspect_command(Flags& flags);
+RunCommand routers_command(Flags& flags);
+RunCommand tokenize_command(Flags& flags);
+
+struct Command {
+  const char* name;
+  const char* summary;
+  RunCommand (*declare)(Flags& flags);
+};
+
+inline constexpr Command commands[] = {
+    {"generate", "Write on from a prompt", generate_command},
+    {"inspect", "Say what a model is and what a token costs", inspect_command},
+    {"routers", "Compare models, or router policies, on the same text", routers_command},
+    {"tokenize", "Print the token ids of a text", tokenize_command},
+};

@@ -1,0 +1,63 @@
+#include "flags.hpp"
+
+#include <CLI/CLI.hpp>
+
+#include "numbers.hpp"
+
+void Flags::value(const std::string& names, const char* unit, const char* help,
+                  std::function<void(const std::string&)> read) {
+  const auto callback = [read = std::move(read)](const CLI::results_t& values) {
+    read(values.back());
+    return true;
+  };
+  command_.add_option(names, callback, help)->type_name(unit);
+}
+
+void Flags::text(const std::string& names, const char* unit, const char* help, std::optional<std::string>& target) {
+  value(names, unit, help, [&target](const std::string& text) { target = text; });
+}
+
+void Flags::texts(const std::string& names, const char* unit, const char* help, std::vector<std::string>& target) {
+  const auto callback = [&target](const CLI::results_t& values) {
+    target = values;
+    return true;
+  };
+  command_.add_option(names, callback, help)
+      ->type_name(unit)
+      ->expected(1)
+      ->multi_option_policy(CLI::MultiOptionPolicy::TakeAll);
+}
+
+void Flags::integer(const std::string& names, const char* help, std::int64_t low, std::int64_t high,
+                    std::int64_t& target) {
+  const std::string flag = names.substr(0, names.find(','));
+  value(names, "N", help, [=, &target](const std::string& text) { target = parse_integer(flag, text, low, high); });
+}
+
+void Flags::real(const std::string& names, const char* help, double low, double high, float& target) {
+  const std::string flag = names.substr(0, names.find(','));
+  value(names, "X", help, [=, &target](const std::string& text) { target = parse_real(flag, text, low, high); });
+}
+
+void Flags::on(const std::string& names, const char* help, bool& target) {
+  command_.add_flag(names, target, help)->multi_option_policy(CLI::MultiOptionPolicy::Throw);
+}
+
+void Flags::model(std::optional<std::string>& target) {
+  text("-m,--model", "DIR", "Hugging Face folder of the model (default: the demo model)", target);
+}
+
+void Flags::prompt(std::optional<std::string>& text_target, std::optional<std::string>& file) {
+  text("-p,--prompt", "TEXT", "the text to begin with", text_target);
+  text("-f,--file", "FILE", "... or the file to read it from (-: standard input)", file);
+}
+
+void Flags::threads(std::int64_t& target) {
+  integer("-t,--threads", "0, -1: one on each processor (-1)", -1, 1024, target);
+}
+
+void Flags::examples(const std::vector<std::string>& lines) {
+  std::string footer = "Examples:";
+  for (const std::string& line : lines) footer += "\n  headgate " + line;
+  command_.footer(footer + '\n');
+}

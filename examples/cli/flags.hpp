@@ -1,0 +1,43 @@
+// Flags: what a command takes on the command line. Each flag is declared once, beside the command that reads it; the
+// parser, --help, the man page and the completions come from that.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+// names: "-n,--max-tokens,--predict": the first stands in messages of numbers. unit: what a value is called in --help;
+// of a FILE or DIR a shell completes the name. Targets keep what they hold where the flag is not given, and outlive
+// the parsing. A flag may be given once unless it is one of texts().
+class Flags {
+ public:
+  explicit Flags(CLI::App& command) : command_(command) {}
+
+  static constexpr std::int64_t any_count = INT64_MAX;  // what is too large for the machine is a limit, not a misuse
+
+  // read gets the value as it was typed.
+  void value(const std::string& names, const char* unit, const char* help,
+             std::function<void(const std::string&)> read);
+  void text(const std::string& names, const char* unit, const char* help, std::optional<std::string>& target);
+  void texts(const std::string& names, const char* unit, const char* help, std::vector<std::string>& target);
+  void integer(const std::string& names, const char* help, std::int64_t low, std::int64_t high, std::int64_t& target);
+  void real(const std::string& names, const char* help, double low, double high, float& target);
+  void on(const std::string& names, const char* help, bool& target);
+
+  // Those that several commands have.
+  void model(std::optional<std::string>& target);
+  void prompt(std::optional<std::string>& text, std::optional<std::string>& file);
+  void threads(std::int64_t& target);
+
+  // Command lines, without the name of the program: "generate -p \"Once\"".
+  void examples(const std::vector<std::string>& lines);
+
+ private:
+  CLI::App& command_;
+};

@@ -44,7 +44,7 @@ void Flags::on(const std::string& names, const char* help, bool& target) {
 }
 
 void Flags::model(std::optional<std::string>& target) {
-  text("-m,--model", "DIR", "Hugging Face folder of the model (default: the demo model)", target);
+  text("-m,--model", "PATH", "Hugging Face folder or GGUF file (default: the demo model)", target);
 }
 
 void Flags::prompt(std::optional<std::string>& text_target, std::optional<std::string>& file) {

@@ -1,5 +1,5 @@
-// Where the model is: the folder the user names, or else the demo model: in the share folder of the prefix that an
-// installed program lies in, or in the source tree the program was built from. And what no output may overwrite.
+// Where the model is: the folder or file the user names, or else the demo model: in the share folder of the prefix that
+// an installed program lies in, or in the source tree the program was built from. And what no output may overwrite.
 #pragma once
 
 #include <filesystem>
@@ -13,7 +13,7 @@
 
 inline std::string model_folder(const std::optional<std::string>& named) {
   if (named) {
-    if (named->empty()) throw headgate::Error(headgate::ErrorCode::usage, {"", "-m", -1, "the folder has no name"});
+    if (named->empty()) throw headgate::Error(headgate::ErrorCode::usage, {"", "-m", -1, "the path has no name"});
     return *named;
   }
   std::error_code error;
@@ -30,12 +30,18 @@ inline std::string model_folder(const std::optional<std::string>& named) {
 }
 
 // Refuses to write over a file that the model is read from, whatever the user calls it. Other files of the folder are
-// the user's own.
-inline void refuse_model_file(const OutputFile& file, const std::string& flag, const std::string& folder) {
+// the user's own. path: of a folder, or of a file that may be the first of several.
+inline void refuse_model_file(const OutputFile& file, const std::string& flag, const std::string& path) {
   std::error_code none;  // a folder that cannot be listed is the loader's to report
+  const bool is_folder = std::filesystem::is_directory(path, none);
+  const std::filesystem::path beside = std::filesystem::path(path).parent_path();
+  const std::filesystem::path folder = is_folder ? std::filesystem::path(path) : beside.empty() ? "." : beside;
+  if (!is_folder && file.is(path)) throw_usage(flag, headgate::escaped(path, 1024) + " is a file of the model");
   for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
     const std::string name = entry.path().filename().string();
-    const bool read = entry.path().extension() == ".safetensors" || name == "config.json" ||
+    const bool is_gguf = !is_folder && entry.path().extension() == ".gguf" && name.find("-of-") != name.npos;
+    if (!is_folder && !is_gguf) continue;
+    const bool read = is_gguf || entry.path().extension() == ".safetensors" || name == "config.json" ||
                       name == "generation_config.json" || name == "tokenizer.json" ||
                       name == "model.safetensors.index.json";
     if (read && file.is(entry.path().string())) {

@@ -67,7 +67,9 @@ std::string plain_text(const std::string& folder, const headgate::ModelDescripti
   line("feed-forward", model.words(model.feed_forwards));
   line("cost of an expert", size_text(model.weights.expert_bytes) + " read per token and layer");
   line("a token reads", size_text(model.weights.bytes_per_token));
-  line("weights", size_text(model.weights.packed_bytes) + " packed, stored as " + stored_types(model));
+  const std::string mapped =
+      model.weights.mapped_bytes > 0 ? ", " + size_text(model.weights.mapped_bytes) + " read in the file" : "";
+  line("weights", size_text(model.weights.packed_bytes) + " packed" + mapped + ", stored as " + stored_types(model));
   line("KV cache", fmt::format("{} for {} positions", size_text(memory.kv_cache), config.max_position_embeddings));
   line("vocabulary", fmt::format("{} tokens", config.vocab_size));
   line("tensors", fmt::format("{}", model.tensors.size()));
@@ -88,7 +90,8 @@ std::string json_text(const std::string& folder, const headgate::ModelDescriptio
   out.key("model").value(headgate::escaped(folder, 4096)).key("family").value(config.model_type);
   out.key("parameters").value(model.weights.parameters).key("active_parameters").value(model.weights.active_parameters);
   out.key("bytes_per_token").value(model.weights.bytes_per_token).key("expert_bytes").value(model.weights.expert_bytes);
-  out.key("packed_bytes").value(model.weights.packed_bytes).key("kv_cache_bytes").value(memory.kv_cache);
+  out.key("packed_bytes").value(model.weights.packed_bytes).key("mapped_bytes").value(model.weights.mapped_bytes);
+  out.key("kv_cache_bytes").value(memory.kv_cache);
   out.key("stored_types").begin_array();
   for (const headgate::DType type : model.dtypes) out.value(headgate::info(type).name);
   out.end_array();

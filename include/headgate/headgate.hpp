@@ -32,6 +32,7 @@
 #include "headgate/kernels/formats/bf16.hpp"
 #include "headgate/kernels/formats/f32.hpp"
 #include "headgate/kernels/formats/f32_tile.hpp"
+#include "headgate/kernels/formats/row_blocks.hpp"
 #include "headgate/kernels/kernel_backend.hpp"
 #include "headgate/kernels/native.hpp"
 #include "headgate/kernels/panel16.hpp"

@@ -31,10 +31,26 @@ TEST_CASE("a format chosen at run time is the one it was made from") {
 
   const float row[] = {1.0f + 0x1p-9f, 2.0f, -5.0f};
   std::byte panel[192] = {};
+  float unpacked[3];
   f32.pack(row, 3, 4, panel);
-  CHECK(F32::unpack(panel, 0, 4) == row[0]);
-  CHECK(f32.unpack(panel, 2, 4) == -5.0f);
+  F32::unpack(panel, 3, 4, 0, 1, unpacked);
+  CHECK(unpacked[0] == row[0]);
+  f32.unpack(panel, 3, 4, 2, 1, unpacked);
+  CHECK(unpacked[0] == -5.0f);
   AnyFormat(Bf16{}).pack(row, 3, 4, panel);
-  CHECK(AnyFormat(Bf16{}).unpack(panel, 0, 4) == 1.0f);
-  CHECK(Bf16::unpack(panel, 2, 4) == -5.0f);
+  AnyFormat(Bf16{}).unpack(panel, 3, 4, 0, 3, unpacked);
+  CHECK(unpacked[0] == 1.0f);
+  CHECK(unpacked[2] == -5.0f);
+}
+
+TEST_CASE("formats say whether they pack floats or bytes, and what widths their rows can have") {
+  CHECK(AnyFormat(F32{}).packs_floats());
+  CHECK(AnyFormat(F32{}).fits(1));
+  const AnyFormat blocks_of_256 = RowBlocks<blocks::Q4_K>{};
+  CHECK_FALSE(blocks_of_256.packs_floats());
+  CHECK(blocks_of_256.fits(512));
+  CHECK_FALSE(blocks_of_256.fits(288));
+  CHECK(std::string_view(blocks_of_256.name()) == "q4_k");
+  CHECK(blocks_of_256.panel_bytes(512) == 16 * 2 * 144);
+  CHECK(AnyFormat(RowBlocks<blocks::F16>{}).fits(5));
 }

@@ -13,12 +13,14 @@ namespace {
 struct WithoutTile {
   static constexpr const char* name() noexcept { return ""; }
   static constexpr std::int64_t panel_bytes(index_t) noexcept { return 0; }
-  static void pack(const float*, index_t, index_t, std::byte*) noexcept {}
-  static float unpack(const std::byte*, index_t, index_t) noexcept { return 0.0f; }
+  static constexpr bool packs_floats() noexcept { return true; }
+  static constexpr bool fits(index_t) noexcept { return true; }
+  static void pack(WeightRow, index_t, index_t, std::byte*) noexcept {}
+  static void unpack(const std::byte*, index_t, index_t, index_t, index_t, float*) noexcept {}
   friend constexpr bool operator==(WithoutTile, WithoutTile) noexcept = default;
 };
 struct MayThrow : F32 {
-  static float unpack(const std::byte*, index_t, index_t) { return 0.0f; }
+  static void unpack(const std::byte*, index_t, index_t, index_t, index_t, float*) {}
 };
 struct TileWithoutHeight {
   using Element = float;

@@ -25,4 +25,7 @@ TEST_CASE("the format at a place is visited") {
   const auto name = [](auto format) { return std::string_view(format.name()); };
   CHECK(WeightFormats::visit(WeightFormats::index_of<F32>(), name) == "f32");
   CHECK(WeightFormats::visit(WeightFormats::index_of<Bf16>(), name) == "bf16");
+  CHECK(WeightFormats::visit(WeightFormats::index_of<RowBlocks<blocks::MXFP4>>(), name) == "mxfp4");
+  CHECK(WeightFormats::visit(WeightFormats::index_of<RowBlocks<blocks::F16>>(), name) == "f16");
+  STATIC_REQUIRE(WeightFormats::size == 2 + 1 + 13);
 }

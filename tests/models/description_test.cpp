@@ -26,6 +26,7 @@ TEST_CASE("memory is planned from context and rows of a pass") {
   const ModelDescription model = describe_model(tiny("tied_bf16"));
   const MemoryPlan own = model.memory();
   CHECK(own.weights == model.weights.packed_bytes);
+  CHECK(own.mapped == model.weights.mapped_bytes);
   CHECK(own.kv_cache == 3 * KvCache::bytes({96, 96, 16}, 2, 26));  // the context the model was made for
   CHECK(own.largest_tensor == 156 * 40 * 2);
   const MemoryPlan large = model.memory({.context_size = 2147483000, .rows_per_pass = 2048});

@@ -60,7 +60,7 @@ TEST_CASE("trained checkpoints of every router and attention write and route as 
     const ModelDescription description = describe_model(folder->string());
     CHECK(description.routing.router.starts_with(checkpoint.router));
     CHECK(description.words(description.mixers).ends_with(checkpoint.attention));
-    CHECK(description.weights.packed_bytes == model->weight_bytes());
+    CHECK(description.weights.weight_bytes() == model->weight_bytes());
     CHECK(description.unused_tensors.empty());
     CHECK(description.unknown_keys.empty());
   }

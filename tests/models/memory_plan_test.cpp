@@ -5,7 +5,11 @@
 using namespace headgate;
 
 TEST_CASE("a plan of memory adds up in 64 bits") {
-  constexpr MemoryPlan plan{.weights = std::int64_t{1} << 40, .kv_cache = 20, .workspace = 3, .largest_tensor = 100};
+  constexpr MemoryPlan plan{.weights = std::int64_t{1} << 40,
+                            .kv_cache = 20,
+                            .workspace = 3,
+                            .largest_tensor = 100,
+                            .mapped = std::int64_t{1} << 50};
   static_assert(plan.total() == (std::int64_t{1} << 40) + 123);
   CHECK(MemoryPlan{}.total() == 0);
 }

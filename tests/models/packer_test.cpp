@@ -32,6 +32,59 @@ TEST_CASE("a packer reads every row once and packs it in the format that keeps i
   CHECK(y == std::vector<float>{21, 71, 121, 171, 221});  // the row's sum and its bias
 }
 
+TEST_CASE("a packer reports the bytes that it has read, at the end all of them once") {
+  const SmallFile file({counting("a", {5, 7}, "BF16"), counting("b", {3, 2})});
+  const WeightRows a = WeightRows::find(file.source, "a", {5, 7});
+  const WeightRows b = WeightRows::find(file.source, "b", {3, 2});
+  CHECK(a.stored_size() == 70);
+  Context ctx;
+  Packer packer(ctx);
+  std::vector<std::int64_t> done;
+  packer.report_to(
+      [&](std::int64_t bytes, std::int64_t total) {
+        CHECK(total == 94);
+        done.push_back(bytes);
+      },
+      94);
+  static_cast<void>(packer.linear(a));
+  static_cast<void>(packer.floats(b));
+  static_cast<void>(packer.floats(b));  // more than was said
+  REQUIRE(!done.empty());
+  CHECK(done.back() == 94);
+  CHECK(std::count(done.begin(), done.end(), 94) == 1);
+}
+
+TEST_CASE("halves are left in their file where rows are whole panels, and copied elsewhere, with the same bits") {
+  const SmallFile file({{"whole", "F16", "[32,3]", std::string(32 * 3 * 2, '\x31')},
+                        {"cut", "F16", "[17,3]", std::string(17 * 3 * 2, '\x31')}});
+  Context ctx;
+  const Packer packer(ctx);
+  const WeightRows whole = WeightRows::find(file.source, "whole", {32, 3});
+  const WeightRows cut = WeightRows::find(file.source, "cut", {17, 3});
+  CHECK(whole.format() == RowBlocks<blocks::F16>{});
+  CHECK(whole.mapped() != nullptr);
+  CHECK(whole.part(16, 16).mapped() == whole.mapped() + 16 * 6);
+  CHECK(whole.part(0, 16, 2).mapped() == nullptr);
+  CHECK(whole.deinterleaved(4, 0, 2).mapped() == nullptr);
+  CHECK(cut.mapped() == nullptr);
+  const Matrix seen = packer.linear(whole);
+  CHECK(seen.weights().data == whole.mapped());
+  CHECK(packer.kept().size() == 1);
+  Packer copying(ctx);
+  copying.copy_all();
+  const Matrix copied = copying.linear(whole);
+  CHECK(copied.weights().data != whole.mapped());
+  CHECK(copying.kept().empty());
+  const Matrix other = packer.linear(cut);
+  const float x[] = {1.0f, -0.5f, 3.0f};
+  std::vector<float> y[3] = {std::vector<float>(32), std::vector<float>(32), std::vector<float>(17)};
+  CHECK(seen.forward(ConstRows(x, 1, 3), Rows(y[0].data(), 1, 32), ctx).ok());
+  CHECK(copied.forward(ConstRows(x, 1, 3), Rows(y[1].data(), 1, 32), ctx).ok());
+  CHECK(other.forward(ConstRows(x, 1, 3), Rows(y[2].data(), 1, 17), ctx).ok());
+  CHECK(y[0] == y[1]);
+  CHECK(std::equal(y[2].begin(), y[2].end(), y[0].begin()));
+}
+
 TEST_CASE("a packer's router of the caller takes the place of a layer's own, and the layer is told") {
   Context ctx;
   const std::vector<float> gate(5 * 3, 0.0f);

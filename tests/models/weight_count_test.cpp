@@ -87,7 +87,7 @@ TEST_CASE("bytes counted from shapes are those of the packed parts") {
         read += bytes;
       }
     }
-    CHECK(count.packed_bytes == packed);
+    CHECK(count.weight_bytes() == packed);
     CHECK(count.bytes_per_token == read);
     CHECK(model->weight_bytes() == packed);
     CHECK(model->bytes_per_token() == read);

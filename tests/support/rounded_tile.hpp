@@ -37,7 +37,9 @@ struct RoundedBackend : Scalar {
         float sum = 0.0f;
         for (index_t i = 0; i < k; ++i) {
           const auto x = static_cast<float>(tile[(i / 2 * m + r) * 2 + i % 2]);
-          sum = fused_multiply_add(Bf16::unpack(panel, i, row % panel_rows), x, sum);
+          float weight;
+          Bf16::unpack(panel, k, row % panel_rows, i, 1, &weight);
+          sum = fused_multiply_add(weight, x, sum);
         }
         y[r * stride + row] = sum;
       }

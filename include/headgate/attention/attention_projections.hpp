@@ -16,23 +16,27 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
-// Of each matrix.
+// Of each matrix; and where it lies in panels that somebody else owns and keeps (null: it is to be filled).
 template <WeightFormat Format>
 struct AttentionFormats {
   [[no_unique_address]] Format query;
   [[no_unique_address]] Format key;
   [[no_unique_address]] Format value;
   [[no_unique_address]] Format output;
+  const std::byte* query_panels = nullptr;
+  const std::byte* key_panels = nullptr;
+  const std::byte* value_panels = nullptr;
+  const std::byte* output_panels = nullptr;
 };
 
 template <WeightFormat Format = F32, class Backend = NativeBackend>
 class AttentionProjections {
  public:
   // Preconditions: the row exists; values has hidden_size elements, in set_output_row num_heads * head_dim.
-  void set_query_row(index_t row, const float* values) noexcept { qkv_.set_row(0, row, values); }
-  void set_key_row(index_t row, const float* values) noexcept { qkv_.set_row(1, row, values); }
-  void set_value_row(index_t row, const float* values) noexcept { qkv_.set_row(2, row, values); }
-  void set_output_row(index_t row, const float* values) noexcept { output_.set_row(row, values); }
+  void set_query_row(index_t row, WeightRow values) noexcept { qkv_.set_row(0, row, values); }
+  void set_key_row(index_t row, WeightRow values) noexcept { qkv_.set_row(1, row, values); }
+  void set_value_row(index_t row, WeightRow values) noexcept { qkv_.set_row(2, row, values); }
+  void set_output_row(index_t row, WeightRow values) noexcept { output_.set_row(row, values); }
   // To be filled; empty where the shape has none.
   std::span<float> query_bias() noexcept { return query_bias_; }    // (num_heads * head_dim)
   std::span<float> key_bias() noexcept { return key_bias_; }        // (num_kv_heads * head_dim)
@@ -66,9 +70,11 @@ class AttentionProjections {
   AttentionProjections(const GqaShape& shape, std::shared_ptr<const Rope> rope, const AttentionFormats<Format>& formats)
       : shape_(shape),
         rope_(std::move(rope)),
-        qkv_(shape.hidden_size,
-             {{shape.query_size(), formats.query}, {shape.kv_size(), formats.key}, {shape.kv_size(), formats.value}}),
-        output_(shape.hidden_size, shape.query_size(), formats.output),
+        qkv_(shape.hidden_size, {{shape.query_size(), formats.query, formats.query_panels},
+                                 {shape.kv_size(), formats.key, formats.key_panels},
+                                 {shape.kv_size(), formats.value, formats.value_panels}}),
+        output_(Panel16<Format>::filled_or_seen(shape.hidden_size, shape.query_size(), formats.output,
+                                                formats.output_panels)),
         query_bias_(shape.has_query_bias ? as_size(shape.query_size()) : 0),
         key_bias_(shape.has_key_bias ? as_size(shape.kv_size()) : 0),
         value_bias_(shape.has_value_bias ? as_size(shape.kv_size()) : 0),

@@ -35,6 +35,11 @@ struct MlaFormats {
   [[no_unique_address]] Format key_up = {};
   [[no_unique_address]] Format value_up = {};
   [[no_unique_address]] Format output = {};
+  // Panels that somebody else owns and keeps; null: to be filled.
+  const std::byte* query_down_panels = nullptr;
+  const std::byte* query_panels = nullptr;
+  const std::byte* latent_panels = nullptr;
+  const std::byte* output_panels = nullptr;
 };
 
 template <WeightFormat Format = F32, class Backend = NativeBackend>
@@ -57,12 +62,13 @@ class MultiHeadLatentAttention {
       : MultiHeadLatentAttention(create(shape, std::move(rope), formats).value()) {}
 
   // Preconditions: the row or head exists, values has as many elements as the matrix has columns.
-  void set_query_down_row(index_t row, const float* values) noexcept { query_down_.set_row(row, values); }
+  void set_query_down_row(index_t row, WeightRow values) noexcept { query_down_.set_row(row, values); }
   // (num_heads * (nope_dim + rope_dim), query_rank or hidden_size)
-  void set_query_row(index_t row, const float* values) noexcept { query_.set_row(row, values); }
+  void set_query_row(index_t row, WeightRow values) noexcept { query_.set_row(row, values); }
   // (latent_size + rope_dim, hidden_size)
-  void set_latent_row(index_t row, const float* values) noexcept { latent_.set_row(row, values); }
-  // Of a head: (nope_dim, latent_size), which is packed transposed. Throws std::bad_alloc.
+  void set_latent_row(index_t row, WeightRow values) noexcept { latent_.set_row(row, values); }
+  // Of a head: (nope_dim, latent_size), which is packed transposed, so that its format packs floats. Throws
+  // std::bad_alloc.
   void set_key_up(index_t head, ConstRows weights) {
     std::vector<float> column(as_size(shape_.nope_dim));
     for (index_t i = 0; i < shape_.latent_size; ++i) {
@@ -71,10 +77,10 @@ class MultiHeadLatentAttention {
     }
   }
   // Of a head: row < value_dim, (latent_size).
-  void set_value_up_row(index_t head, index_t row, const float* values) noexcept {
+  void set_value_up_row(index_t head, index_t row, WeightRow values) noexcept {
     value_up_.set_row(head * shape_.padded_values() + row, values);
   }
-  void set_output_row(index_t row, const float* values) noexcept { output_.set_row(row, values); }
+  void set_output_row(index_t row, WeightRow values) noexcept { output_.set_row(row, values); }
   // To be filled.
   std::span<float> query_norm() noexcept { return query_norm_; }            // (query_rank)
   std::span<float> latent_norm() noexcept { return latent_norm_; }          // (latent_size)
@@ -119,18 +125,23 @@ class MultiHeadLatentAttention {
   MultiHeadLatentAttention(const MlaShape& shape, std::shared_ptr<const Rope> rope, const Formats& formats, Checked)
       : shape_(shape),
         rope_(std::move(rope)),
-        query_down_(shape.query_rank, shape.query_rank == 0 ? 0 : shape.hidden_size, formats.query_down),
-        query_(shape.query_size(), shape.query_rank == 0 ? shape.hidden_size : shape.query_rank, formats.query),
-        latent_(shape.key_size(), shape.hidden_size, formats.latent),
+        query_down_(matrix(shape.query_rank, shape.query_rank == 0 ? 0 : shape.hidden_size, formats.query_down,
+                           formats.query_down_panels)),
+        query_(matrix(shape.query_size(), shape.query_rank == 0 ? shape.hidden_size : shape.query_rank, formats.query,
+                      formats.query_panels)),
+        latent_(matrix(shape.key_size(), shape.hidden_size, formats.latent, formats.latent_panels)),
         key_up_(shape.num_heads * shape.padded_latents(), shape.nope_dim, formats.key_up),
         value_up_(shape.num_heads * shape.padded_values(), shape.latent_size, formats.value_up),
-        output_(shape.hidden_size, shape.value_size(), formats.output),
+        output_(matrix(shape.hidden_size, shape.value_size(), formats.output, formats.output_panels)),
         query_norm_(as_size(shape.query_rank), 1.0f),
         latent_norm_(as_size(shape.latent_size), 1.0f),
         query_down_bias_(shape.has_bias ? as_size(shape.query_rank) : 0),
         latent_bias_(shape.has_bias ? as_size(shape.key_size()) : 0),
         output_bias_(shape.has_bias ? as_size(shape.hidden_size) : 0) {}
 
+  static Panel16<Format> matrix(index_t rows, index_t cols, Format format, const std::byte* panels) {
+    return Panel16<Format>::filled_or_seen(rows, cols, format, panels);
+  }
   static void add_bias(const std::vector<float>& bias, float* row) noexcept {
     if (!bias.empty()) Backend::axpy(1.0f, bias.data(), static_cast<index_t>(bias.size()), row);
   }

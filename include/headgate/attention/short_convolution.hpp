@@ -66,8 +66,8 @@ class ShortConvolution {
 
   // Rows of the input projection, (3 hidden_size, hidden_size): first of b, then of c, then of x. Preconditions of all
   // setters: the row or channel exists, values has hidden_size elements, of a channel `taps`, the current row's last.
-  void set_input_row(index_t row, const float* values) noexcept { input_.set_row(row, values); }
-  void set_output_row(index_t row, const float* values) noexcept { output_.set_row(row, values); }
+  void set_input_row(index_t row, WeightRow values) noexcept { input_.set_row(row, values); }
+  void set_output_row(index_t row, WeightRow values) noexcept { output_.set_row(row, values); }
   void set_taps(index_t channel, const float* values) noexcept {
     for (index_t j = 0; j < shape_.taps; ++j) taps_[as_size(j) * as_size(hidden_size()) + as_size(channel)] = values[j];
   }

@@ -31,14 +31,15 @@ struct bf16 {
 struct f16 {
   std::uint16_t bits = 0;
 
+  // Without branches, so that loops become vector code.
   constexpr explicit operator float() const noexcept {
-    const std::uint32_t sign = static_cast<std::uint32_t>(bits & 0x8000u) << 16;
-    const std::uint32_t exponent = (bits >> 10) & 31u;
-    const std::uint32_t fraction = bits & 1023u;
-    if (exponent == 31) return std::bit_cast<float>(sign | 0x7f800000u | (fraction << 13));
-    if (exponent != 0) return std::bit_cast<float>(sign | ((exponent + 112u) << 23) | (fraction << 13));
-    const float magnitude = static_cast<float>(fraction) * 0x1p-24f;
-    return sign != 0 ? -magnitude : magnitude;
+    const std::uint32_t sign = (bits & 0x8000u) << 16;
+    const std::uint32_t magnitude = bits & 0x7fffu;
+    const std::uint32_t normal = (magnitude << 13) + (112u << 23) + ((0u - (magnitude >> 10 == 31u)) & 112u << 23);
+    const float denormal = static_cast<float>(static_cast<std::int32_t>(magnitude)) * 0x1p-24f;
+    const std::uint32_t is_denormal = 0u - static_cast<std::uint32_t>(magnitude < 0x400u);
+    return std::bit_cast<float>(sign | (normal & ~is_denormal) |
+                                (std::bit_cast<std::uint32_t>(denormal) & is_denormal));
   }
 };
 

@@ -32,6 +32,8 @@ HEADGATE_INLINE float load_half(const std::byte* from) noexcept {
 }
 // The number of a 4-bit, nonlinear weight.
 inline constexpr std::int8_t nonlinear[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+// Twice the number of e2m1.
+inline constexpr std::int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
 // y = d (q - 8)
 struct Q4_0 {
@@ -259,9 +261,8 @@ struct IQ4_XS {
   }
 };
 
-// y = 2^(e - 128) K[q], K twice the numbers of e2m1: 0 1 2 3 4 6 8 12 and their negatives (OCP Microscaling Formats
-// v1.0). e = 255, no number there, is a power of two as in ggml. safetensors files have other nibbles side by side
-// (io/mxfp4.hpp).
+// y = 2^(e - 128) K[q], K twice the numbers of e2m1 (OCP Microscaling Formats v1.0). e = 255, no number there, is a
+// power of two as in ggml. safetensors files have other nibbles side by side (io/mxfp4.hpp).
 struct MXFP4 {
   static constexpr DType dtype = DType::mxfp4;
   static constexpr index_t size = 32;
@@ -273,16 +274,21 @@ struct MXFP4 {
     const float second = e < 2 ? 0x1p-64f : 1.0f;
     const auto q = load<16>(block + 1);
     for (std::size_t i = 0; i < 16; ++i) {
-      out[i] = static_cast<float>(doubled(q[i] & 15)) * first * second;
-      out[i + 16] = static_cast<float>(doubled(q[i] >> 4)) * first * second;
+      out[i] = static_cast<float>(doubled[q[i] & 15]) * first * second;
+      out[i + 16] = static_cast<float>(doubled[q[i] >> 4]) * first * second;
     }
   }
+};
 
- private:
-  static HEADGATE_INLINE int doubled(int q) noexcept {
-    const int exponent = q >> 1 & 3;
-    const int magnitude = exponent == 0 ? q & 1 : (2 | (q & 1)) << (exponent - 1);
-    return q < 8 ? magnitude : -magnitude;
+// Halves, of which any number are a row. A block of one: group 0 is the 32 weights from there on.
+struct F16 {
+  static constexpr DType dtype = DType::f16;
+  static constexpr index_t size = 1;
+  static constexpr index_t bytes = 2;
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
+    f16 q[32];
+    std::memcpy(q, block, sizeof q);
+    for (std::size_t i = 0; i < 32; ++i) out[i] = static_cast<float>(q[i]);
   }
 };
 
@@ -313,24 +319,25 @@ bool visit_blocks(DType dtype, Use&& use) {
   return blocks::All::visit(dtype, std::forward<Use>(use));
 }
 
-// `count` weights of blocks that follow one another, from weight `first` on.
+// `count` weights of blocks that follow one another, from weight `first` on. Reads no byte of a later block.
 template <QuantizedBlocks Blocks>
-void decode_blocks(const std::byte* from, std::int64_t first, std::int64_t count, float* out) noexcept {
+HEADGATE_INLINE void decode_blocks(const std::byte* from, std::int64_t first, std::int64_t count, float* out) noexcept {
+  constexpr index_t group = blocks::group;
   while (count > 0) {
     const std::byte* const block = from + first / Blocks::size * Blocks::bytes;
-    const auto g = static_cast<index_t>(first % Blocks::size / blocks::group);
-    const std::int64_t skipped = first % blocks::group;
-    if (skipped == 0 && count >= blocks::group) {
+    const auto g = static_cast<index_t>(first % Blocks::size / group);
+    const std::int64_t skipped = Blocks::size == 1 ? 0 : first % group;
+    std::int64_t taken = group - skipped;
+    if (taken == group && count >= group) {
       Blocks::decode(block, g, out);
-      first += blocks::group;
-      count -= blocks::group;
-      out += blocks::group;
-      continue;
+    } else {
+      if (count < taken) taken = count;
+      float all[as_size(group)];
+      std::byte part[as_size(group * Blocks::bytes)] = {};
+      if constexpr (Blocks::size == 1) std::memcpy(part, block, as_size(taken * Blocks::bytes));
+      Blocks::decode(Blocks::size == 1 ? part : block, g, all);
+      for (std::int64_t i = 0; i < taken; ++i) out[i] = all[skipped + i];
     }
-    float all[as_size(blocks::group)];
-    Blocks::decode(block, g, all);
-    const std::int64_t taken = count < blocks::group - skipped ? count : blocks::group - skipped;
-    std::memcpy(out, all + skipped, as_size(taken) * sizeof(float));
     first += taken;
     count -= taken;
     out += taken;

@@ -10,6 +10,7 @@
 // place where the tile allows it. GluExperts<AnyFormat> has a format of its own for each matrix.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "headgate/core/expected.hpp"
@@ -43,6 +44,15 @@ class GluExperts {
     }
     return bank;
   }
+  // Over panels that somebody else owns and keeps, one element per expert; biases zero, to be filled.
+  static Expected<GluExperts> over(const GluShape& shape, const Formats& formats, std::vector<GluPanels> experts) {
+    const GluLayout<Format> layout{shape, formats, /*is_seen=*/true};
+    if (Status status = layout.check(); !status.ok()) return status;
+    if (static_cast<std::int64_t>(experts.size()) != shape.num_experts) {
+      return Status::mismatch("experts given", static_cast<std::int64_t>(experts.size()), shape.num_experts);
+    }
+    return GluExperts(layout, std::move(experts));
+  }
   explicit GluExperts(const GluShape& shape, const Formats& formats = {})
     requires has_exceptions
       : GluExperts(create(shape, formats).value()) {}
@@ -53,6 +63,11 @@ class GluExperts {
   // Replaces the weights of one expert; on an error they stay what they were.
   Status set_expert(ExpertId e, const GluMatrices& m) {
     if (Status status = layout_.check(e, m); !status.ok()) return status;
+    if (layout_.is_seen) return {ErrorCode::usage, "the weights of these experts belong to somebody else"};
+    if (!(formats().up.packs_floats() && formats().down.packs_floats() &&
+          (!shape().gated || formats().gate.packs_floats()))) {
+      return {ErrorCode::usage, "a format of these experts keeps bytes of files and packs no floats"};
+    }
     for (index_t r = 0; r < m.gate.rows; ++r) set_gate_row(e, r, m.gate.row_data(r));
     for (index_t r = 0; r < m.up.rows; ++r) set_up_row(e, r, m.up.row_data(r));
     for (index_t r = 0; r < m.down.rows; ++r) set_down_row(e, r, m.down.row_data(r));
@@ -62,14 +77,14 @@ class GluExperts {
     return Status::success();
   }
   // Preconditions: expert and row exist (a gate: gated, a bias: has_bias); values has hidden_size elements, in
-  // set_down_row ffn_size.
-  void set_gate_row(ExpertId e, index_t row, const float* values) noexcept {
+  // set_down_row ffn_size, as the format packs them; weights are owned.
+  void set_gate_row(ExpertId e, index_t row, WeightRow values) noexcept {
     pack(formats().gate, layout_.gate_panel(e, row / panel_rows), row, hidden_size(), values);
   }
-  void set_up_row(ExpertId e, index_t row, const float* values) noexcept {
+  void set_up_row(ExpertId e, index_t row, WeightRow values) noexcept {
     pack(formats().up, layout_.up_panel(e, row / panel_rows), row, hidden_size(), values);
   }
-  void set_down_row(ExpertId e, index_t row, const float* values) noexcept {
+  void set_down_row(ExpertId e, index_t row, WeightRow values) noexcept {
     pack(formats().down, layout_.down_panel(e, row / panel_rows), row, shape().ffn_size, values);
   }
   void set_gate_bias(ExpertId e, index_t row, float value) noexcept {
@@ -122,15 +137,29 @@ class GluExperts {
       : layout_(layout),
         buffer_(as_size(layout.expert_bytes() * layout.shape.num_experts)),
         biases_(as_size(layout.biases_per_expert() * layout.shape.num_experts)) {}
+  GluExperts(const GluLayout<Format>& layout, std::vector<GluPanels> experts)
+      : layout_(layout),
+        seen_(std::move(experts)),
+        biases_(as_size(layout.biases_per_expert() * layout.shape.num_experts)) {}
 
-  void pack(Format format, std::int64_t panel, index_t row, index_t k, const float* values) noexcept {
+  void pack(Format format, std::int64_t panel, index_t row, index_t k, WeightRow values) noexcept {
     format.pack(values, k, row % panel_rows, buffer_.data() + panel);
   }
-  void multiply(Format format, std::int64_t first_panel, index_t k, index_t num_panels, const Element* tile, index_t m,
-                float* out, std::int64_t stride) const noexcept {
-    visit_format(format, [&](auto known) {
-      Backend::multiply(known, buffer_.data() + first_panel, k, num_panels, tile, m, out, stride);
-    });
+  static void multiply(Format format, const std::byte* panels, index_t k, index_t num_panels, const Element* tile,
+                       index_t m, float* out, std::int64_t stride) noexcept {
+    visit_format(format, [&](auto known) { Backend::multiply(known, panels, k, num_panels, tile, m, out, stride); });
+  }
+  const std::byte* gate_panel(ExpertId e, index_t b) const noexcept {
+    if (layout_.is_seen) return seen_[as_size(e)].gate + b * layout_.gate_panel_bytes();
+    return buffer_.data() + layout_.gate_panel(e, b);
+  }
+  const std::byte* up_panel(ExpertId e, index_t b) const noexcept {
+    if (layout_.is_seen) return seen_[as_size(e)].up + b * layout_.up_panel_bytes();
+    return buffer_.data() + layout_.up_panel(e, b);
+  }
+  const std::byte* down_panel(ExpertId e, index_t p) const noexcept {
+    if (layout_.is_seen) return seen_[as_size(e)].down + p * layout_.down_panel_bytes();
+    return buffer_.data() + layout_.down_panel(e, p);
   }
   index_t h_width() const noexcept { return layout_.ffn_blocks() * panel_rows; }
   index_t block_rows() const noexcept { return layout_.panels_per_block() * panel_rows; }
@@ -194,12 +223,11 @@ class GluExperts {
     const index_t count = blocks.last - blocks.first;
     const std::int64_t stride = count * block_rows();
     if (layout_.is_interleaved()) {
-      multiply(formats().up, layout_.gate_panel(e, blocks.first), hidden_size(), count * layout_.panels_per_block(),
-               tile, m, out, stride);
+      multiply(formats().up, shape().gated ? gate_panel(e, blocks.first) : up_panel(e, blocks.first), hidden_size(),
+               count * layout_.panels_per_block(), tile, m, out, stride);
     } else {
-      multiply(formats().gate, layout_.gate_panel(e, blocks.first), hidden_size(), count, tile, m, out, stride);
-      multiply(formats().up, layout_.up_panel(e, blocks.first), hidden_size(), count, tile, m, out + stride / 2,
-               stride);
+      multiply(formats().gate, gate_panel(e, blocks.first), hidden_size(), count, tile, m, out, stride);
+      multiply(formats().up, up_panel(e, blocks.first), hidden_size(), count, tile, m, out + stride / 2, stride);
     }
   }
   // The tile of h of some blocks, from what multiply_block made.
@@ -236,7 +264,7 @@ class GluExperts {
         [&](ExpertId) { return panels; }, layout_.down_panel_bytes(), max_panels,
         [&](ExpertId e, Slice block, const ExpertBatch::Tile& tile) {
           const index_t stride = (block.last - block.first) * panel_rows;
-          multiply(formats().down, layout_.down_panel(e, block.first), shape().ffn_size, block.last - block.first,
+          multiply(formats().down, down_panel(e, block.first), shape().ffn_size, block.last - block.first,
                    h + tile.place * Tile::row_size(h_width()), tile.m, out, stride);
           const index_t column = block.first * panel_rows;
           const index_t width = hidden_size() - column < stride ? hidden_size() - column : stride;
@@ -253,6 +281,7 @@ class GluExperts {
 
   GluLayout<Format> layout_;
   AlignedBuffer buffer_;
+  std::vector<GluPanels> seen_;  // with layout_.is_seen, in place of the buffer
   std::vector<float> biases_;
 };
 

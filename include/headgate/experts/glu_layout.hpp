@@ -41,6 +41,13 @@ struct GluMatrices {
   std::span<const float> down_bias = {};  // (hidden_size)
 };
 
+// The panels of one expert where somebody else owns and keeps them, each matrix in one piece. gate: null without one.
+struct GluPanels {
+  const std::byte* gate = nullptr;
+  const std::byte* up = nullptr;
+  const std::byte* down = nullptr;
+};
+
 // The format of each matrix, the same for all experts; that of gate says nothing without a gate.
 template <WeightFormat Format>
 struct GluFormats {
@@ -54,15 +61,19 @@ template <WeightFormat Format>
 struct GluLayout {
   GluShape shape;
   [[no_unique_address]] GluFormats<Format> formats = {};
+  bool is_seen =
+      false;  // the panels lie elsewhere, each matrix by itself (GluPanels): of places here none means anything
 
   constexpr index_t panels_per_block() const noexcept { return shape.gated ? 2 : 1; }
   // Blocks of 16 rows of h = act(gate) * up; a row of h is padded to whole blocks.
   constexpr index_t ffn_blocks() const noexcept { return divide_up(shape.ffn_size, panel_rows); }
   constexpr index_t down_panels() const noexcept { return divide_up(shape.hidden_size, panel_rows); }
   // Whether the panels of gate and up alternate, so that one kernel call reads both. Without a gate there is only up.
-  constexpr bool is_interleaved() const noexcept { return !shape.gated || formats.gate == formats.up; }
+  constexpr bool is_interleaved() const noexcept { return !shape.gated || (!is_seen && formats.gate == formats.up); }
 
-  constexpr std::int64_t expert_bytes() const noexcept { return h_bytes() + down_panels() * down_panel_bytes(); }
+  constexpr std::int64_t expert_bytes() const noexcept {
+    return h_bytes() + round_up_to_line(down_panels() * down_panel_bytes());
+  }
   constexpr std::int64_t block_bytes() const noexcept { return gate_panel_bytes() + up_panel_bytes(); }
   constexpr std::int64_t down_panel_bytes() const noexcept { return formats.down.panel_bytes(shape.ffn_size); }
   // Bytes from the start of the buffer.
@@ -71,7 +82,7 @@ struct GluLayout {
   }
   constexpr std::int64_t up_panel(ExpertId e, index_t b) const noexcept {
     if (is_interleaved()) return gate_panel(e, b) + gate_panel_bytes();
-    return e * expert_bytes() + ffn_blocks() * gate_panel_bytes() + b * up_panel_bytes();
+    return e * expert_bytes() + round_up_to_line(ffn_blocks() * gate_panel_bytes()) + b * up_panel_bytes();
   }
   constexpr std::int64_t down_panel(ExpertId e, index_t p) const noexcept {
     return e * expert_bytes() + h_bytes() + p * down_panel_bytes();
@@ -103,6 +114,9 @@ struct GluLayout {
     if (shape.activation.kind == ActivationKind::clamped_swiglu && !shape.gated) {
       return Status::mismatch("gate matrices of an expert with clamped_swiglu", 0, 1);
     }
+    const bool fits = formats.up.fits(shape.hidden_size) && formats.down.fits(shape.ffn_size) &&
+                      (!shape.gated || formats.gate.fits(shape.hidden_size));
+    if (!fits) return {ErrorCode::usage, "a row of an expert is no whole blocks of its format"};
     constexpr double tebi = 0x1p40;
     constexpr double max_bytes = 0x1p62;
     const double bytes =
@@ -149,13 +163,17 @@ struct GluLayout {
     return Status::success();
   }
 
- private:
   constexpr std::int64_t gate_panel_bytes() const noexcept {
     return shape.gated ? formats.gate.panel_bytes(shape.hidden_size) : 0;
   }
   constexpr std::int64_t up_panel_bytes() const noexcept { return formats.up.panel_bytes(shape.hidden_size); }
+
+ private:
   // Of gate and up.
-  constexpr std::int64_t h_bytes() const noexcept { return ffn_blocks() * block_bytes(); }
+  constexpr std::int64_t h_bytes() const noexcept {
+    if (is_interleaved()) return round_up_to_line(ffn_blocks() * block_bytes());
+    return round_up_to_line(ffn_blocks() * gate_panel_bytes()) + round_up_to_line(ffn_blocks() * up_panel_bytes());
+  }
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -17,6 +17,7 @@
 #include <algorithm>
 #include <initializer_list>
 #include <map>
+#include <memory>
 #include <optional>
 #include <set>
 #include <span>
@@ -88,7 +89,7 @@ class TensorSource {
   // The file is not as the model needs it: names file, tensor and where its data lies. Precondition: a tensor (or
   // slice) of this source.
   [[noreturn]] void fail(const Tensor& tensor, std::string what) const {
-    throw Error(ErrorCode::bad_file, {files_[as_size(tensor.file)].path(), stored_name(tensor.name),
+    throw Error(ErrorCode::bad_file, {(*files_)[as_size(tensor.file)].path(), stored_name(tensor.name),
                                       static_cast<std::int64_t>(tensor.offset), std::move(what)});
   }
 
@@ -105,7 +106,7 @@ class TensorSource {
   // Gives the memory of its pages back once the tensor (or slice) has been copied elsewhere. It can still be read.
   // Precondition: as of fail.
   void release(const Tensor& tensor) const noexcept {
-    files_[as_size(tensor.file)].drop_pages(tensor.offset, tensor.bytes.size());
+    (*files_)[as_size(tensor.file)].drop_pages(tensor.offset, tensor.bytes.size());
   }
 
   // Of a GGUF file, the first of a split; null: it is none.
@@ -138,7 +139,9 @@ class TensorSource {
   void set_rotary_pairs() noexcept { has_rotary_pairs_ = true; }
   bool has_rotary_pairs() const noexcept { return has_rotary_pairs_; }
 
-  std::span<const MappedFile> files() const noexcept { return files_; }
+  std::span<const MappedFile> files() const noexcept { return *files_; }
+  // Keeps the bytes of the files where they are, longer than the source.
+  std::shared_ptr<const void> mapping() const noexcept { return files_; }
   // Shards that could not be read, an index that is not needed, entries of it without a tensor.
   std::span<const SkippedPart> skipped() const noexcept { return skipped_; }
 
@@ -220,9 +223,9 @@ class TensorSource {
     add_file(std::move(mapped), std::move(tensors));
   }
   void add_file(MappedFile mapped, std::vector<Tensor> tensors) {
-    files_.push_back(std::move(mapped));
+    files_->push_back(std::move(mapped));
     for (Tensor& tensor : tensors) {
-      tensor.file = static_cast<index_t>(files_.size() - 1);
+      tensor.file = static_cast<index_t>(files_->size() - 1);
       tensors_.push_back(std::move(tensor));
     }
   }
@@ -244,7 +247,7 @@ class TensorSource {
     for (Shard& shard : shards_) {
       try {
         add_file(folder.open_inside(shard.name));
-        shard.file = static_cast<index_t>(files_.size() - 1);
+        shard.file = static_cast<index_t>(files_->size() - 1);
       } catch (const Error& error) {
         shard.error = error;
         skipped_.push_back({shard.name, error.what(), /*is_damaged=*/true});
@@ -318,13 +321,13 @@ class TensorSource {
     }
     const Tensor* const next = tensor + 1;
     if (next != tensors_.data() + tensors_.size() && next->name == name) {
-      fail(*next, "it is also in " + escaped(files_[as_size(tensor->file)].path(), 1024));
+      fail(*next, "it is also in " + escaped((*files_)[as_size(tensor->file)].path(), 1024));
     }
     return *tensor;
   }
 
   std::string path_;
-  std::vector<MappedFile> files_;
+  std::shared_ptr<std::vector<MappedFile>> files_ = std::make_shared<std::vector<MappedFile>>();
   std::vector<Tensor> tensors_;
   std::string index_path_;
   std::vector<Shard> shards_;                             // of the index

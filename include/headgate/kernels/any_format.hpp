@@ -28,11 +28,18 @@ class AnyFormat {
   constexpr std::int64_t panel_bytes(index_t k) const noexcept {
     return visit([k](auto format) { return format.panel_bytes(k); });
   }
-  void pack(const float* row, index_t k, index_t lane, std::byte* panel) const noexcept {
+  constexpr bool packs_floats() const noexcept {
+    return visit([](auto format) { return format.packs_floats(); });
+  }
+  constexpr bool fits(index_t k) const noexcept {
+    return visit([k](auto format) { return format.fits(k); });
+  }
+  void pack(WeightRow row, index_t k, index_t lane, std::byte* panel) const noexcept {
     visit([&](auto format) { format.pack(row, k, lane, panel); });
   }
-  float unpack(const std::byte* panel, index_t k, index_t lane) const noexcept {
-    return visit([&](auto format) { return format.unpack(panel, k, lane); });
+  void unpack(const std::byte* panel, index_t k, index_t lane, index_t first, index_t count,
+              float* out) const noexcept {
+    visit([&](auto format) { format.unpack(panel, k, lane, first, count, out); });
   }
 
   friend constexpr bool operator==(AnyFormat, AnyFormat) noexcept = default;

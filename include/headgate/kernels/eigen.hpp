@@ -25,8 +25,10 @@ struct EigenBackend : Scalar {
       out.setZero();
       for (index_t first = 0; first < k; first += block) {
         const index_t count = k - first < block ? k - first : block;
-        for (index_t i = 0; i < count; ++i) {
-          for (index_t lane = 0; lane < panel_rows; ++lane) weights(lane, i) = Format::unpack(panel, first + i, lane);
+        for (index_t lane = 0; lane < panel_rows; ++lane) {
+          float row[block];
+          Format::unpack(panel, k, lane, first, count, row);
+          for (index_t i = 0; i < count; ++i) weights(lane, i) = row[i];
         }
         const Eigen::Map<const Eigen::MatrixXf> part(tile + std::int64_t{first} * m, m, count);
         out += weights.leftCols(count).lazyProduct(part.transpose());

@@ -1,7 +1,8 @@
 // Panel16: the one packed layout of weights. A matrix (rows, cols) is cut into panels of 16 output rows; in a panel k
 // (the column) runs outermost, and every 64-byte line holds 16 rows x 4 bytes of k: one k in f32, two in bf16. A line
 // is one AVX-512 register, two AVX2 registers, one line of an AMX B tile. Rows beyond the matrix and the second k of an
-// odd last line are zero. Packing keeps every value the format can hold.
+// odd last line are zero. Packing keeps every value the format can hold. Formats of quantized blocks have 16 rows one
+// after the other instead, as files do (formats/row_blocks.hpp).
 #pragma once
 
 #include "headgate/core/aligned_buffer.hpp"
@@ -11,6 +12,9 @@
 namespace headgate::inline HEADGATE_ABI {
 
 inline constexpr index_t panel_rows = 16;
+
+// Bytes up to the next line: panels of stored rows have any size, those of F32 and Bf16 start on a line.
+constexpr std::int64_t round_up_to_line(std::int64_t bytes) noexcept { return (bytes + 63) / 64 * 64; }
 
 // Packed panels that somebody else owns.
 template <WeightFormat Format>
@@ -23,17 +27,17 @@ struct PanelView {
   constexpr index_t num_panels() const noexcept { return divide_up(rows, panel_rows); }
   constexpr const std::byte* panel(index_t p) const noexcept { return data + p * format.panel_bytes(cols); }
   float operator()(index_t row, index_t col) const noexcept {
-    return format.unpack(panel(row / panel_rows), col, row % panel_rows);
+    float value;
+    format.unpack(panel(row / panel_rows), cols, row % panel_rows, col, 1, &value);
+    return value;
   }
   // out (cols) = a row.
   void read_row(index_t row, float* out) const noexcept {
-    visit_format(format, [&](auto known) {
-      for (index_t i = 0; i < cols; ++i) out[i] = known.unpack(panel(row / panel_rows), i, row % panel_rows);
-    });
+    format.unpack(panel(row / panel_rows), cols, row % panel_rows, 0, cols, out);
   }
 };
 
-// One packed matrix (rows, cols), owned.
+// One packed matrix (rows, cols), owned, or seen where it lies.
 template <WeightFormat Format>
 class Panel16 {
  public:
@@ -48,18 +52,31 @@ class Panel16 {
     for (index_t r = 0; r < rows_; ++r) set_row(r, weights.row_data(r));
   }
 
-  void set_row(index_t row, const float* values) noexcept {
+  // Of panels that somebody else owns and keeps.
+  static Panel16 over(PanelView<Format> panels) noexcept { return Panel16(panels); }
+  // Of panels where there are some, else to be filled.
+  static Panel16 filled_or_seen(index_t rows, index_t cols, Format format, const std::byte* panels) {
+    return panels != nullptr ? over({panels, rows, cols, format}) : Panel16(rows, cols, format);
+  }
+
+  // values: as the format packs them. Precondition: owned.
+  void set_row(index_t row, WeightRow values) noexcept {
     format_.pack(values, cols_, row % panel_rows, buffer_.data() + row / panel_rows * format_.panel_bytes(cols_));
   }
 
   index_t rows() const noexcept { return rows_; }
   index_t cols() const noexcept { return cols_; }
   Format format() const noexcept { return format_; }
-  std::int64_t bytes() const noexcept { return static_cast<std::int64_t>(buffer_.size()); }
-  PanelView<Format> view() const noexcept { return {buffer_.data(), rows_, cols_, format_}; }
+  // Of the panels, whoever owns them.
+  std::int64_t bytes() const noexcept { return divide_up(rows_, panel_rows) * format_.panel_bytes(cols_); }
+  PanelView<Format> view() const noexcept { return {seen_ != nullptr ? seen_ : buffer_.data(), rows_, cols_, format_}; }
 
  private:
+  explicit Panel16(PanelView<Format> panels) noexcept
+      : seen_(panels.data), rows_(panels.rows), cols_(panels.cols), format_(panels.format) {}
+
   AlignedBuffer buffer_;
+  const std::byte* seen_ = nullptr;  // null: owned
   index_t rows_ = 0;
   index_t cols_ = 0;
   [[no_unique_address]] Format format_ = {};
@@ -73,29 +90,40 @@ class PanelStack {
   struct Matrix {
     index_t rows;
     Format format;
+    const std::byte* seen = nullptr;  // panels that somebody else owns and keeps; null: owned
   };
   // All zero, to be filled row by row while a checkpoint streams by. Throws std::bad_alloc.
   PanelStack(index_t cols, const Matrix (&matrices)[count]) : cols_(cols), matrices_(std::to_array(matrices)) {
     std::int64_t bytes = 0;
     for (std::size_t i = 0; i < count; ++i) {
       offsets_[i] = bytes;
-      bytes += divide_up(matrices[i].rows, panel_rows) * matrices[i].format.panel_bytes(cols);
+      if (matrices[i].seen == nullptr) bytes += round_up_to_line(matrix_bytes(i));
     }
     buffer_ = AlignedBuffer(as_size(bytes));
   }
 
-  // Preconditions: the matrix and the row exist.
-  void set_row(std::size_t matrix, index_t row, const float* values) noexcept {
+  // Preconditions: the matrix and the row exist; it is owned.
+  void set_row(std::size_t matrix, index_t row, WeightRow values) noexcept {
     const Format& format = matrices_[matrix].format;
     format.pack(values, cols_, row % panel_rows,
                 buffer_.data() + offsets_[matrix] + row / panel_rows * format.panel_bytes(cols_));
   }
   PanelView<Format> view(std::size_t matrix) const noexcept {
-    return {buffer_.data() + offsets_[matrix], matrices_[matrix].rows, cols_, matrices_[matrix].format};
+    const Matrix& m = matrices_[matrix];
+    return {m.seen != nullptr ? m.seen : buffer_.data() + offsets_[matrix], m.rows, cols_, m.format};
   }
-  std::int64_t bytes() const noexcept { return static_cast<std::int64_t>(buffer_.size()); }
+  // Of the panels, whoever owns them.
+  std::int64_t bytes() const noexcept {
+    std::int64_t bytes = 0;
+    for (std::size_t i = 0; i < count; ++i) bytes += matrix_bytes(i);
+    return bytes;
+  }
 
  private:
+  std::int64_t matrix_bytes(std::size_t i) const noexcept {
+    return divide_up(matrices_[i].rows, panel_rows) * matrices_[i].format.panel_bytes(cols_);
+  }
+
   AlignedBuffer buffer_;
   index_t cols_;
   std::array<Matrix, count> matrices_;

@@ -17,15 +17,19 @@ struct Scalar {
   template <WeightFormat Format>
   static void multiply(Format, const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m,
                        float* y, std::int64_t stride) noexcept {
-    for (index_t p = 0; p < num_panels; ++p) {
-      const std::byte* const panel = panels + p * Format::panel_bytes(k);
-      for (index_t r = 0; r < m; ++r) {
-        for (index_t lane = 0; lane < panel_rows; ++lane) {
-          float sum = 0.0f;
-          for (index_t i = 0; i < k; ++i) {
-            sum = fused_multiply_add(Format::unpack(panel, i, lane), tile[std::int64_t{i} * m + r], sum);
+    constexpr index_t at_once = 64;  // columns that are unpacked together
+    float weights[as_size(at_once)];
+    for (index_t row = 0; row < num_panels * panel_rows; ++row) {
+      const std::byte* const panel = panels + row / panel_rows * Format::panel_bytes(k);
+      for (index_t r = 0; r < m; ++r) y[r * stride + row] = 0.0f;
+      for (index_t first = 0; first < k; first += at_once) {
+        const index_t count = k - first < at_once ? k - first : at_once;
+        Format::unpack(panel, k, row % panel_rows, first, count, weights);
+        for (index_t r = 0; r < m; ++r) {
+          float& sum = y[r * stride + row];
+          for (index_t i = 0; i < count; ++i) {
+            sum = fused_multiply_add(weights[i], tile[std::int64_t{first + i} * m + r], sum);
           }
-          y[r * stride + panel_rows * p + lane] = sum;
         }
       }
     }

@@ -6,6 +6,7 @@
 #include "headgate/kernels/simd/multiply.hpp"
 #include "headgate/kernels/simd/norm.hpp"
 #include "headgate/kernels/simd/rope.hpp"
+#include "headgate/kernels/simd/row_blocks.hpp"
 #include "headgate/kernels/simd/softmax.hpp"
 #include "headgate/kernels/simd/tile.hpp"
 #include "headgate/kernels/simd/top_k.hpp"
@@ -16,7 +17,7 @@ template <class Arch>
 struct Simd {
   static const char* name() noexcept { return Arch::name(); }
 
-  template <LineFormat Format>
+  template <WeightFormat Format>
   static void multiply(Format, const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m,
                        float* y, std::int64_t stride) noexcept {
     headgate::multiply<Arch, Format>(panels, k, num_panels, tile, m, y, stride);

@@ -20,16 +20,28 @@ concept ActivationTile = std::is_empty_v<T> && requires(index_t k) {
   { T::row_size(k) } noexcept -> std::same_as<std::int64_t>;
 };
 
-// How a row of floats lies in one lane (0..15) of a panel, and how many bytes a panel of k columns has.
+// A row of weights as a format packs it: its floats, or the bytes of a file, for formats that keep those.
+struct WeightRow {
+  constexpr WeightRow(const float* values) noexcept : floats(values) {}     // NOLINT(google-explicit-constructor)
+  constexpr WeightRow(const std::byte* stored) noexcept : bytes(stored) {}  // NOLINT(google-explicit-constructor)
+  const float* floats = nullptr;
+  const std::byte* bytes = nullptr;
+};
+
+// How a row of k columns lies in one lane (0..15) of a panel, and how many bytes a panel has.
 template <class F>
-concept WeightFormat =
-    std::copyable<F> && std::equality_comparable<F> && ActivationTile<typename F::Tile> &&
-    requires(const F& format, const float* row, index_t k, index_t lane, std::byte* panel, const std::byte* packed) {
-      { format.name() } noexcept -> std::same_as<const char*>;
-      { format.panel_bytes(k) } noexcept -> std::same_as<std::int64_t>;  // a multiple of 64
-      { format.pack(row, k, lane, panel) } noexcept;
-      { format.unpack(packed, k, lane) } noexcept -> std::same_as<float>;  // the weight of column k
-    };
+concept WeightFormat = std::copyable<F> && std::equality_comparable<F> && ActivationTile<typename F::Tile> &&
+                       requires(const F& format, WeightRow row, index_t k, index_t lane, std::byte* panel,
+                                const std::byte* packed, float* out) {
+                         { format.name() } noexcept -> std::same_as<const char*>;
+                         { format.packs_floats() } noexcept -> std::same_as<bool>;  // else bytes
+                         { format.fits(k) } noexcept -> std::same_as<bool>;  // whether a row can have so many columns
+                         { format.panel_bytes(k) } noexcept -> std::same_as<std::int64_t>;
+                         { format.pack(row, k, lane, panel) } noexcept;
+                         // out[i] = the weight of column first + i, i < count. Arguments: panel, k, lane, first, count,
+                         // out.
+                         { format.unpack(packed, k, lane, k, k, out) } noexcept;
+                       };
 
 // Calls use with a format known at compile time: the one that was chosen at run time, or the format itself.
 template <WeightFormat Format, class Use>

@@ -5,6 +5,7 @@
 
 #include "headgate/kernels/formats/bf16.hpp"
 #include "headgate/kernels/formats/f32.hpp"
+#include "headgate/kernels/formats/row_blocks.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -46,6 +47,14 @@ struct FormatList {
   }
 };
 
-using WeightFormats = FormatList<F32, Bf16>;
+namespace detail {
+
+template <class... Blocks>
+FormatList<F32, Bf16, RowBlocks<blocks::F16>, RowBlocks<Blocks>...> with_row_blocks(blocks::TypeList<Blocks...>);
+
+}  // namespace detail
+
+// Floats, and every type of file whose rows can be multiplied as they lie there.
+using WeightFormats = decltype(detail::with_row_blocks(blocks::All{}));
 
 }  // namespace headgate::inline HEADGATE_ABI

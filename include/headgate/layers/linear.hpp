@@ -2,6 +2,7 @@
 // whatever format was chosen for its weights at run time.
 #pragma once
 
+#include <utility>
 #include <vector>
 
 #include "headgate/core/expected.hpp"
@@ -19,6 +20,7 @@ class Linear {
     if (cols < 1) return Status::mismatch("columns of a linear layer, at least", cols, 1);
     if (rows > max_index - panel_rows)
       return Status::mismatch("rows of a linear layer, at most", rows, max_index - panel_rows);
+    if (!format.fits(cols)) return Status{ErrorCode::usage, "a row is no whole blocks of its format"};
     return Linear(rows, cols, has_bias, format, Checked{});
   }
   static Expected<Linear> create(ConstRows weights, std::span<const float> bias = {}, Format format = {}) {
@@ -26,6 +28,7 @@ class Linear {
       return Status::mismatch("size of the bias against rows", static_cast<std::int64_t>(bias.size()), weights.rows);
     }
     if (Status status = check_view(weights); !status.ok()) return status;
+    if (!format.packs_floats()) return Status{ErrorCode::usage, "the format keeps bytes of files and packs no floats"};
     Expected<Linear> linear = create(weights.rows, weights.cols, !bias.empty(), format);
     if (!linear) return linear;
     for (index_t r = 0; r < weights.rows; ++r) linear.value().set_row(r, weights.row_data(r));
@@ -40,8 +43,13 @@ class Linear {
     requires has_exceptions
       : Linear(create(weights, bias, format).value()) {}
 
-  // Preconditions: the row exists (and has_bias), values has cols() elements.
-  void set_row(index_t row, const float* values) noexcept { weights_.set_row(row, values); }
+  // Of panels that somebody else owns and keeps; biases zero. Precondition: rows and columns as create wants them.
+  static Linear over(PanelView<Format> panels, bool has_bias = false) {
+    return Linear(Panel16<Format>::over(panels), has_bias);
+  }
+
+  // Preconditions: the row exists (and has_bias), values: cols() elements, as the format packs them; owned weights.
+  void set_row(index_t row, WeightRow values) noexcept { weights_.set_row(row, values); }
   void set_bias(index_t row, float value) noexcept { bias_[as_size(row)] = value; }
 
   index_t rows() const noexcept { return weights_.rows(); }
@@ -71,7 +79,9 @@ class Linear {
  private:
   struct Checked {};
   Linear(index_t rows, index_t cols, bool has_bias, Format format, Checked)
-      : weights_(rows, cols, format), bias_(has_bias ? as_size(rows) : std::size_t{0}) {}
+      : Linear(Panel16<Format>(rows, cols, format), has_bias) {}
+  Linear(Panel16<Format> weights, bool has_bias)
+      : weights_(std::move(weights)), bias_(has_bias ? as_size(weights_.rows()) : std::size_t{0}) {}
 
   Panel16<Format> weights_;
   std::vector<float> bias_;  // (rows) or empty

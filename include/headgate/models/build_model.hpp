@@ -57,7 +57,7 @@ inline Model build_model(const Blueprint& blueprint, Packer& packer) {
                         .head_bias = packer.floats(blueprint.head.bias),
                         .logits_divisor = blueprint.head.divisor,
                         .shared = packer.kept(),
-                        .weight_bytes = count.packed_bytes,
+                        .weight_bytes = count.weight_bytes(),
                         .bytes_per_token = count.bytes_per_token,
                         .scratch = ScratchCount::of(blueprint),
                         .routing = std::move(routing)})

@@ -40,7 +40,7 @@ struct ModelDescription {
   std::vector<std::string> unknown_keys;    // of config.json that the family knows nothing of: ignored
   std::vector<SkippedPart> skipped;         // files and entries of an index or document that were passed over
   std::vector<std::string> files;           // that the model is read from, by name
-  std::vector<DType> dtypes;                // of the tensors that are used, each once; F16 and F64 are packed as F32
+  std::vector<DType> dtypes;                // of the tensors that are used, each once; F64 is packed as F32
 
   // "6 x 32 heads of 64, 8 KV heads; 18 x short convolution": of mixers or feed_forwards.
   static std::string words(const std::vector<PartSummary>& parts) {
@@ -94,7 +94,8 @@ struct ModelDescription {
             .kv_cache = static_cast<std::int64_t>(std::min(sessions * states, 0x1p62)),
             .workspace = static_cast<std::int64_t>(Workspace::held_for(scratch)) +
                          std::int64_t{sizeof(float)} * logits * sessions,
-            .largest_tensor = weights.largest_tensor};
+            .largest_tensor = weights.largest_tensor,
+            .mapped = weights.mapped_bytes};
   }
 
  private:

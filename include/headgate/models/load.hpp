@@ -25,6 +25,7 @@ struct LoadOptions {
   // A router of another number of experts or hidden size, or whose rows depend on each other, is a usage error with the
   // layer; what the function throws passes through. Counts and costs of a model remain those of its checkpoint.
   MakeRouter make_router = nullptr;
+  Progress progress = nullptr;  // what it throws passes through
 };
 
 namespace detail {
@@ -125,6 +126,7 @@ std::shared_ptr<const Model> load_model(const std::string& path, const LoadOptio
           };
         }
         Packer packer(ctx, std::move(make_router));
+        if (options.progress) packer.report_to(options.progress, WeightCount::of(blueprint.weights()).bytes_to_pack);
         try {
           model = std::make_shared<const Model>(build_model(blueprint, packer));
         } catch (const std::bad_alloc&) {

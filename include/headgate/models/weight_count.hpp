@@ -1,5 +1,5 @@
-// WeightCount: how many weights a decoder has, how many bytes they take packed, and how many of them a token reads.
-// From shapes and types alone.
+// WeightCount: how many weights a decoder has, how many bytes they take, in memory or in mapped files, and how many of
+// them a token reads. From shapes and types alone.
 #pragma once
 
 #include <algorithm>
@@ -11,10 +11,14 @@ namespace headgate::inline HEADGATE_ABI {
 struct WeightCount {
   std::int64_t parameters = 0;         // all
   std::int64_t active_parameters = 0;  // all but the experts that a token does not choose
-  std::int64_t packed_bytes = 0;       // all
+  std::int64_t packed_bytes = 0;       // all that is copied into memory
+  std::int64_t mapped_bytes = 0;       // all that is left in files and read there
+  std::int64_t bytes_to_pack = 0;      // of the files, that are read for packed_bytes
   std::int64_t bytes_per_token = 0;    // read for one token of decoding
   std::int64_t expert_bytes = 0;       // of one routed expert of the first routed layer
-  std::int64_t largest_tensor = 0;     // bytes of one, as stored
+  std::int64_t largest_tensor = 0;     // bytes of one that is packed, as stored
+
+  std::int64_t weight_bytes() const noexcept { return packed_bytes + mapped_bytes; }
 
   static WeightCount of(const WeightList& weights) {
     WeightCount count;
@@ -23,7 +27,8 @@ struct WeightCount {
     for (const WeightUse& use : weights) {
       const std::int64_t parameters = use.rows.parameters();
       count.parameters += parameters;
-      count.packed_bytes += use.packed_bytes;
+      (use.is_mapped ? count.mapped_bytes : count.packed_bytes) += use.packed_bytes;
+      if (!use.is_mapped) count.bytes_to_pack += use.rows.stored_size();
       if (use.is_active) count.active_parameters += parameters;
       if (use.is_read) count.bytes_per_token += use.packed_bytes;
       if (use.expert == 0 && is_first_expert) {
@@ -32,6 +37,7 @@ struct WeightCount {
       } else if (seen) {
         is_first_expert = false;
       }
+      if (use.is_mapped) continue;
       use.rows.for_each_tensor([&](const Tensor& tensor) {
         count.largest_tensor = std::max(count.largest_tensor, static_cast<std::int64_t>(tensor.bytes.size()));
       });

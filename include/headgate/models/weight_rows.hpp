@@ -8,11 +8,12 @@
 #include "headgate/io/block_scales.hpp"
 #include "headgate/io/mxfp4.hpp"
 #include "headgate/io/tensor_source.hpp"
-#include "headgate/kernels/any_format.hpp"
+#include "headgate/kernels/panel16.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -51,6 +52,7 @@ class WeightRows {
     WeightRows rows(source, source.require(name, floats_on_disk, shape), shape, Kind::floats);
     rows.rows_ = rows.checked_size(std::int64_t{rows.rows_} * rows.cols_);
     rows.cols_ = 1;
+    rows.keeps_bytes_ = false;
     return rows;
   }
   // Matrices of which the file holds the columns: the last two sizes of shape, rows and cols, lie there in the other
@@ -71,8 +73,24 @@ class WeightRows {
   index_t rows() const noexcept { return rows_; }
   index_t cols() const noexcept { return cols_; }
   std::int64_t parameters() const noexcept { return std::int64_t{rows_} * cols_; }
-  // The packed format with the fewest bytes that keeps every value.
-  AnyFormat format() const noexcept { return fits_bf16_ ? AnyFormat(Bf16{}) : AnyFormat(F32{}); }
+  // Bytes that they take in the file, scales left out.
+  std::int64_t stored_size() const noexcept {
+    if (tensor_ == nullptr) return 0;
+    if (mxfp4_) return parameters() / 2;
+    return parameters() / info(tensor_->dtype).block * info(tensor_->dtype).size;
+  }
+  // The packed format with the fewest bytes that keeps every value: that of the file, where rows are whole blocks.
+  AnyFormat format() const noexcept {
+    if (keeps_bytes_) return stored_format();
+    return fits_bf16_ ? AnyFormat(Bf16{}) : AnyFormat(F32{});
+  }
+  // Where all rows lie as format() packs them, whole panels one after the other; null: they do not.
+  const std::byte* mapped() const noexcept {
+    const bool is_whole = keeps_bytes_ && step_ == 1 && num_pairs_ == 0 && rows_ > 0 && rows_ % panel_rows == 0;
+    return is_whole ? stored_bytes(0) : nullptr;
+  }
+  // Keeps what is mapped where it is. Precondition: there are rows.
+  std::shared_ptr<const void> mapping() const noexcept { return source_->mapping(); }
 
   // `count` rows: first, first + step, ... Throws usage where they are not all there, or cut a group of deinterleaved.
   WeightRows part(index_t first, index_t count, index_t step = 1) const {
@@ -142,6 +160,18 @@ class WeightRows {
       }
     });
   }
+  // use(row, values) for every row, as `format` packs them: F32, Bf16 or format().
+  template <class F>
+  void read_all(AnyFormat format, F&& use, Context& ctx) const {
+    if (format.packs_floats()) {
+      return read_all([&](index_t row, const float* values) { use(row, WeightRow(values)); }, ctx);
+    }
+    const index_t n = ctx.slices(rows_);
+    ctx.parallel(n, [&](index_t i) {
+      const Slice slice = Slice::of(rows_, n, i);
+      for (index_t row = slice.first; row < slice.last; ++row) use(row, WeightRow(stored_bytes(row)));
+    });
+  }
   // All values, row after row.
   std::vector<float> floats() const {
     std::vector<float> values(as_size(parameters()));
@@ -200,6 +230,19 @@ class WeightRows {
     cols_ = checked_size(rank == 0 ? 1 : shape[rank - 1]);
     matrix_rows_ = rank < 2 ? 1 : shape[rank - 2];
     fits_bf16_ = tensor.dtype == DType::bf16 || kind == Kind::mxfp4 || is_eight_bits(tensor);
+    keeps_bytes_ = kind == Kind::floats && !stored_format().packs_floats() && stored_format().fits(cols_);
+  }
+  // Of the tensor's type, F32 where its bytes are no format.
+  AnyFormat stored_format() const noexcept {
+    AnyFormat format = F32{};
+    if (tensor_->dtype == DType::f16) format = RowBlocks<blocks::F16>{};
+    visit_blocks(tensor_->dtype, [&]<class Blocks>(Blocks) { format = RowBlocks<Blocks>{}; });
+    return format;
+  }
+  // Precondition: keeps_bytes_.
+  const std::byte* stored_bytes(index_t row) const noexcept {
+    const DTypeInfo& type = info(tensor_->dtype);
+    return tensor_->bytes.data() + stored_row(row) * (std::int64_t{cols_} / type.block * type.size);
   }
   index_t checked_size(std::int64_t size) const {
     if (size > max_index) source_->fail(*tensor_, "it has more than " + std::to_string(max_index) + " rows or columns");
@@ -276,6 +319,7 @@ class WeightRows {
   std::optional<BlockScales> scales_;
   std::optional<Mxfp4> mxfp4_;
   bool fits_bf16_ = false;
+  bool keeps_bytes_ = false;  // rows are whole blocks as a format has them
   index_t rows_ = 0;
   index_t cols_ = 0;
   std::int64_t matrix_rows_ = 0;  // of each matrix of the tensor

@@ -11,17 +11,22 @@ namespace headgate::inline HEADGATE_ABI {
 
 struct WeightUse {
   WeightRows rows;
-  std::int64_t packed_bytes;
-  bool is_active = true;  // it takes part in the computation of a token: not so most experts
-  bool is_read = true;    // and is read whole for it: not so an embedding, of which a token reads a row
-  index_t expert = -1;    // of which routed expert it is; -1: of none
+  std::int64_t packed_bytes;  // wherever they lie
+  bool is_active = true;      // it takes part in the computation of a token: not so most experts
+  bool is_read = true;        // and is read whole for it: not so an embedding, of which a token reads a row
+  index_t expert = -1;        // of which routed expert it is; -1: of none
+  bool is_mapped = false;     // it stays in the file
 
   // Packed for products.
   static WeightUse matrix(const WeightRows& rows, AnyFormat format) {
     return {rows, divide_up(rows.rows(), panel_rows) * format.panel_bytes(rows.cols())};
   }
-  // Packed in the format that keeps its values.
-  static WeightUse matrix(const WeightRows& rows) { return matrix(rows, rows.format()); }
+  // In the format that keeps its values: packed, or left where it lies.
+  static WeightUse matrix(const WeightRows& rows) {
+    WeightUse use = matrix(rows, rows.format());
+    use.is_mapped = rows.mapped() != nullptr;
+    return use;
+  }
   // Held as floats.
   static WeightUse vector(const WeightRows& rows) { return {rows, rows.parameters() * std::int64_t{sizeof(float)}}; }
 };

@@ -17,10 +17,17 @@ TEST_CASE("bf16 rounds a weight to nearest even and holds two columns in a line"
   const float row[] = {1.0f + 0x1p-8f, -3.140625f, 1.0f + 0x1.8p-7f};
   std::byte panel[128] = {};
   Bf16::pack(row, 3, 7, panel);
-  CHECK(Bf16::unpack(panel, 0, 7) == 1.0f);
-  CHECK(Bf16::unpack(panel, 1, 7) == -3.140625f);
-  CHECK(Bf16::unpack(panel, 2, 7) == 1.0f + 0x1p-6f);
-  CHECK(Bf16::unpack(panel, 2, 6) == 0.0f);
+  float unpacked[3];
+  Bf16::unpack(panel, 3, 7, 0, 3, unpacked);
+  CHECK(unpacked[0] == 1.0f);
+  CHECK(unpacked[1] == -3.140625f);
+  CHECK(unpacked[2] == 1.0f + 0x1p-6f);
+  Bf16::unpack(panel, 3, 7, 1, 2, unpacked);
+  CHECK(unpacked[0] == -3.140625f);
+  CHECK(unpacked[1] == 1.0f + 0x1p-6f);
+  Bf16::unpack(panel, 3, 6, 2, 1, unpacked);
+  CHECK(unpacked[0] == 0.0f);
+  CHECK(Bf16::packs_floats());
 }
 
 TEST_CASE("a word of a line of bf16 is two floats, the earlier column in the lower half") {

@@ -17,10 +17,16 @@ TEST_CASE("f32 keeps every bit of a weight, sixteen rows side by side") {
   CHECK(F32{} == F32{});
   const float row[] = {0x1.fffffep-3f, -0.0f, std::numeric_limits<float>::denorm_min()};
   std::byte panel[192] = {};
+  CHECK(F32::packs_floats());
+  CHECK(F32::fits(3));
   F32::pack(row, 3, 15, panel);
   for (index_t i = 0; i < 3; ++i) {
-    CHECK(std::bit_cast<std::uint32_t>(F32::unpack(panel, i, 15)) == std::bit_cast<std::uint32_t>(row[i]));
-    CHECK(F32::unpack(panel, i, 14) == 0.0f);
+    float own = 1.0f;
+    float beside = 1.0f;
+    F32::unpack(panel, 3, 15, i, 1, &own);
+    F32::unpack(panel, 3, 14, i, 1, &beside);
+    CHECK(std::bit_cast<std::uint32_t>(own) == std::bit_cast<std::uint32_t>(row[i]));
+    CHECK(beside == 0.0f);
   }
 }
 

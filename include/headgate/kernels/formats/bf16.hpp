@@ -12,17 +12,22 @@ namespace headgate::inline HEADGATE_ABI {
 struct Bf16 {
   using Tile = F32Tile;
   static constexpr const char* name() noexcept { return "bf16"; }
+  static constexpr bool packs_floats() noexcept { return true; }
+  static constexpr bool fits(index_t /*k*/) noexcept { return true; }
   static constexpr std::int64_t panel_bytes(index_t k) noexcept { return std::int64_t{64} * divide_up(k, 2); }
-  static void pack(const float* row, index_t k, index_t lane, std::byte* panel) noexcept {
+  static void pack(WeightRow row, index_t k, index_t lane, std::byte* panel) noexcept {
     for (index_t i = 0; i < k; ++i) {
-      const bf16 value(row[i]);
+      const bf16 value(row.floats[i]);
       std::memcpy(panel + offset(i, lane), &value, 2);
     }
   }
-  static float unpack(const std::byte* panel, index_t k, index_t lane) noexcept {
-    bf16 value;
-    std::memcpy(&value, panel + offset(k, lane), 2);
-    return static_cast<float>(value);
+  static void unpack(const std::byte* panel, index_t /*k*/, index_t lane, index_t first, index_t count,
+                     float* out) noexcept {
+    for (index_t i = 0; i < count; ++i) {
+      bf16 value;
+      std::memcpy(&value, panel + offset(first + i, lane), 2);
+      out[i] = static_cast<float>(value);
+    }
   }
 
   // See F32.

@@ -11,14 +11,17 @@ namespace headgate::inline HEADGATE_ABI {
 struct F32 {
   using Tile = F32Tile;
   static constexpr const char* name() noexcept { return "f32"; }
+  static constexpr bool packs_floats() noexcept { return true; }
+  static constexpr bool fits(index_t /*k*/) noexcept { return true; }
   static constexpr std::int64_t panel_bytes(index_t k) noexcept { return std::int64_t{64} * k; }
-  static void pack(const float* row, index_t k, index_t lane, std::byte* panel) noexcept {
-    for (index_t i = 0; i < k; ++i) std::memcpy(panel + std::int64_t{64} * i + 4 * lane, row + i, 4);
+  static void pack(WeightRow row, index_t k, index_t lane, std::byte* panel) noexcept {
+    for (index_t i = 0; i < k; ++i) std::memcpy(panel + std::int64_t{64} * i + 4 * lane, row.floats + i, 4);
   }
-  static float unpack(const std::byte* panel, index_t k, index_t lane) noexcept {
-    float value;
-    std::memcpy(&value, panel + std::int64_t{64} * k + 4 * lane, 4);
-    return value;
+  static void unpack(const std::byte* panel, index_t /*k*/, index_t lane, index_t first, index_t count,
+                     float* out) noexcept {
+    for (index_t i = 0; i < count; ++i) {
+      std::memcpy(out + i, panel + std::int64_t{64} * (first + i) + 4 * lane, 4);
+    }
   }
 
   // What vector kernels ask: columns in a line, and the bits of the floats of column COLUMN, given the line's words.

@@ -72,8 +72,9 @@ HEADGATE_INLINE void multiply_column(
   }
 }
 
-// One block. panel_bytes lie between panels, tile_stride floats between the columns of the tile.
-template <class Arch, class Format, index_t PANELS, index_t ROWS>
+// One block. panel_bytes lie between panels, tile_stride floats between the columns of the tile. ADDS: the sums go on
+// from what y holds.
+template <class Arch, class Format, index_t PANELS, index_t ROWS, bool ADDS>
 HEADGATE_NOINLINE void multiply_block(const std::byte* panels, std::int64_t panel_bytes, index_t k, const float* tile,
                                       index_t tile_stride, float* y, std::int64_t stride) noexcept {
   constexpr index_t parts = panel_rows / lanes<Arch>;
@@ -84,7 +85,13 @@ HEADGATE_NOINLINE void multiply_block(const std::byte* panels, std::int64_t pane
 #pragma GCC unroll 16
     for (index_t part = 0; part < parts; ++part) {
 #pragma GCC unroll 16
-      for (index_t r = 0; r < ROWS; ++r) sums[p][part][r] = Floats<Arch>(0.0f);
+      for (index_t r = 0; r < ROWS; ++r) {
+        if constexpr (ADDS) {
+          sums[p][part][r] = Floats<Arch>::load_unaligned(y + r * stride + panel_rows * p + lanes<Arch> * part);
+        } else {
+          sums[p][part][r] = Floats<Arch>(0.0f);
+        }
+      }
     }
   }
   const std::byte* line = panels;
@@ -137,36 +144,37 @@ constexpr index_t rows_at_once() noexcept {
 }
 
 // ROWS rows of every panel.
-template <class Arch, class Format, index_t ROWS>
+template <class Arch, class Format, bool ADDS, index_t ROWS>
 void multiply_rows(const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t tile_stride,
                    float* y, std::int64_t stride) noexcept {
   constexpr index_t at_once = panels_at_once<Arch, Format>(ROWS);
   const std::int64_t panel_bytes = Format::panel_bytes(k);
   index_t p = 0;
   for (; p + at_once <= num_panels; p += at_once) {
-    multiply_block<Arch, Format, at_once, ROWS>(panels + p * panel_bytes, panel_bytes, k, tile, tile_stride,
-                                                y + panel_rows * p, stride);
+    multiply_block<Arch, Format, at_once, ROWS, ADDS>(panels + p * panel_bytes, panel_bytes, k, tile, tile_stride,
+                                                      y + panel_rows * p, stride);
   }
   for (; p < num_panels; ++p) {
-    multiply_block<Arch, Format, 1, ROWS>(panels + p * panel_bytes, panel_bytes, k, tile, tile_stride,
-                                          y + panel_rows * p, stride);
+    multiply_block<Arch, Format, 1, ROWS, ADDS>(panels + p * panel_bytes, panel_bytes, k, tile, tile_stride,
+                                                y + panel_rows * p, stride);
   }
 }
 
 // rows <= ROWS rows of every panel.
-template <class Arch, class Format, index_t ROWS>
+template <class Arch, class Format, bool ADDS, index_t ROWS>
 void multiply_up_to(index_t rows, const std::byte* panels, index_t k, index_t num_panels, const float* tile,
                     index_t tile_stride, float* y, std::int64_t stride) noexcept {
   if constexpr (ROWS > 1) {
     if (rows < ROWS) {
-      return multiply_up_to<Arch, Format, ROWS - 1>(rows, panels, k, num_panels, tile, tile_stride, y, stride);
+      return multiply_up_to<Arch, Format, ADDS, ROWS - 1>(rows, panels, k, num_panels, tile, tile_stride, y, stride);
     }
   }
-  multiply_rows<Arch, Format, ROWS>(panels, k, num_panels, tile, tile_stride, y, stride);
+  multiply_rows<Arch, Format, ADDS, ROWS>(panels, k, num_panels, tile, tile_stride, y, stride);
 }
 
-// KernelBackend's multiply. A tile that is too high for the registers is cut into parts of nearly equal height.
-template <class Arch, LineFormat Format>
+// KernelBackend's multiply, or, with ADDS, more columns of a sum that y holds. A tile that is too high for the
+// registers is cut into parts of nearly equal height.
+template <class Arch, LineFormat Format, bool ADDS = false>
 void multiply(const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m, float* y,
               std::int64_t stride) noexcept {
   constexpr index_t most = rows_at_once<Arch, Format>();
@@ -174,8 +182,8 @@ void multiply(const std::byte* panels, index_t k, index_t num_panels, const floa
   index_t first = 0;
   for (index_t part = 0; part < parts; ++part) {
     const index_t last = (part + 1) * m / parts;
-    multiply_up_to<Arch, Format, most>(last - first, panels, k, num_panels, tile + first, m, y + first * stride,
-                                       stride);
+    multiply_up_to<Arch, Format, ADDS, most>(last - first, panels, k, num_panels, tile + first, m, y + first * stride,
+                                             stride);
     first = last;
   }
 }

@@ -55,18 +55,29 @@ struct ExpertsPart {
     return {keeping([](const ExpertRows& e) -> const WeightRows& { return *e.gate; }), up, down};
   }
 
+  // Whether every matrix of every expert lies in a file as kernels read it: a bank is left there whole, or not at all.
+  bool is_mapped() const {
+    const GluFormats<AnyFormat> all = formats();
+    return std::all_of(experts.begin(), experts.end(), [&](const ExpertRows& e) {
+      return (!e.gate || (e.gate->mapped() != nullptr && e.gate->format() == all.gate)) && e.up.mapped() != nullptr &&
+             e.up.format() == all.up && e.down.mapped() != nullptr && e.down.format() == all.down;
+    });
+  }
+
   void list_weights(WeightList& weights) const {
     const GluFormats<AnyFormat> packed = formats();
+    const bool mapped = is_mapped();
     for (index_t e = 0; e < num_experts(); ++e) {
-      const auto add = [&](WeightUse use) {
+      const auto add = [&](WeightUse use, bool is_matrix = false) {
+        use.is_mapped = is_matrix && mapped;
         use.is_active = use.is_read = e < experts_per_token;
         use.expert = is_routed ? e : -1;
         weights.push_back(std::move(use));
       };
       const ExpertRows& expert = experts[as_size(e)];
-      if (expert.gate) add(WeightUse::matrix(*expert.gate, packed.gate));
-      add(WeightUse::matrix(expert.up, packed.up));
-      add(WeightUse::matrix(expert.down, packed.down));
+      if (expert.gate) add(WeightUse::matrix(*expert.gate, packed.gate), true);
+      add(WeightUse::matrix(expert.up, packed.up), true);
+      add(WeightUse::matrix(expert.down, packed.down), true);
       for (const auto* bias : {&expert.gate_bias, &expert.up_bias, &expert.down_bias}) {
         if (*bias) add(WeightUse::vector(**bias));
       }
@@ -81,25 +92,40 @@ struct ExpertsPart {
     };
   }
   AnyExperts pack(const Packer& packer) const {
-    GluExperts<AnyFormat> bank = GluExperts<AnyFormat>::create(shape(), formats()).value();
+    const GluFormats<AnyFormat> packed = formats();
+    const std::vector<GluPanels> seen = panels(packer);
+    GluExperts<AnyFormat> bank = seen.empty() ? GluExperts<AnyFormat>::create(shape(), packed).value()
+                                              : GluExperts<AnyFormat>::over(shape(), packed, seen).value();
     for (ExpertId e = 0; e < bank.num_experts(); ++e) {
       const ExpertRows& expert = experts[as_size(e)];
-      const auto each = [&](const WeightRows& rows, auto set) {
-        packer.each_row(rows, [&](index_t r, const float* row) { (bank.*set)(e, r, row); });
+      const auto each = [&](const WeightRows& rows, AnyFormat format, auto set) {
+        if (!seen.empty()) return;
+        packer.each_row(rows, format, [&](index_t r, WeightRow row) { (bank.*set)(e, r, row); });
       };
       const auto bias = [&](const std::optional<WeightRows>& rows, auto set) {
         const std::vector<float> values = packer.floats(rows);
         for (std::size_t r = 0; r < values.size(); ++r) (bank.*set)(e, static_cast<index_t>(r), values[r]);
       };
       using Bank = GluExperts<AnyFormat>;
-      if (expert.gate) each(*expert.gate, &Bank::set_gate_row);
-      each(expert.up, &Bank::set_up_row);
-      each(expert.down, &Bank::set_down_row);
+      if (expert.gate) each(*expert.gate, packed.gate, &Bank::set_gate_row);
+      each(expert.up, packed.up, &Bank::set_up_row);
+      each(expert.down, packed.down, &Bank::set_down_row);
       bias(expert.gate_bias, &Bank::set_gate_bias);
       bias(expert.up_bias, &Bank::set_up_bias);
       bias(expert.down_bias, &Bank::set_down_bias);
     }
     return bank;
+  }
+
+ private:
+  // Of every expert, or none: they are to be packed.
+  std::vector<GluPanels> panels(const Packer& packer) const {
+    std::vector<GluPanels> all;
+    if (!is_mapped()) return all;
+    for (const ExpertRows& e : experts) {
+      all.push_back({e.gate ? packer.panels(*e.gate) : nullptr, packer.panels(e.up), packer.panels(e.down)});
+    }
+    return all.front().up != nullptr ? all : std::vector<GluPanels>();
   }
 };
 

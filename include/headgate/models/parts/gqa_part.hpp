@@ -96,18 +96,19 @@ struct GqaPart {
     return [sizes = shape](const PassSize& pass) { return sizes.scratch_floats(pass); };
   }
   GroupedQueryAttention<AnyFormat> pack(const Packer& packer) const {
-    return filled(GroupedQueryAttention<AnyFormat>::create(shape, rope, formats()).value(), packer);
+    return filled(GroupedQueryAttention<AnyFormat>::create(shape, rope, formats(packer)).value(), packer);
   }
 
-  AttentionFormats<AnyFormat> formats() const {
-    return {query.format(), key.format(), value.format(), output.format()};
+  AttentionFormats<AnyFormat> formats(const Packer& packer) const {
+    return {query.format(),       key.format(),       value.format(),       output.format(),
+            packer.panels(query), packer.panels(key), packer.panels(value), packer.panels(output)};
   }
   template <class A>
   A filled(A attention, const Packer& packer) const {
-    packer.each_row(query, [&](index_t r, const float* row) { attention.set_query_row(r, row); });
-    packer.each_row(key, [&](index_t r, const float* row) { attention.set_key_row(r, row); });
-    packer.each_row(value, [&](index_t r, const float* row) { attention.set_value_row(r, row); });
-    packer.each_row(output, [&](index_t r, const float* row) { attention.set_output_row(r, row); });
+    packer.fill(query, packer.panels(query), [&](index_t r, WeightRow row) { attention.set_query_row(r, row); });
+    packer.fill(key, packer.panels(key), [&](index_t r, WeightRow row) { attention.set_key_row(r, row); });
+    packer.fill(value, packer.panels(value), [&](index_t r, WeightRow row) { attention.set_value_row(r, row); });
+    packer.fill(output, packer.panels(output), [&](index_t r, WeightRow row) { attention.set_output_row(r, row); });
     const auto copy = [&](const std::optional<WeightRows>& rows, std::span<float> out) {
       if (rows) packer.copy(*rows, out);
     };
@@ -141,7 +142,7 @@ struct BilevelPart {
   }
   BilevelCausalAttention<AnyFormat> pack(const Packer& packer) const {
     return attention.filled(
-        BilevelCausalAttention<AnyFormat>::create(shape(), attention.rope, attention.formats()).value(), packer);
+        BilevelCausalAttention<AnyFormat>::create(shape(), attention.rope, attention.formats(packer)).value(), packer);
   }
 };
 

@@ -78,11 +78,10 @@ struct MlaPart {
     if (query_down) weights.push_back(WeightUse::matrix(*query_down));
     for (const WeightRows* rows : {&query, &latent, &output}) weights.push_back(WeightUse::matrix(*rows));
     // Packed head by head, the keys transposed.
-    const AnyFormat format = up.format();
     const std::int64_t heads = shape.num_heads;
     WeightUse per_head = WeightUse::vector(up);
-    per_head.packed_bytes = heads * (shape.padded_latents() / panel_rows * format.panel_bytes(shape.nope_dim) +
-                                     shape.padded_values() / panel_rows * format.panel_bytes(shape.latent_size));
+    per_head.packed_bytes = heads * (shape.padded_latents() / panel_rows * key_format().panel_bytes(shape.nope_dim) +
+                                     shape.padded_values() / panel_rows * up.format().panel_bytes(shape.latent_size));
     weights.push_back(std::move(per_head));
     weights.push_back(WeightUse::vector(latent_norm));
     for (const auto* rows : {&query_norm, &query_down_bias, &latent_bias, &output_bias}) {
@@ -96,19 +95,20 @@ struct MlaPart {
     return [sizes = shape](const PassSize& pass) { return sizes.scratch_floats(pass); };
   }
   MultiHeadLatentAttention<AnyFormat> pack(const Packer& packer) const {
-    const AnyFormat up_format = up.format();
     auto mixer = MultiHeadLatentAttention<AnyFormat>::create(
                      shape, rope,
-                     {query_down ? query_down->format() : AnyFormat(F32{}), query.format(), latent.format(), up_format,
-                      up_format, output.format()})
+                     {query_down ? query_down->format() : AnyFormat(F32{}), query.format(), latent.format(),
+                      key_format(), up.format(), output.format(), query_down ? packer.panels(*query_down) : nullptr,
+                      packer.panels(query), packer.panels(latent), packer.panels(output)})
                      .value();
     if (query_down) {
-      packer.each_row(*query_down, [&](index_t r, const float* row) { mixer.set_query_down_row(r, row); });
+      packer.fill(*query_down, packer.panels(*query_down),
+                  [&](index_t r, WeightRow row) { mixer.set_query_down_row(r, row); });
       packer.copy(*query_norm, mixer.query_norm());
     }
-    packer.each_row(query, [&](index_t r, const float* row) { mixer.set_query_row(r, row); });
-    packer.each_row(latent, [&](index_t r, const float* row) { mixer.set_latent_row(r, row); });
-    packer.each_row(output, [&](index_t r, const float* row) { mixer.set_output_row(r, row); });
+    packer.fill(query, packer.panels(query), [&](index_t r, WeightRow row) { mixer.set_query_row(r, row); });
+    packer.fill(latent, packer.panels(latent), [&](index_t r, WeightRow row) { mixer.set_latent_row(r, row); });
+    packer.fill(output, packer.panels(output), [&](index_t r, WeightRow row) { mixer.set_output_row(r, row); });
     packer.copy(latent_norm, mixer.latent_norm());
     if (query_down_bias) packer.copy(*query_down_bias, mixer.query_down_bias());
     if (latent_bias) packer.copy(*latent_bias, mixer.latent_bias());
@@ -117,11 +117,15 @@ struct MlaPart {
     for (index_t h = 0; h < shape.num_heads; ++h) {
       const std::vector<float> keys = packer.floats(up.part(h * rows, shape.nope_dim));
       mixer.set_key_up(h, ConstRows(keys.data(), shape.nope_dim, shape.latent_size));
-      packer.each_row(up.part(h * rows + shape.nope_dim, shape.value_dim),
-                      [&](index_t r, const float* row) { mixer.set_value_up_row(h, r, row); });
+      packer.each_row(up.part(h * rows + shape.nope_dim, shape.value_dim), up.format(),
+                      [&](index_t r, WeightRow row) { mixer.set_value_up_row(h, r, row); });
     }
     return mixer;
   }
+
+ private:
+  // They are packed transposed, which no stored row survives.
+  AnyFormat key_format() const noexcept { return up.format().packs_floats() ? up.format() : AnyFormat(F32{}); }
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

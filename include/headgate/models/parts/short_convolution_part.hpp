@@ -35,8 +35,8 @@ struct ShortConvolutionPart {
 
   std::string words() const { return "short convolution of " + std::to_string(shape.taps); }
   void list_weights(WeightList& weights) const {
-    weights.push_back(WeightUse::matrix(input));
-    weights.push_back(WeightUse::matrix(output));
+    weights.push_back(WeightUse::matrix(input, input.format()));
+    weights.push_back(WeightUse::matrix(output, output.format()));
     weights.push_back(WeightUse::vector(taps));
     for (const auto* bias : {&input_bias, &taps_bias, &output_bias}) {
       if (*bias) weights.push_back(WeightUse::vector(**bias));
@@ -50,8 +50,8 @@ struct ShortConvolutionPart {
   }
   ShortConvolution<AnyFormat> pack(const Packer& packer) const {
     auto mixer = ShortConvolution<AnyFormat>::create(shape, {input.format(), output.format()}).value();
-    packer.each_row(input, [&](index_t r, const float* row) { mixer.set_input_row(r, row); });
-    packer.each_row(output, [&](index_t r, const float* row) { mixer.set_output_row(r, row); });
+    packer.each_row(input, input.format(), [&](index_t r, WeightRow row) { mixer.set_input_row(r, row); });
+    packer.each_row(output, output.format(), [&](index_t r, WeightRow row) { mixer.set_output_row(r, row); });
     packer.each_row(taps, [&](index_t channel, const float* row) { mixer.set_taps(channel, row); });
     if (input_bias) packer.copy(*input_bias, mixer.input_bias());
     if (taps_bias) packer.copy(*taps_bias, mixer.taps_bias());

@@ -1,6 +1,9 @@
-// Byte-pair encoding (Sennrich et al. 2016; Gage 1994): a piece starts as characters, and the adjacent pair whose merge
-// was learnt first is merged, the leftmost of equals, until no pair has a merge. With a queue of candidate pairs over a
-// linked list of symbols this is O(n log n) in the length of the piece.
+// Byte-pair encoding (Sennrich et al. 2016; Gage 1994): a piece starts as characters, and the adjacent pair of lowest
+// rank is merged, the leftmost of equals, until no pair has a rank. With a queue of pairs over a linked list of symbols
+// this is O(n log n) in the length of the piece.
+//
+// A rank belongs to a pair of tokens, in the order in which their merges were learnt, or, as in SentencePiece, to the
+// token that they become: the higher its score, the lower its rank.
 #pragma once
 
 #include <algorithm>
@@ -13,7 +16,9 @@
 #include <vector>
 
 #include "headgate/core/error.hpp"
-#include "headgate/tokenizer/byte_level.hpp"
+#include "headgate/tokenizer/byte_token.hpp"
+#include "headgate/tokenizer/merge_queue.hpp"
+#include "headgate/tokenizer/pair_filter.hpp"
 #include "headgate/tokenizer/pair_table.hpp"
 #include "headgate/tokenizer/utf8.hpp"
 #include "headgate/tokenizer/vocabulary.hpp"
@@ -27,26 +32,6 @@ struct BpeOptions {
   bool ignore_merges = false;  // a piece that is a token is that token, whatever the merges say
 };
 
-// The byte of a token <0x00> to <0xFF> (either case).
-inline std::optional<std::uint8_t> byte_of_token(std::string_view token) noexcept {
-  if (token.size() != 6 || !token.starts_with("<0x") || token[5] != '>') return std::nullopt;
-  int byte = 0;
-  for (const char c : {token[3], token[4]}) {
-    const int digit = c >= '0' && c <= '9'   ? c - '0'
-                      : c >= 'A' && c <= 'F' ? c - 'A' + 10
-                      : c >= 'a' && c <= 'f' ? c - 'a' + 10
-                                             : -1;
-    if (digit < 0) return std::nullopt;
-    byte = 16 * byte + digit;
-  }
-  return static_cast<std::uint8_t>(byte);
-}
-
-inline std::string byte_token(std::size_t byte) {
-  constexpr char digits[] = "0123456789ABCDEF";
-  return {'<', '0', 'x', digits[byte >> 4 & 15], digits[byte & 15], '>'};
-}
-
 class Bpe {
  public:
   struct Merge {
@@ -56,15 +41,21 @@ class Bpe {
 
   // merges: in order of rank. A pair that occurs again has the later rank, as in the reference.
   Bpe(Vocabulary vocabulary, const std::vector<Merge>& merges, const BpeOptions& options)
-      : vocabulary_(std::move(vocabulary)), options_(options) {
+      : Bpe(std::move(vocabulary), options, {}) {
+    merges_.reserve(merges.size());
     std::int32_t rank = 0;
-    for (const Merge& merge : merges) merges_.insert(merge.left, merge.right, {rank++, merge.result});
-    for (char32_t c = 0; c < direct_characters; ++c) {
-      std::string text;
-      append_utf8(text, c);
-      character_ids_[c] = vocabulary_.find(text);
+    for (const Merge& merge : merges) {
+      merges_.insert(merge.left, merge.right, {rank++, merge.result});
+      note_neighbours(merge);
     }
-    for (std::size_t byte = 0; byte < 256; ++byte) byte_ids_[byte] = vocabulary_.find(byte_token(byte));
+  }
+
+  // token_ranks: by id, for all ids up to the largest; -1: the token never comes of a text.
+  Bpe(Vocabulary vocabulary, std::vector<std::int32_t> token_ranks, const BpeOptions& options)
+      : Bpe(std::move(vocabulary), options, std::move(token_ranks)) {
+    for (std::int32_t id = 0; id <= vocabulary_.max_id(); ++id) {
+      if (token_ranks_[as_size(id)] >= 0) note_neighbours(*vocabulary_.text(id));
+    }
   }
 
   const Vocabulary& vocabulary() const noexcept { return vocabulary_; }
@@ -74,16 +65,12 @@ class Bpe {
   class Scratch {
     friend class Bpe;
     struct Symbol {
-      std::int32_t id;              // -1: merged into the one before
+      std::int32_t id;
+      std::int32_t begin;           // in the piece, of its text
       std::int32_t previous, next;  // -1: none
     };
-    struct Candidate {
-      std::uint64_t order;  // rank, then position of the left symbol
-      std::int32_t result;
-      friend bool operator<(const Candidate& a, const Candidate& b) noexcept { return a.order > b.order; }
-    };
     std::vector<Symbol> symbols_;
-    std::vector<Candidate> queue_;
+    MergeQueue queue_;
   };
 
   // Appends the ids of a piece: well-formed UTF-8, not empty. A character that neither a token, nor byte tokens, nor an
@@ -99,35 +86,77 @@ class Bpe {
       }
     }
     scratch.symbols_.clear();
-    if (const std::string_view unknown = spell(piece, scratch); !unknown.empty()) return unknown;
-    merge(scratch);
-    for (std::int32_t i = 0; i >= 0; i = scratch.symbols_[as_size(i)].next)
-      ids.push_back(scratch.symbols_[as_size(i)].id);
+    if (has_token_ranks()) {
+      spell_characters(piece, scratch);
+    } else if (const std::string_view unknown = spell(piece, scratch); !unknown.empty()) {
+      return unknown;
+    }
+    const std::size_t count = scratch.symbols_.size();
+    for (std::size_t first = 0, last; first < count; first = last) {
+      last = end_of_stretch(scratch.symbols_, first);
+      merge(piece, first, last, scratch);
+    }
+    if (has_token_ranks()) return append_or_fall_back(piece, scratch, ids);
+    for (const Symbol& symbol : scratch.symbols_) {
+      if (symbol.id != merged) ids.push_back(symbol.id);
+    }
     return {};
   }
 
  private:
   using Symbol = Scratch::Symbol;
-  using Candidate = Scratch::Candidate;
   struct RankedMerge {
     std::int32_t rank, result;
   };
   static constexpr char32_t direct_characters = 0x200;  // the byte alphabet is among them
+  static constexpr std::int32_t merged = -2;            // the id of a symbol that is part of one before it
+  static constexpr std::int32_t no_token = -1;          // the id of a character that is none
+  static constexpr std::size_t max_uncut = 32;          // symbols
 
+  Bpe(Vocabulary&& vocabulary, const BpeOptions& options, std::vector<std::int32_t>&& token_ranks)
+      : vocabulary_(std::move(vocabulary)), token_ranks_(std::move(token_ranks)), options_(options) {
+    for (char32_t c = 0; c < direct_characters; ++c) {
+      std::string text;
+      append_utf8(text, c);
+      character_ids_[c] = find_character(text);
+    }
+    for (std::size_t byte = 0; byte < 256; ++byte) byte_ids_[byte] = vocabulary_.find(byte_token(byte));
+    for (std::int32_t id = 0; id < static_cast<std::int32_t>(token_ranks_.size()); ++id) {
+      if (token_ranks_[as_size(id)] >= 0) max_size_ = std::max(max_size_, vocabulary_.text(id)->size());
+    }
+  }
+
+  bool has_token_ranks() const noexcept { return !token_ranks_.empty(); }
+
+  std::int32_t find_character(std::string_view character) const noexcept {
+    const std::int32_t id = vocabulary_.find(character);
+    return id >= 0 && has_token_ranks() && token_ranks_[as_size(id)] < 0 ? no_token : id;
+  }
   std::int32_t character_id(std::string_view piece, std::size_t i, std::size_t size) const noexcept {
     const char32_t c = code_point_at(piece, i);
-    return c < direct_characters ? character_ids_[c] : vocabulary_.find(piece.substr(i, size));
+    return c < direct_characters ? character_ids_[c] : find_character(piece.substr(i, size));
+  }
+
+  static void add(std::int32_t id, std::size_t begin, std::vector<Symbol>& symbols) {
+    const auto position = static_cast<std::int32_t>(symbols.size());
+    symbols.push_back({id, static_cast<std::int32_t>(begin), position - 1, position + 1});
+  }
+
+  // Characters that are no tokens wait for what they become part of.
+  void spell_characters(std::string_view piece, Scratch& scratch) const {
+    for (std::size_t i = 0, size = 0; i < piece.size(); i += size) {
+      size = utf8_size(piece[i]);
+      add(character_id(piece, i, size), i, scratch.symbols_);
+    }
   }
 
   // An unknown token waits until a known character, another unknown one or the end comes, and byte tokens pass it, as
   // in the reference. Returns the first character that nothing stands for.
   std::string_view spell(std::string_view piece, Scratch& scratch) const {
-    const auto add = [&](std::int32_t id) {
-      const auto position = static_cast<std::int32_t>(scratch.symbols_.size());
-      scratch.symbols_.push_back({id, position - 1, position + 1});
-    };
     bool unknown_waits = false;
-    for (std::size_t i = 0, size = 0; i < piece.size(); i += size) {
+    std::size_t i = 0;
+    const auto add = [&](std::int32_t id) { Bpe::add(id, i, scratch.symbols_); };
+    for (std::size_t size = 0; i < piece.size(); i += size) {
       size = utf8_size(piece[i]);
       if (const std::int32_t id = character_id(piece, i, size); id >= 0) {
         if (std::exchange(unknown_waits, false)) add(options_.unknown);
@@ -135,9 +164,8 @@ class Bpe {
         continue;
       }
       const std::string_view bytes = piece.substr(i, size);
-      const auto id_of = [&](char byte) { return byte_ids_[static_cast<unsigned char>(byte)]; };
-      if (options_.byte_fallback && std::all_of(bytes.begin(), bytes.end(), [&](char b) { return id_of(b) >= 0; })) {
-        for (const char byte : bytes) add(id_of(byte));
+      if (options_.byte_fallback && has_byte_tokens(bytes)) {
+        for (const char byte : bytes) add(byte_ids_[static_cast<unsigned char>(byte)]);
       } else if (options_.unknown >= 0) {
         if (unknown_waits && !options_.fuse_unknown) add(options_.unknown);
         unknown_waits = true;
@@ -146,54 +174,122 @@ class Bpe {
       }
     }
     if (unknown_waits) add(options_.unknown);
-    scratch.symbols_.back().next = -1;
     return {};
   }
 
-  void merge(Scratch& scratch) const {
+  bool has_byte_tokens(std::string_view bytes) const noexcept {
+    return std::all_of(bytes.begin(), bytes.end(),
+                       [&](char byte) { return byte_ids_[static_cast<unsigned char>(byte)] >= 0; });
+  }
+
+  // A piece can be cut wherever two symbols meet that stand side by side in no token: nothing merges across. A whole
+  // text without a pre-tokenizer falls into words this way.
+  std::size_t end_of_stretch(const std::vector<Symbol>& symbols, std::size_t first) const noexcept {
+    if (!may_cut_ || symbols.size() <= max_uncut) return symbols.size();
+    std::size_t last = first + 1;
+    while (last < symbols.size() && neighbours_.may_have(symbols[last - 1].id, symbols[last].id)) ++last;
+    return last;
+  }
+
+  // The characters that a merge brings together. Not known where a part is made of something else than characters.
+  void note_neighbours(const Merge& merge) {
+    const auto left = vocabulary_.text(merge.left), right = vocabulary_.text(merge.right);
+    const auto is_text = [&](std::int32_t id, std::string_view text) {
+      return !text.empty() && id != options_.unknown && !(options_.byte_fallback && byte_of_token(text));
+    };
+    may_cut_ = may_cut_ && left && right && is_text(merge.left, *left) && is_text(merge.right, *right);
+    if (!may_cut_) return;
+    const std::size_t last = previous_utf8(*left, left->size());
+    neighbours_.insert(character_id(*left, last, left->size() - last), character_id(*right, 0, utf8_size((*right)[0])));
+  }
+  void note_neighbours(std::string_view token) {
+    std::int32_t before = no_token;
+    for (std::size_t i = 0, size = 0; i < token.size(); i += size) {
+      size = utf8_size(token[i]);
+      const std::int32_t id = character_id(token, i, size);
+      if (i > 0) neighbours_.insert(before, id);
+      before = id;
+    }
+  }
+
+  // What a symbol and the next become.
+  std::optional<RankedMerge> find(std::string_view piece, const std::vector<Symbol>& symbols,
+                                  const Symbol& left) const {
+    const Symbol& right = symbols[as_size(left.next)];
+    if (!has_token_ranks()) {
+      const RankedMerge* const found = merges_.find(left.id, right.id);
+      return found == nullptr ? std::nullopt : std::optional(*found);
+    }
+    const std::size_t end = right.next < 0 ? piece.size() : as_size(symbols[as_size(right.next)].begin);
+    const std::size_t size = end - as_size(left.begin);
+    if (size > max_size_) return std::nullopt;
+    const std::int32_t id = vocabulary_.find(piece.substr(as_size(left.begin), size));
+    if (id < 0 || token_ranks_[as_size(id)] < 0) return std::nullopt;
+    return RankedMerge{token_ranks_[as_size(id)], id};
+  }
+
+  // The symbols from first to last, among which all merges of theirs lie.
+  void merge(std::string_view piece, std::size_t first, std::size_t last, Scratch& scratch) const {
     auto& symbols = scratch.symbols_;
-    auto& queue = scratch.queue_;
-    const auto find = [&](std::int32_t left, std::int32_t right) {
-      return merges_.find(symbols[as_size(left)].id, symbols[as_size(right)].id);
+    MergeQueue& queue = scratch.queue_;
+    if (last < symbols.size()) piece = piece.substr(0, as_size(symbols[last].begin));
+    symbols[first].previous = -1;
+    symbols[last - 1].next = -1;
+    queue.start(last - first);
+    const auto offer = [&](std::int32_t left) {
+      if (left < 0 || symbols[as_size(left)].next < 0) return;
+      if (const auto found = find(piece, symbols, symbols[as_size(left)]))
+        queue.push({found->rank, left, found->result});
     };
-    const auto candidate = [](const RankedMerge& merge, std::int32_t position) {
-      return Candidate{static_cast<std::uint64_t>(merge.rank) << 32 | static_cast<std::uint32_t>(position),
-                       merge.result};
-    };
-    const auto offer = [&](std::int32_t left, std::int32_t right) {
-      if (left < 0 || right < 0) return;
-      if (const RankedMerge* const merge = find(left, right)) {
-        queue.push_back(candidate(*merge, left));
-        std::push_heap(queue.begin(), queue.end());
-      }
-    };
-    queue.clear();
-    for (std::int32_t i = 0; i + 1 < static_cast<std::int32_t>(symbols.size()); ++i) {
-      if (const RankedMerge* const merge = find(i, i + 1)) queue.push_back(candidate(*merge, i));
-    }
-    std::make_heap(queue.begin(), queue.end());
-    while (!queue.empty()) {
-      const Candidate best = queue.front();
-      std::pop_heap(queue.begin(), queue.end());
-      queue.pop_back();
-      const auto left = static_cast<std::int32_t>(best.order & 0xFFFFFFFF);
-      Symbol& symbol = symbols[as_size(left)];
-      if (symbol.id < 0 || symbol.next < 0) continue;
+    for (std::size_t i = first; i + 1 < last; ++i) offer(static_cast<std::int32_t>(i));
+    while (const auto best = queue.pop()) {
+      Symbol& symbol = symbols[as_size(best->position)];
+      if (symbol.id == merged || symbol.next < 0) continue;
       // The pair may have changed since it was queued. One that makes the same token now counts, as in the reference.
-      const RankedMerge* const merge = find(left, symbol.next);
-      if (merge == nullptr || merge->result != best.result) continue;
-      symbol.id = best.result;
+      const auto found = find(piece, symbols, symbol);
+      if (!found || found->result != best->result) continue;
+      symbol.id = best->result;
       Symbol& right = symbols[as_size(symbol.next)];
-      right.id = -1;
+      right.id = merged;
       symbol.next = right.next;
-      if (symbol.next >= 0) symbols[as_size(symbol.next)].previous = left;
-      offer(symbol.previous, left);
-      offer(left, symbol.next);
+      if (symbol.next >= 0) symbols[as_size(symbol.next)].previous = best->position;
+      offer(symbol.previous);
+      offer(best->position);
     }
+  }
+
+  // Characters that became part of no token are bytes, or a run of them is one unknown token, as in SentencePiece.
+  std::string_view append_or_fall_back(std::string_view piece, const Scratch& scratch,
+                                       std::vector<std::int32_t>& ids) const {
+    const std::size_t old_size = ids.size();
+    bool after_unknown = false;
+    for (const Symbol& symbol : scratch.symbols_) {
+      if (symbol.id == merged) continue;
+      const bool was_unknown = std::exchange(after_unknown, false);
+      if (symbol.id >= 0) {
+        ids.push_back(symbol.id);
+        continue;
+      }
+      const std::string_view bytes = piece.substr(as_size(symbol.begin), utf8_size(piece[as_size(symbol.begin)]));
+      if (options_.byte_fallback && has_byte_tokens(bytes)) {
+        for (const char byte : bytes) ids.push_back(byte_ids_[static_cast<unsigned char>(byte)]);
+      } else if (options_.unknown >= 0) {
+        if (!was_unknown || !options_.fuse_unknown) ids.push_back(options_.unknown);
+        after_unknown = true;
+      } else {
+        ids.resize(old_size);
+        return bytes;
+      }
+    }
+    return {};
   }
 
   Vocabulary vocabulary_;
   PairTable<RankedMerge> merges_;
+  std::vector<std::int32_t> token_ranks_;  // empty: merges have ranks
+  std::size_t max_size_ = 0;               // of a token that may come of a text
+  PairFilter neighbours_;                  // characters that stand side by side in a token
+  bool may_cut_ = true;
   BpeOptions options_;
   std::array<std::int32_t, direct_characters> character_ids_;
   std::array<std::int32_t, 256> byte_ids_;

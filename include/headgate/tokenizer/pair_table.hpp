@@ -20,6 +20,11 @@ class PairTable {
     slot = {key_of(first, second), value};
   }
 
+  // Room for this many pairs.
+  void reserve(std::size_t pairs) {
+    while (2 * (pairs + 1) > slots_.size()) grow();
+  }
+
   // Null if the pair is not there.
   const Value* find(std::int32_t first, std::int32_t second) const noexcept {
     const Slot& slot = slots_[find_slot(key_of(first, second))];

@@ -8,8 +8,8 @@
 #include <string_view>
 #include <vector>
 
-#include "headgate/tokenizer/bpe.hpp"
 #include "headgate/tokenizer/byte_level.hpp"
+#include "headgate/tokenizer/byte_token.hpp"
 #include "headgate/tokenizer/text_steps.hpp"
 #include "headgate/tokenizer/utf8.hpp"
 
@@ -19,14 +19,19 @@ struct TokenDecoder {
   std::vector<ReplaceText> replacements;  // in each token
   std::string dropped_first;              // removed from the first token before anything is replaced; empty: nothing
   bool byte_level = false;                // tokens are spelt in the byte alphabet
+  bool added_as_they_are = false;         // but for the added ones (the reference undoes the alphabet in those, too)
   bool byte_fallback = false;             // <0xE2> is a byte
   bool spaced = false;                    // tokens are joined with spaces: what no decoder means
   std::string stripped;                   // one character, removed from the start of the text
   std::int32_t max_stripped = 0;          // this many times at most
 
   // Appends the bytes of a token; they need not end a character.
-  void append(std::string_view token, bool is_first, std::string& out) const {
+  void append(std::string_view token, bool is_added, bool is_first, std::string& out) const {
     if (spaced && !is_first) out += ' ';
+    if (byte_level && is_added && added_as_they_are) {
+      out += token;
+      return;
+    }
     if (byte_level) return append_token_bytes(token, out);
     std::string text(token);
     const auto replace = [&](const ReplaceText& step) {
@@ -53,8 +58,8 @@ class TextAssembler {
   explicit TextAssembler(const TokenDecoder&&) = delete;
 
   // The characters that this token completes.
-  std::string push(std::string_view token) {
-    decoder_->append(token, is_first_, held_);
+  std::string push(std::string_view token, bool is_added = false) {
+    decoder_->append(token, is_added, is_first_, held_);
     is_first_ = false;
     return take(/*all=*/false);
   }

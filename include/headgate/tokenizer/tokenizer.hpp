@@ -1,5 +1,6 @@
-// Tokenizer: text to token ids and back, as Hugging Face's tokenizer.json describes it. Immutable once loaded; any
-// number of threads may use one.
+// Tokenizer: text to token ids and back, as Hugging Face's tokenizer.json or the metadata of a GGUF file describes it.
+// Immutable once loaded; any number of threads may use one. The model is BPE, byte-level or SentencePiece's; no family
+// here needs a unigram model, and one is refused.
 //
 //   text -> added tokens -> normalizer -> added tokens -> pre-tokenizer -> BPE -> post-processor -> ids
 #pragma once
@@ -16,6 +17,7 @@
 
 #include "headgate/core/error.hpp"
 #include "headgate/io/mapped_file.hpp"
+#include "headgate/tokenizer/gguf_tokenizer.hpp"
 #include "headgate/tokenizer/token_decoder.hpp"
 #include "headgate/tokenizer/tokenizer_json.hpp"
 
@@ -46,14 +48,10 @@ class Tokenizer {
   }
   // file: a name for errors.
   static Tokenizer from_json(std::string_view text, const std::string& file = "tokenizer.json") {
-    try {
-      return Tokenizer(read_tokenizer_json(text, file));
-    } catch (const Error& error) {
-      if (!error.detail().file.empty()) throw;
-      ErrorDetail detail = error.detail();
-      detail.file = file;
-      throw Error(error.code(), std::move(detail));
-    }
+    return with_file(file, [&] { return Tokenizer(read_tokenizer_json(text, file)); });
+  }
+  static Tokenizer from_gguf(const GgufVocabulary& vocabulary, const std::string& file = "vocabulary") {
+    return with_file(file, [&] { return Tokenizer(read_gguf_vocabulary(vocabulary, file)); });
   }
 
   explicit Tokenizer(TokenizerParts parts)
@@ -98,7 +96,7 @@ class Tokenizer {
     TextAssembler assembler(parts_.decoder);
     std::string text;
     for (const std::int32_t id : ids) {
-      if (const auto token = visible_text(id, options)) text += assembler.push(*token);
+      if (const auto token = visible_text(id, options)) text += assembler.push(*token, is_added(id));
     }
     return text + assembler.finish();
   }
@@ -119,6 +117,9 @@ class Tokenizer {
   bool is_special(std::int32_t id) const noexcept {
     return id >= 0 && as_size(id) < special_.size() && special_[as_size(id)];
   }
+
+  // Whether the token is found in texts before anything else happens to them.
+  bool is_added(std::int32_t id) const noexcept { return added_.text(id).has_value(); }
 
   // Tokens, added ones included. Ids need not be dense: a model needs max_id() + 1 embedding rows.
   std::int32_t vocab_size() const noexcept {
@@ -165,6 +166,19 @@ class Tokenizer {
     }
     if (options.add_special_tokens) ids.insert(ids.end(), parts_.frame.after.begin(), parts_.frame.after.end());
     return ids;
+  }
+
+  // Errors of the parts name no file.
+  template <class Make>
+  static Tokenizer with_file(const std::string& file, Make make) {
+    try {
+      return make();
+    } catch (const Error& error) {
+      if (!error.detail().file.empty()) throw;
+      ErrorDetail detail = error.detail();
+      detail.file = file;
+      throw Error(error.code(), std::move(detail));
+    }
   }
 
   static void check(std::string_view text) {
@@ -230,7 +244,7 @@ class StreamDecoder {
   // The text that this token completes; often none.
   std::string push(std::int32_t id) {
     const auto token = tokenizer_->visible_text(id, options_);
-    return token ? assembler_.push(*token) : std::string();
+    return token ? assembler_.push(*token, tokenizer_->is_added(id)) : std::string();
   }
   // At the end: what is still held back can no longer become a character and is U+FFFD.
   std::string finish() { return assembler_.finish(); }

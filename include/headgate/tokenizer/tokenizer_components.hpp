@@ -16,19 +16,12 @@
 #include <vector>
 
 #include "headgate/io/json_object.hpp"
-#include "headgate/tokenizer/normalizer.hpp"
-#include "headgate/tokenizer/pre_tokenizer.hpp"
-#include "headgate/tokenizer/token_decoder.hpp"
+#include "headgate/tokenizer/known_patterns.hpp"
+#include "headgate/tokenizer/tokenizer_parts.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
 inline constexpr std::size_t max_component_steps = 64;  // of a sequence
-
-// Ids written before and after every text.
-struct Frame {
-  std::vector<std::int32_t> before;
-  std::vector<std::int32_t> after;
-};
 
 // The four components, each from its object.
 class TokenizerComponents {
@@ -60,7 +53,7 @@ class TokenizerComponents {
     if (type == "ByteLevel") {
       if (json.get_bool("add_prefix_space", true)) steps.push_back(PrefixPieces{" "});
       if (json.get_bool("use_regex", true)) {
-        steps.push_back(split(Pattern::regex(gpt2_pattern, "pre_tokenizer"), SplitPieces::Behavior::isolated));
+        steps.push_back(split(Pattern::regex(known_patterns::gpt2, "pre_tokenizer"), SplitPieces::Behavior::isolated));
       }
       steps.push_back(SpellBytes{});
     } else if (type == "Split") {
@@ -187,8 +180,6 @@ class TokenizerComponents {
 
  private:
   using Behavior = SplitPieces::Behavior;
-  static constexpr std::string_view gpt2_pattern =
-      R"('s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+)";
   static constexpr index_t max_stripped = 1024;
 
   template <class Read>

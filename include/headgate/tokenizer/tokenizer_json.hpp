@@ -13,27 +13,11 @@
 
 #include "headgate/io/json.hpp"
 #include "headgate/io/json_object.hpp"
-#include "headgate/tokenizer/added_tokens.hpp"
-#include "headgate/tokenizer/bpe.hpp"
 #include "headgate/tokenizer/merge_list.hpp"
-#include "headgate/tokenizer/normalizer.hpp"
-#include "headgate/tokenizer/pre_tokenizer.hpp"
-#include "headgate/tokenizer/token_decoder.hpp"
 #include "headgate/tokenizer/tokenizer_components.hpp"
+#include "headgate/tokenizer/tokenizer_parts.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
-
-inline constexpr std::size_t max_added_tokens = 131072;
-inline constexpr std::size_t max_added_bytes = std::size_t{2} << 20;  // of all their texts
-
-struct TokenizerParts {
-  std::vector<AddedToken> added;
-  Normalizer normalizer;
-  PreTokenizer pre_tokenizer;
-  Bpe bpe;
-  Frame frame;
-  TokenDecoder decoder;
-};
 
 namespace detail {
 

@@ -32,6 +32,13 @@ class Vocabulary {
     return Added::yes;
   }
 
+  // Room for this many tokens, whose texts take this many bytes.
+  void reserve(std::size_t tokens, std::size_t bytes) {
+    texts_.reserve(bytes);
+    tokens_.reserve(tokens);
+    if (2 * tokens > slots_.size()) rebuild(std::bit_ceil(2 * tokens));
+  }
+
   // The id of a token, -1: none.
   std::int32_t find(std::string_view text) const noexcept { return slots_.empty() ? -1 : slots_[find_slot(text)]; }
 
@@ -57,8 +64,9 @@ class Vocabulary {
     return i;
   }
 
-  void grow() {
-    slots_.assign(std::bit_ceil(4 * (size_ + 1)), -1);
+  void grow() { rebuild(std::bit_ceil(4 * (size_ + 1))); }
+  void rebuild(std::size_t slots) {
+    slots_.assign(slots, -1);
     for (std::int32_t id = 0; id <= max_id(); ++id) {
       if (const auto token = text(id)) slots_[find_slot(*token)] = id;
     }

@@ -41,7 +41,7 @@ class Bpe {
 
   // merges: in order of rank. A pair that occurs again has the later rank, as in the reference.
   Bpe(Vocabulary vocabulary, const std::vector<Merge>& merges, const BpeOptions& options)
-      : Bpe(std::move(vocabulary), options, {}) {
+      : Bpe(TokenRanks({}), std::move(vocabulary), options) {
     merges_.reserve(merges.size());
     std::int32_t rank = 0;
     for (const Merge& merge : merges) {
@@ -50,9 +50,13 @@ class Bpe {
     }
   }
 
-  // token_ranks: by id, for all ids up to the largest; -1: the token never comes of a text.
-  Bpe(Vocabulary vocabulary, std::vector<std::int32_t> token_ranks, const BpeOptions& options)
-      : Bpe(std::move(vocabulary), options, std::move(token_ranks)) {
+  // By id, for all ids up to the largest; -1: the token never comes of a text.
+  struct TokenRanks {
+    explicit TokenRanks(std::vector<std::int32_t> ranks) : of(std::move(ranks)) {}
+    std::vector<std::int32_t> of;
+  };
+  Bpe(Vocabulary vocabulary, TokenRanks ranks, const BpeOptions& options)
+      : Bpe(std::move(ranks), std::move(vocabulary), options) {
     for (std::int32_t id = 0; id <= vocabulary_.max_id(); ++id) {
       if (token_ranks_[as_size(id)] >= 0) note_neighbours(*vocabulary_.text(id));
     }
@@ -113,8 +117,8 @@ class Bpe {
   static constexpr std::int32_t no_token = -1;          // the id of a character that is none
   static constexpr std::size_t max_uncut = 32;          // symbols
 
-  Bpe(Vocabulary&& vocabulary, const BpeOptions& options, std::vector<std::int32_t>&& token_ranks)
-      : vocabulary_(std::move(vocabulary)), token_ranks_(std::move(token_ranks)), options_(options) {
+  Bpe(TokenRanks&& ranks, Vocabulary&& vocabulary, const BpeOptions& options)
+      : vocabulary_(std::move(vocabulary)), token_ranks_(std::move(ranks.of)), options_(options) {
     for (char32_t c = 0; c < direct_characters; ++c) {
       std::string text;
       append_utf8(text, c);

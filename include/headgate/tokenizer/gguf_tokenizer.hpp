@@ -159,8 +159,6 @@ class GgufTokenizerBuilder {
   }
 
   TokenizerParts from_merges(const GgufPreTokenizer& pre, Frame frame) {
-    if (gguf_.add_space_prefix.value_or(false))
-      fail("add_space_prefix", "is not known of the model gpt2 (allowed: false)");
     BpeOptions options;
     options.ignore_merges = pre.ignore_merges;
     const std::vector<Bpe::Merge> merges = read_merges();
@@ -227,7 +225,7 @@ class GgufTokenizerBuilder {
     decoder.byte_fallback = true;
     decoder.stripped = " ";
     decoder.max_stripped = adds_space ? 1 : 0;
-    std::vector<std::int32_t> ranks = read_scores();
+    Bpe::TokenRanks ranks(read_scores());
     return {std::move(added_), Normalizer(std::move(normalizer)),
             PreTokenizer(),    Bpe(std::move(vocabulary_), std::move(ranks), options),
             std::move(frame),  std::move(decoder)};
@@ -270,7 +268,7 @@ class GgufTokenizerBuilder {
 }  // namespace detail
 
 // file: its name, for errors. Throws Error (bad_file, limit) with the key that is at fault.
-inline TokenizerParts read_gguf_vocabulary(const GgufVocabulary& vocabulary, const std::string& file) {
+inline TokenizerParts make_gguf_tokenizer(const GgufVocabulary& vocabulary, const std::string& file) {
   return detail::GgufTokenizerBuilder(vocabulary, file).build();
 }
 

@@ -44,7 +44,7 @@ inline constexpr std::string_view last_space = R"(\s+$)";
 inline constexpr std::string_view cjk_and_hangul = R"([\x{4e00}-\x{9fa5}\x{800}-\x{4e00}\x{ac00}-\x{d7ff}]+)";
 inline constexpr std::string_view letters = R"(\s?\p{L}+)";
 inline constexpr std::string_view punctuation = R"(\s?\p{P}+)";
-// Letters that have case, and only those that Unicode 10 had.
+// Letters that have case, as the tokenizer lists them.
 inline constexpr std::string_view cased_letters =
     "\\s?["
     "A-Za-z\\x{b5}\\x{c0}-\\x{d6}\\x{d8}-\\x{f6}\\x{f8}-\\x{1ba}\\x{1bc}-\\x{1bf}\\x{1c4}-\\x{293}\\x{295}-\\x{2af}"

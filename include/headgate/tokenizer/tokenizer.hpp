@@ -50,8 +50,20 @@ class Tokenizer {
   static Tokenizer from_json(std::string_view text, const std::string& file = "tokenizer.json") {
     return with_file(file, [&] { return Tokenizer(read_tokenizer_json(text, file)); });
   }
+  // file: a name for errors.
   static Tokenizer from_gguf(const GgufVocabulary& vocabulary, const std::string& file = "vocabulary") {
-    return with_file(file, [&] { return Tokenizer(read_gguf_vocabulary(vocabulary, file)); });
+    return with_file(file, [&] { return Tokenizer(make_gguf_tokenizer(vocabulary, file)); });
+  }
+  // Of a whole GGUF file, whose bytes the tokenizer does not need afterwards.
+  static Tokenizer from_gguf(const GgufMetadata& metadata) {
+    try {
+      return from_gguf(GgufVocabulary::read(metadata), metadata.file());
+    } catch (const Error& error) {
+      if (error.detail().offset >= 0 || !metadata.has(error.detail().field)) throw;
+      ErrorDetail detail = error.detail();
+      detail.offset = metadata.find(detail.field)->offset;
+      throw Error(error.code(), std::move(detail));
+    }
   }
 
   explicit Tokenizer(TokenizerParts parts)

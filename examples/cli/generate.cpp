@@ -17,7 +17,7 @@
 #include "headgate/models/session.hpp"
 #include "headgate/sampling/log_softmax.hpp"
 #include "headgate/sampling/sampler.hpp"
-#include "headgate/tokenizer/tokenizer.hpp"
+#include "headgate/tokenizer/load_tokenizer.hpp"
 #include "interrupt.hpp"
 #include "json_writer.hpp"
 #include "loading.hpp"
@@ -82,7 +82,7 @@ std::optional<headgate::Tokenizer> load_tokenizer(const GenerateOptions& options
     note("headgate: warning: no tokenizer.json, so \"text\" is empty\n");
     return std::nullopt;
   }
-  return headgate::Tokenizer::from_file(file);
+  return headgate::load_tokenizer(file);
 }
 
 std::vector<std::int32_t> prompt_ids(const GenerateOptions& options, const std::string& text,
@@ -282,7 +282,7 @@ int generate(const GenerateOptions& options) {
   check(options);
   const std::string text = options.token_ids ? std::string() : read_prompt(options.prompt, options.prompt_file);
   const std::string folder = model_folder(options.model);
-  const std::string tokenizer_file = folder + "/tokenizer.json";
+  const std::string tokenizer_file = headgate::tokenizer_file(folder);
   std::unique_ptr<TraceFile> trace;
   if (options.trace) trace = std::make_unique<TraceFile>(*options.trace, folder);
 

@@ -12,7 +12,7 @@
 #include "headgate/analysis/report.hpp"
 #include "headgate/analysis/text_run.hpp"
 #include "headgate/core/thread_pool.hpp"
-#include "headgate/tokenizer/tokenizer.hpp"
+#include "headgate/tokenizer/load_tokenizer.hpp"
 #include "interrupt.hpp"
 #include "json_writer.hpp"
 #include "loading.hpp"
@@ -44,11 +44,11 @@ std::string name_of(const std::string& folder, const std::vector<std::string>& f
 LoadedText load(const RoutersOptions& options, const std::string& folder, const std::string& name,
                 const std::string& text, headgate::ExecutorRef threads) {
   std::shared_ptr<const headgate::Model> model = headgate::load_model(folder, {.executor = threads});
-  const headgate::Tokenizer tokenizer = headgate::Tokenizer::from_file(folder + "/tokenizer.json");
+  const headgate::Tokenizer tokenizer = headgate::load_tokenizer(folder);
   std::vector<std::int32_t> tokens = tokenizer.encode(text);
   const headgate::ModelConfig& config = model->config();
   if (!tokens.empty() && tokens.front() == config.bos_token_id) tokens.erase(tokens.begin());
-  require_embedded(tokens, config.vocab_size, tokenizer, folder + "/tokenizer.json");
+  require_embedded(tokens, config.vocab_size, tokenizer, headgate::tokenizer_file(folder));
   if (tokens.size() < 2) throw_usage("-p and -f", "the text has fewer than 2 tokens of " + name);
   std::int64_t context = options.context < 0 ? 512 : options.context;
   if (context == 0) context = config.max_position_embeddings;

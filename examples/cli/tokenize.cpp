@@ -7,7 +7,7 @@
 #include <fmt/ranges.h>
 
 #include "commands.hpp"
-#include "headgate/tokenizer/tokenizer.hpp"
+#include "headgate/tokenizer/load_tokenizer.hpp"
 #include "json_writer.hpp"
 #include "model_path.hpp"
 #include "output_file.hpp"
@@ -24,7 +24,7 @@ struct TokenizeOptions {
 
 void tokenize(const TokenizeOptions& options) {
   const std::string text = read_prompt(options.prompt, options.prompt_file);
-  const headgate::Tokenizer tokenizer = headgate::Tokenizer::from_file(model_folder(options.model) + "/tokenizer.json");
+  const headgate::Tokenizer tokenizer = headgate::load_tokenizer(model_folder(options.model));
   const std::vector<std::int32_t> ids = encode_prompt(tokenizer, text, options.prompt_file ? "-f" : "-p");
   if (options.json) {
     JsonWriter out;

@@ -20,6 +20,7 @@
 #include "interrupt.hpp"
 #include "json_writer.hpp"
 #include "machine.hpp"
+#include "manual.hpp"
 #include "numbers.hpp"
 #include "output_file.hpp"
 #include "suggestion.hpp"
@@ -84,6 +85,10 @@ int run(int argc, char** argv) {
   app.require_subcommand(0, 1);
   bool version = false;
   app.add_flag("--version", version, "print version, compiler, kernels and dependencies");
+  std::string page;
+  std::string shell;
+  app.add_option("--man", page)->group("");  // what cmake --install takes: not for people, and not in --help
+  app.add_option("--completion", shell)->group("");
   std::vector<RunCommand> runs;
   std::string names;  // "generate, inspect and tokenize"
   for (const Command& command : commands) {
@@ -107,6 +112,10 @@ int run(int argc, char** argv) {
     throw_usage("", "'" + unknown + "' is not understood; " + suggestion(unknown, known_words(app)));
   } catch (const CLI::ParseError& error) {
     throw_usage("", error.what());
+  }
+  if (app.count("--man") + app.count("--completion") > 0) {
+    OutputFile::standard_output().write(app.count("--man") > 0 ? man_page(app, page) : completion(app, shell));
+    return 0;
   }
   choose_kernels();
   if (version) {

@@ -10,6 +10,7 @@
 
 #include "headgate/analysis/policy_input.hpp"
 #include "headgate/analysis/routing_columns.hpp"
+#include "headgate/analysis/window_logits.hpp"
 #include "headgate/models/load.hpp"
 #include "headgate/models/scoped_hook.hpp"
 #include "headgate/models/session.hpp"
@@ -50,8 +51,6 @@ inline TextRun run_text(Session& session, std::span<const std::int32_t> tokens, 
   const Model& model = session.model();
   const std::vector<index_t> layers = routed_layers(model);
   if (layers.empty()) throw Error(ErrorCode::usage, {"", "", -1, "the model has no layer with experts"});
-  if (!session.options().all_logits)
-    throw Error(ErrorCode::usage, {"", "all_logits", -1, "the session must keep them"});
   const std::int32_t bos = model.config().bos_token_id;
   const std::size_t skipped = bos >= 0 ? 0 : 1;  // without a first token there is nothing to predict it from
   if (tokens.size() < 2) throw Error(ErrorCode::usage, {"", "", -1, "the text has fewer than 2 tokens"});
@@ -66,22 +65,17 @@ inline TextRun run_text(Session& session, std::span<const std::int32_t> tokens, 
     const auto place = std::lower_bound(layers.begin(), layers.end(), layer) - layers.begin();
     run.trace.add(static_cast<index_t>(place), plan);
   });
-  constexpr std::size_t piece = 128;  // tokens whose logits are kept at a time
   for (std::size_t first = skipped; first < tokens.size();) {
     const std::size_t rows = std::min(as_size(session.context_size()), tokens.size() - first);
     std::vector<std::int32_t> window = {bos >= 0 ? bos : tokens[first - 1]};
     window.insert(window.end(), tokens.begin() + std::ptrdiff_t(first),
                   tokens.begin() + std::ptrdiff_t(first + rows - 1));
     run.trace.begin_text();
-    throw_if_error(session.truncate(0));
-    for (std::size_t from = 0; from < rows; from += piece) {
-      const std::span<const std::int32_t> part = std::span(window).subspan(from, std::min(piece, rows - from));
-      throw_if_error(session.forward(part, ctx));
-      for (std::size_t i = 0; i < part.size(); ++i) {
-        const LogSoftmax logprobs(session.all_logits().row(static_cast<index_t>(i)));
-        run.losses.push_back(-logprobs[tokens[first + from + i]]);
-      }
-    }
+    const std::size_t done = run.losses.size();
+    run.losses.resize(done + rows);
+    each_logits(session, window, 0, ctx, [&](std::size_t i, std::span<const float> logits) {
+      run.losses[done + i] = -LogSoftmax(logits)[tokens[first + i]];
+    });
     first += rows;
   }
   return run;

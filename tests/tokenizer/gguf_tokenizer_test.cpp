@@ -6,7 +6,6 @@
 #include "headgate/tokenizer/load_tokenizer.hpp"
 #include "headgate/tokenizer/tokenizer.hpp"
 #include "support/catch.hpp"
-#include "support/scratch_folder.hpp"
 #include "support/shared_data.hpp"
 #include "tokenizer/gguf_text.hpp"
 #include "tokenizer/refusal.hpp"
@@ -390,20 +389,4 @@ TEST_CASE("a tokenizer is read from the metadata of a GGUF file, and a fault is 
   const Refusal refusal = refusal_of([&] { Tokenizer::from_gguf(bad_file.metadata); });
   CHECK(refusal.says("m.gguf: tokenizer.ggml.pre at byte "));
   CHECK(refusal.offset == bad_file.metadata.find("tokenizer.ggml.pre")->offset);
-}
-
-TEST_CASE("load_tokenizer takes a folder, its tokenizer.json or a GGUF file") {
-  const std::string folder = HEADGATE_SOURCE_DIR "/examples/models/tales";
-  const Ids expected = Tokenizer::from_file(folder + "/tokenizer.json").encode("Once upon a time");
-  CHECK(load_tokenizer(folder).encode("Once upon a time") == expected);
-  CHECK(load_tokenizer(folder + "/tokenizer.json").encode("Once upon a time") == expected);
-  CHECK(tokenizer_file(folder) == folder + "/tokenizer.json");
-  CHECK(refusal_of([&] { load_tokenizer(folder + "/no such file"); }).code == ErrorCode::io);
-  const Refusal none = refusal_of([&] { load_tokenizer(folder + "/model.safetensors"); });
-  CHECK(none.code == ErrorCode::bad_file);
-  CHECK(none.says("holds no tokenizer"));
-  const ScratchFolder scratch;
-  const std::string file = scratch.write("v.gguf", gguf_file(GgufText::bytes().vocabulary).file());
-  CHECK(load_tokenizer(file).encode("the") == Ids{257});
-  CHECK(tokenizer_file(file) == file);
 }

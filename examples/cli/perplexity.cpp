@@ -11,7 +11,7 @@
 #include "commands.hpp"
 #include "headgate/analysis/kl_base.hpp"
 #include "headgate/core/thread_pool.hpp"
-#include "headgate/tokenizer/tokenizer.hpp"
+#include "headgate/tokenizer/load_tokenizer.hpp"
 #include "interrupt.hpp"
 #include "json_writer.hpp"
 #include "loading.hpp"
@@ -58,14 +58,13 @@ struct Outcome {
 TextChunks read_text(const PerplexityOptions& options, const std::string& folder, const headgate::ModelConfig& config,
                      index_t context) {
   const std::string text = read_prompt(options.text, options.text_file);
-  const std::string file = folder + "/tokenizer.json";
-  const headgate::Tokenizer tokenizer = headgate::Tokenizer::from_file(file);
+  const headgate::Tokenizer tokenizer = headgate::load_tokenizer(folder);
   std::vector<std::int32_t> tokens =
       tokenizer.encode(text, {.add_special_tokens = false, .parse_special = false});  // as llama.cpp reads a text
   const std::vector<std::int32_t> frame = tokenizer.encode("");
   const bool begins = !frame.empty() && frame.front() == config.bos_token_id;
   if (begins) tokens.insert(tokens.begin(), config.bos_token_id);
-  require_embedded(tokens, config.vocab_size, tokenizer, file);
+  require_embedded(tokens, config.vocab_size, tokenizer, folder);
   try {
     return TextChunks(std::move(tokens), context, begins ? config.bos_token_id : -1, options.chunks);
   } catch (const Error& error) {

@@ -167,9 +167,9 @@ class JsonObject {
 
   const std::string& file() const noexcept { return file_; }
   // Refuses the value of a key for a reason that needs more than its type and range.
-  [[noreturn]] void fail(std::string_view key, std::string what) const {
+  [[noreturn]] void fail(std::string_view key, std::string what, ErrorCode code = ErrorCode::bad_file) const {
     const Json* const json = value(key);
-    throw Error(ErrorCode::bad_file, {file_, path_of(key), json == nullptr ? offset_ : json->offset, std::move(what)});
+    throw Error(code, {file_, path_of(key), json == nullptr ? offset_ : json->offset, std::move(what)});
   }
 
  private:

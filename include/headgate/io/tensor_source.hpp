@@ -40,7 +40,7 @@ struct TensorName {
   std::string name;
   std::string stored;
   std::int64_t part = -1;      // slice of the stored tensor; -1: all of it
-  std::optional<Shape> shape;  // where it has as many elements and only the sizes differ
+  std::optional<Shape> shape;  // where it differs in sizes of one alone
 };
 
 class TensorSource {
@@ -125,7 +125,7 @@ class TensorSource {
       if (has_part && entry.part >= stored->shape[0]) continue;
       Tensor tensor = has_part ? stored->slice(entry.part) : *stored;
       tensor.name = entry.name;
-      if (entry.shape && entry.shape->elements() == tensor.shape.elements()) tensor.shape = *entry.shape;
+      if (entry.shape && without_ones(*entry.shape) == without_ones(tensor.shape)) tensor.shape = *entry.shape;
       tensors.push_back(std::move(tensor));
     }
     for (Tensor& tensor : tensors_) {
@@ -285,6 +285,11 @@ class TensorSource {
     for (const JsonMember& entry : entries.members()) {
       weight_map_.emplace(entry.key, Place{numbers.at(std::get<std::string>(entry.value.value)), entry.value.offset});
     }
+  }
+  static std::vector<std::int64_t> without_ones(const Shape& shape) {
+    std::vector<std::int64_t> sizes(shape.sizes().begin(), shape.sizes().end());
+    std::erase(sizes, 1);
+    return sizes;
   }
   // A name, not a path, so that no index can point outside of its folder.
   static bool is_shard_name(std::string_view name) noexcept {

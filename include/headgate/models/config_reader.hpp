@@ -68,9 +68,10 @@ inline void require_usual_weights(const JsonObject& json) {
 inline index_t read_context_size(const JsonObject& json, std::string_view key) {
   const std::int64_t found = json.get_integer(key, 1, std::numeric_limits<std::int64_t>::max());
   if (found > ConfigLimits::context_size) {
-    throw Error(ErrorCode::limit, {json.file(), std::string(key), json.value(key)->offset,
-                                   "too many positions (has " + std::to_string(found) + ", allowed " +
-                                       std::to_string(ConfigLimits::context_size) + ")"});
+    json.fail(key,
+              "too many positions (has " + std::to_string(found) + ", allowed " +
+                  std::to_string(ConfigLimits::context_size) + ")",
+              ErrorCode::limit);
   }
   return static_cast<index_t>(found);
 }

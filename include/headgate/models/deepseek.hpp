@@ -24,6 +24,57 @@ namespace headgate::inline HEADGATE_ABI {
 
 class Deepseek {
  protected:
+  // GGUF's "deepseek2" is V2 or, with sigmoid, V3 and all that computes as it does. Files of 2024 do not say which: a
+  // bias of the selection is V3's.
+  static bool is_sigmoid(const GgufTranslation& gguf) {
+    const std::int64_t absent = gguf.has_any_layer_tensor("exp_probs_b.bias") ? 2 : 1;
+    return gguf.metadata().get_integer(gguf.stored(gating), 0, UINT32_MAX, absent) == 2;
+  }
+  // known_experts: of a released model in known_groups groups, of which known_used are chosen; files from before
+  // expert_group_count do not say it.
+  static void translate(GgufTranslation& gguf, const char* scoring, std::int64_t known_experts,
+                        std::int64_t known_groups, std::int64_t known_used) {
+    gguf.usual_outside();
+    gguf.usual_norms();
+    gguf.ignore("attention.head_count_kv");  // 1, or in older files as many as heads
+    gguf.ignore("attention.value_length");
+    gguf.take("q_lora_rank", "attention.q_lora_rank");
+    gguf.take("kv_lora_rank", "attention.kv_lora_rank");
+    take_head_sizes(gguf);
+    gguf.give("attention_bias", gguf.json(gguf.has_any_layer_tensor("attn_kv_a_mqa.bias")));
+    gguf.take("intermediate_size", "feed_forward_length");
+    gguf.take("moe_intermediate_size", "expert_feed_forward_length");
+    gguf.take("first_k_dense_replace", "leading_dense_block_count", gguf.json(std::int64_t{0}));
+    gguf.take("n_shared_experts", "expert_shared_count", gguf.json(std::int64_t{0}));
+    gguf.take("norm_topk_prob", "expert_weights_norm", gguf.json(false));
+    gguf.take("routed_scaling_factor", "expert_weights_scale", gguf.json(1.0));
+    gguf.ignore(gating);
+    const bool is_other = gguf.metadata().get_integer(gguf.stored(gating), 0, UINT32_MAX, 1) > 2;
+    gguf.give("scoring_func", gguf.json(is_other ? "neither softmax nor sigmoid" : scoring), gguf.stored(gating));
+    const bool is_known = gguf.num_experts() == known_experts;
+    gguf.take("n_group", "expert_group_count", gguf.json(is_known ? known_groups : std::int64_t{1}));
+    gguf.take("topk_group", "expert_group_used_count", gguf.json(is_known ? known_used : std::int64_t{1}));
+    gguf.layer_tensors({{"self_attn.q_proj.weight", "attn_q.weight"},
+                        {"self_attn.q_a_proj.weight", "attn_q_a.weight"},
+                        {"self_attn.q_a_proj.bias", "attn_q_a.bias"},
+                        {"self_attn.q_a_layernorm.weight", "attn_q_a_norm.weight"},
+                        {"self_attn.q_b_proj.weight", "attn_q_b.weight"},
+                        {"self_attn.kv_a_proj_with_mqa.weight", "attn_kv_a_mqa.weight"},
+                        {"self_attn.kv_a_proj_with_mqa.bias", "attn_kv_a_mqa.bias"},
+                        {"self_attn.kv_a_layernorm.weight", "attn_kv_a_norm.weight"},
+                        {"self_attn.kv_b_proj.weight", "attn_kv_b.weight"},
+                        {"self_attn.k_b_proj.weight", "attn_k_b.weight"},
+                        {"self_attn.v_b_proj.weight", "attn_v_b.weight"},
+                        {"self_attn.o_proj.weight", "attn_output.weight"},
+                        {"self_attn.o_proj.bias", "attn_output.bias"},
+                        {"mlp.gate.e_score_correction_bias", "exp_probs_b.bias"}});
+    gguf.dense_tensors();
+    gguf.dense_biases();
+    gguf.usual_experts();
+    gguf.take("n_routed_experts", "expert_count");
+    gguf.shared_tensors("mlp.shared_experts.");
+  }
+
   struct Config {
     ModelConfig model;
     float epsilon = 0.0f;
@@ -166,6 +217,25 @@ class Deepseek {
   }
 
  private:
+  static constexpr const char* gating = "expert_gating_func";
+
+  // Newer files hold the keys and values of heads apart (attn_k_b, attn_v_b) and say the sizes of a head beside those
+  // of the latent that heads share; older ones hold both in attn_kv_b.
+  static void take_head_sizes(GgufTranslation& gguf) {
+    constexpr const char* turned_key = "rope.dimension_count";
+    const GgufMetadata& metadata = gguf.metadata();
+    const bool is_new = gguf.has("attention.key_length_mla");
+    const char* const key = is_new ? "attention.key_length_mla" : "attention.key_length";
+    gguf.ignore("attention.key_length");
+    gguf.ignore("attention.key_length_mla");
+    const std::int64_t turned = metadata.get_integer(gguf.stored(turned_key), 1, ConfigLimits::head_dim);
+    const std::int64_t both = metadata.get_integer(gguf.stored(key), turned + 1, 2 * ConfigLimits::head_dim);
+    gguf.give("qk_rope_head_dim", gguf.json(turned), gguf.stored(turned_key));
+    gguf.give("qk_nope_head_dim", gguf.json(both - turned), gguf.stored(key));
+    gguf.take("v_head_dim", is_new ? "attention.value_length_mla" : "attention.value_length");
+    gguf.take_rope({.turned = turned, .has_mscale = true});
+  }
+
   static index_t read_experts(const JsonObject& json) {
     constexpr std::string_view key = "n_routed_experts";
     for (const char* const alias : {"num_local_experts", "num_experts"}) {
@@ -204,6 +274,14 @@ struct DeepseekV2 : private Deepseek {
   static constexpr std::string_view model_type = "deepseek_v2";
   static constexpr std::string_view architecture = "DeepseekV2ForCausalLM";
 
+  // Groups are chosen by their best expert, as in the class; llama.cpp chooses them as V3 does.
+  static constexpr std::string_view gguf_architecture = "deepseek2";
+  static bool is_gguf(const GgufTranslation& gguf) { return !is_sigmoid(gguf); }
+  static void translate(GgufTranslation& gguf) {
+    Deepseek::translate(gguf, "softmax", /*known_experts=*/160, /*known_groups=*/8, /*known_used=*/3);
+    gguf.give("topk_method", gguf.json("group_limited_greedy"));
+  }
+
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
     Config c = read_config(json, model_type, architecture);
     read_first_dense(json, c);
@@ -240,6 +318,11 @@ struct DeepseekV2 : private Deepseek {
 struct DeepseekV3 : private Deepseek {
   static constexpr std::string_view model_type = "deepseek_v3";
   static constexpr std::string_view architecture = "DeepseekV3ForCausalLM";
+
+  static constexpr std::string_view gguf_architecture = "deepseek2";
+  static void translate(GgufTranslation& gguf) {
+    Deepseek::translate(gguf, "sigmoid", /*known_experts=*/256, /*known_groups=*/8, /*known_used=*/4);
+  }
 
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
     Config c = read_config(json, model_type, architecture);

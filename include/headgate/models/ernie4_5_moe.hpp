@@ -19,6 +19,32 @@ struct Ernie45Moe {
   static constexpr std::string_view model_type = "ernie4_5_moe";
   static constexpr std::string_view architecture = "Ernie4_5_MoeForCausalLM";
 
+  // GGUF files do not say where experts end, nor the smallest sum, which is the class's. Their width of shared experts
+  // is no width (converters divide numbers that have nothing to do with it); how many there are is.
+  static constexpr std::string_view gguf_architecture = "ernie4_5-moe";
+  static void translate(GgufTranslation& gguf) {
+    gguf.usual();
+    gguf.take("intermediate_size", "feed_forward_length");
+    gguf.take("moe_intermediate_size", "expert_feed_forward_length");
+    gguf.take("moe_num_experts", "expert_count");
+    gguf.take("moe_k", "expert_used_count");
+    gguf.take("moe_num_shared_experts", "expert_shared_count", gguf.json(std::int64_t{0}));
+    gguf.ignore("expert_shared_feed_forward_length");
+    gguf.take("moe_layer_start_index", "leading_dense_block_count", gguf.json(std::int64_t{0}));
+    gguf.take("moe_layer_interval", "interleave_moe_layer_step", gguf.json(std::int64_t{1}));
+    gguf.give("moe_layer_end_index", gguf.json(std::int64_t{gguf.last_layer_with("ffn_gate_inp.weight")}));
+    constexpr const char* gating = "expert_gating_func";
+    gguf.ignore(gating);
+    gguf.metadata().get_integer(gguf.stored(gating), 1, 1, 1);  // softmax
+    gguf.give("use_bias", gguf.json(gguf.has_attention_bias()));
+    gguf.dense_tensors();
+    gguf.dense_biases();
+    gguf.usual_experts();
+    gguf.shared_tensors("mlp.shared_experts.");
+    gguf.layer_tensors({{"mlp.gate.moe_statics.e_score_correction_bias", "exp_probs_b.bias"}},
+                       Shape{1, gguf.num_experts()});
+  }
+
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
     const ModelConfig c = read_model_config(json, model_type, architecture);
     const float epsilon = read_epsilon(json, "rms_norm_eps");

@@ -20,6 +20,35 @@ struct GptOss {
   static constexpr std::string_view model_type = "gpt_oss";
   static constexpr std::string_view architecture = "GptOssForCausalLM";
 
+  // GGUF files hold gate and up apart, in rows, and say neither alpha and limit nor truncate, which are those of the
+  // released models; layer types only where they are not one with and one without a window in turn.
+  static constexpr std::string_view gguf_architecture = "gpt-oss";
+  static void translate(GgufTranslation& gguf) {
+    gguf.usual_outside();
+    gguf.usual_attention(/*rounds_yarn=*/false);
+    gguf.take("intermediate_size", "expert_feed_forward_length");
+    gguf.ignore("feed_forward_length");
+    gguf.take_window();
+    gguf.take_layer_types();
+    gguf.take("num_experts", "expert_count");
+    gguf.take("num_experts_per_tok", "expert_used_count");
+    constexpr const char* gating = "expert_gating_func";
+    gguf.ignore(gating);
+    gguf.metadata().get_integer(gguf.stored(gating), 3, 3, 3);  // softmax of the chosen
+    if (!gguf.has("rope.scaling.type")) gguf.give("rope_scaling", gguf.json(Json::Object{}));
+    gguf.layer_tensors({{"input_layernorm.weight", "attn_norm.weight"},
+                        {"post_attention_layernorm.weight", "post_attention_norm.weight"},
+                        {"self_attn.sinks", "attn_sinks.weight"},
+                        {"mlp.router.weight", "ffn_gate_inp.weight"},
+                        {"mlp.router.bias", "ffn_gate_inp.bias"},
+                        {"mlp.experts.gate_proj", "ffn_gate_exps.weight"},
+                        {"mlp.experts.up_proj", "ffn_up_exps.weight"},
+                        {"mlp.experts.down_proj", "ffn_down_exps.weight"},
+                        {"mlp.experts.gate_proj_bias", "ffn_gate_exps.bias"},
+                        {"mlp.experts.up_proj_bias", "ffn_up_exps.bias"},
+                        {"mlp.experts.down_proj_bias", "ffn_down_exps.bias"}});
+  }
+
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
     const ModelConfig c = read_model_config(json, model_type, architecture);
     const float epsilon = read_epsilon(json, "rms_norm_eps");
@@ -90,6 +119,7 @@ struct GptOss {
 
   static ExpertsPart find_bank(const TensorSource& source, const std::string& prefix, index_t num_experts,
                                index_t hidden_size, index_t width) {
+    if (source.metadata() != nullptr) return find_separate_bank(source, prefix, num_experts, hidden_size, width);
     const index_t both = 2 * width;
     const auto matrix = [&](const std::string& name, index_t rows, index_t cols) {
       const Shape shape{num_experts, rows, cols};
@@ -108,6 +138,32 @@ struct GptOss {
                               .down = down.part(e * hidden_size, hidden_size),
                               .gate_bias = gate_up_bias.part(e * both, width, 2),
                               .up_bias = gate_up_bias.part(e * both + 1, width, 2),
+                              .down_bias = down_bias.part(e * hidden_size, hidden_size)});
+    }
+    return part;
+  }
+  // Of GGUF files.
+  static ExpertsPart find_separate_bank(const TensorSource& source, const std::string& prefix, index_t num_experts,
+                                        index_t hidden_size, index_t width) {
+    const auto matrix = [&](const char* name, index_t rows, index_t cols) {
+      return WeightRows::find(source, prefix + name, {num_experts, rows, cols});
+    };
+    const auto bias = [&](const char* name, index_t size) {
+      return WeightRows::find_column(source, prefix + name, {num_experts, size});
+    };
+    const WeightRows gate = matrix("gate_proj", width, hidden_size);
+    const WeightRows up = matrix("up_proj", width, hidden_size);
+    const WeightRows down = matrix("down_proj", hidden_size, width);
+    const WeightRows gate_bias = bias("gate_proj_bias", width);
+    const WeightRows up_bias = bias("up_proj_bias", width);
+    const WeightRows down_bias = bias("down_proj_bias", hidden_size);
+    ExpertsPart part;
+    for (index_t e = 0; e < num_experts; ++e) {
+      part.experts.push_back({.gate = gate.part(e * width, width),
+                              .up = up.part(e * width, width),
+                              .down = down.part(e * hidden_size, hidden_size),
+                              .gate_bias = gate_bias.part(e * width, width),
+                              .up_bias = up_bias.part(e * width, width),
                               .down_bias = down_bias.part(e * hidden_size, hidden_size)});
     }
     return part;

@@ -21,6 +21,25 @@ namespace headgate::inline HEADGATE_ABI {
 
 class Granite {
  protected:
+  // Of GGUF files, which say "granitemoe" whether there are shared experts or not, and false where there are no rotary
+  // positions, which none of these classes knows.
+  static void translate(GgufTranslation& gguf) {
+    gguf.usual();
+    gguf.take("intermediate_size", "feed_forward_length");
+    gguf.take("attention_multiplier", "attention.scale", gguf.json(1.0));
+    gguf.take("embedding_multiplier", "embedding_scale", gguf.json(1.0));
+    gguf.take("residual_multiplier", "residual_scale", gguf.json(1.0));
+    gguf.take("logits_scaling", "logit_scale", gguf.json(1.0));
+    constexpr const char* positions = "rope.scaling.finetuned";
+    if (!gguf.metadata().get_bool(gguf.stored(positions), true)) {
+      gguf.give("position_embedding_type", gguf.json("nope"), gguf.stored(positions));
+    }
+    gguf.usual_experts("block_sparse_moe.router.weight", "block_sparse_moe.experts.");
+    gguf.take("shared_intermediate_size", "expert_shared_feed_forward_length");
+    gguf.shared_tensors("shared_mlp.");
+    gguf.set_rotary_pairs();
+  }
+
   struct Config {
     ModelConfig model;
     float epsilon;
@@ -100,7 +119,7 @@ class Granite {
       MoePart moe{find_router(c, source, prefix + "block_sparse_moe."),
                   find_bank(c, source, prefix + "block_sparse_moe.")};
       if (c.shared_width > 0) {
-        moe.shared = DensePart{find_fused(source, prefix + "shared_mlp.", hidden_size, c.shared_width)};
+        moe.shared = find_shared(source, prefix + "shared_mlp.", hidden_size, c.shared_width);
       }
       blueprint.layers.push_back(
           {PreNorm{norm("input_layernorm.weight")}.then(
@@ -118,28 +137,38 @@ class Granite {
                      [k = c.k](const GateWeights& gate) { return granite_router(gate, k).value(); });
   }
   static ExpertsPart find_bank(const Config& c, const TensorSource& source, const std::string& prefix) {
+    const bool is_old =
+        source.promises(prefix + "input_linear.weight") || source.promises(prefix + "output_linear.weight");
     const bool is_new =
         source.promises(prefix + "experts.gate_up_proj") || source.promises(prefix + "experts.down_proj");
+    if (source.metadata() != nullptr && !is_new && !is_old) {  // one by one
+      return find_experts(source, prefix + "experts.", c.num_experts, c.k, c.model.hidden_size, c.width);
+    }
     return find_stacked_experts(source, prefix + (is_new ? "experts.gate_up_proj" : "input_linear.weight"),
                                 prefix + (is_new ? "experts.down_proj" : "output_linear.weight"), c.num_experts, c.k,
                                 c.model.hidden_size, c.width);
   }
-  // A shared expert: gate and up rows in one matrix.
-  static ExpertsPart find_fused(const TensorSource& source, const std::string& prefix, index_t hidden_size,
-                                index_t width) {
+  // Gate and up rows are in one matrix, but for GGUF files.
+  static DensePart find_shared(const TensorSource& source, const std::string& prefix, index_t hidden_size,
+                               index_t width) {
+    if (source.metadata() != nullptr) return find_dense(source, prefix, hidden_size, width);
     const WeightRows in =
         WeightRows::find(source, prefix + "input_linear.weight", {std::int64_t{2} * width, hidden_size});
     ExpertsPart part{{{.gate = in.part(0, width),
                        .up = in.part(width, width),
                        .down = WeightRows::find(source, prefix + "output_linear.weight", {hidden_size, width})}}};
     part.is_routed = false;
-    return part;
+    return {std::move(part)};
   }
 };
 
 struct GraniteMoe : private Granite {
   static constexpr std::string_view model_type = "granitemoe";
   static constexpr std::string_view architecture = "GraniteMoeForCausalLM";
+
+  static constexpr std::string_view gguf_architecture = "granitemoe";
+  static bool is_gguf(const GgufTranslation& gguf) { return !gguf.has_layer_tensor(0, "ffn_gate_shexp.weight"); }
+  static void translate(GgufTranslation& gguf) { Granite::translate(gguf); }
 
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
     const Config c = read_config(json, model_type, architecture);
@@ -153,6 +182,9 @@ struct GraniteMoe : private Granite {
 struct GraniteMoeShared : private Granite {
   static constexpr std::string_view model_type = "granitemoeshared";
   static constexpr std::string_view architecture = "GraniteMoeSharedForCausalLM";
+
+  static constexpr std::string_view gguf_architecture = "granitemoe";
+  static void translate(GgufTranslation& gguf) { Granite::translate(gguf); }
 
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
     Config c = read_config(json, model_type, architecture);

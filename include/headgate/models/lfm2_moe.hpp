@@ -20,6 +20,47 @@ struct Lfm2Moe {
   static constexpr std::string_view model_type = "lfm2_moe";
   static constexpr std::string_view architecture = "Lfm2MoeForCausalLM";
 
+  // Layers without key-value heads are the convolutions. The last norm goes by either of two names.
+  static constexpr std::string_view gguf_architecture = "lfm2moe";
+  static void translate(GgufTranslation& gguf) {
+    gguf.usual_outside();
+    gguf.take("norm_eps", "attention.layer_norm_rms_epsilon");
+    take_layer_types(gguf);
+    gguf.take_head_dim();
+    gguf.take_rope({.turned = gguf.head_dim()});
+    gguf.take("intermediate_size", "feed_forward_length");
+    gguf.take("moe_intermediate_size", "expert_feed_forward_length");
+    gguf.take("num_dense_layers", "leading_dense_block_count", gguf.json(std::int64_t{0}));
+    gguf.take("conv_L_cache", "shortconv.l_cache");
+    gguf.take("norm_topk_prob", "expert_weights_norm", gguf.json(true));
+    gguf.take("routed_scaling_factor", "expert_weights_scale", gguf.json(1.0));
+    constexpr const char* gating = "expert_gating_func";
+    gguf.ignore(gating);
+    gguf.metadata().get_integer(gguf.stored(gating), 2, 2, 2);  // sigmoid
+    gguf.give("conv_bias", gguf.json(gguf.has_any_layer_tensor("shortconv.conv.bias")));
+    gguf.give("use_expert_bias", gguf.json(gguf.has_any_layer_tensor("exp_probs_b.bias")));
+    const bool is_usual = gguf.has_tensor("output_norm.weight");
+    gguf.tensor("model.embedding_norm.weight", is_usual ? "output_norm.weight" : "token_embd_norm.weight");
+    gguf.layer_tensors({{"operator_norm.weight", "attn_norm.weight"},
+                        {"ffn_norm.weight", "ffn_norm.weight"},
+                        {"self_attn.q_proj.weight", "attn_q.weight"},
+                        {"self_attn.k_proj.weight", "attn_k.weight"},
+                        {"self_attn.v_proj.weight", "attn_v.weight"},
+                        {"self_attn.out_proj.weight", "attn_output.weight"},
+                        {"self_attn.q_layernorm.weight", "attn_q_norm.weight"},
+                        {"self_attn.k_layernorm.weight", "attn_k_norm.weight"},
+                        {"conv.in_proj.weight", "shortconv.in_proj.weight"},
+                        {"conv.in_proj.bias", "shortconv.in_proj.bias"},
+                        {"conv.conv.bias", "shortconv.conv.bias"},
+                        {"conv.out_proj.weight", "shortconv.out_proj.weight"},
+                        {"conv.out_proj.bias", "shortconv.out_proj.bias"},
+                        {"feed_forward.expert_bias", "exp_probs_b.bias"}});
+    const std::int64_t taps = gguf.metadata().get_integer(gguf.stored("shortconv.l_cache"), 1, 1 << 20, 1);
+    gguf.layer_tensors({{"conv.conv.weight", "shortconv.conv.weight"}}, Shape{gguf.hidden_size(), 1, taps});
+    gguf.dense_tensors("feed_forward.w1.weight", "feed_forward.w3.weight", "feed_forward.w2.weight");
+    gguf.usual_experts("feed_forward.gate.weight", "feed_forward.experts.", "w1.weight", "w3.weight", "w2.weight");
+  }
+
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
     const ModelConfig c = read_model_config(json, model_type, architecture);
     const float epsilon = read_epsilon(json, "norm_eps");
@@ -90,6 +131,23 @@ struct Lfm2Moe {
           {PreNorm{norm("operator_norm.weight")}.then(mixer()), PreNorm{norm("ffn_norm.weight")}.then(ffn())});
     }
     return blueprint;
+  }
+
+ private:
+  static void take_layer_types(GgufTranslation& gguf) {
+    constexpr const char* key = "attention.head_count_kv";
+    gguf.ignore(key);
+    const std::string stored = gguf.stored(key);
+    const std::vector<std::int64_t> counts = gguf.metadata().get_integers(stored, 0, ConfigLimits::heads);
+    std::int64_t heads = 0;
+    Json::Array types;
+    for (const std::int64_t count : counts) {
+      types.push_back(gguf.json(count == 0 ? "conv" : "full_attention"));
+      if (count != 0 && heads != 0 && count != heads) gguf.metadata().fail(stored, "layers differ in their heads");
+      if (count != 0) heads = count;
+    }
+    gguf.give("num_key_value_heads", gguf.json(heads == 0 ? std::int64_t{1} : heads), stored);
+    gguf.give("layer_types", gguf.json(std::move(types)), stored);
   }
 };
 

@@ -22,11 +22,9 @@ struct Llama {
     gguf.take("intermediate_size", "feed_forward_length");
     gguf.ignore("expert_count");
     gguf.ignore("expert_used_count");
-    gguf.give("mlp_bias", gguf.json(gguf.has_layer_tensor(0, "ffn_up.bias")));
+    gguf.give("mlp_bias", gguf.json(gguf.has_any_layer_tensor("ffn_up.bias")));
     gguf.dense_tensors();
-    gguf.layer_tensors({{"mlp.gate_proj.bias", "ffn_gate.bias"},
-                        {"mlp.up_proj.bias", "ffn_up.bias"},
-                        {"mlp.down_proj.bias", "ffn_down.bias"}});
+    gguf.dense_biases();
     gguf.set_rotary_pairs();
   }
 

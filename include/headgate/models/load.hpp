@@ -34,7 +34,8 @@ namespace detail {
 struct CheckpointNotes {
   std::vector<std::string> unknown_keys;  // of config.json
   std::vector<SkippedPart> skipped;
-  std::vector<std::string> files;  // that were read
+  std::vector<std::string> files;          // that were read
+  std::vector<std::string> settings = {};  // tensors that were read as keys are
 };
 
 // generation_config.json, of which the end-of-text ids count. As in transformers, a file that cannot be read or is no
@@ -80,7 +81,7 @@ void read_gguf_checkpoint(const std::string& path, F&& use) {
     if (gguf.has_rotary_pairs()) source.set_rotary_pairs();
     const Json json = gguf.config();
     const Blueprint blueprint = family.blueprint(JsonObject(json, path), std::as_const(source));
-    use(blueprint, std::as_const(source), CheckpointNotes{gguf.unknown_keys(), {}, {}});
+    use(blueprint, std::as_const(source), CheckpointNotes{gguf.unknown_keys(), {}, {}, gguf.settings()});
   });
 }
 
@@ -159,6 +160,7 @@ ModelDescription describe_model(const std::string& path) {
         description.unknown_keys = std::move(notes.unknown_keys);
         description.skipped.insert(description.skipped.begin(), notes.skipped.begin(), notes.skipped.end());
         description.files.insert(description.files.begin(), notes.files.begin(), notes.files.end());
+        for (const std::string& name : notes.settings) std::erase(description.unused_tensors, name);
       });
   return description;
 }

@@ -23,7 +23,7 @@ struct Mixtral {
   static void translate(GgufTranslation& gguf) {
     gguf.usual();
     gguf.take("intermediate_size", "feed_forward_length");
-    gguf.take("sliding_window", "attention.sliding_window");
+    gguf.take_window();
     gguf.usual_experts("block_sparse_moe.gate.weight", "block_sparse_moe.experts.", "w1.weight", "w3.weight",
                        "w2.weight");
     gguf.set_rotary_pairs();

@@ -18,6 +18,22 @@ namespace headgate::inline HEADGATE_ABI {
 struct PhiMoe {
   static constexpr std::string_view model_type = "phimoe";
 
+  // Files say neither router_jitter_noise, which is the class's 0.01, nor short_mscale and long_mscale: in their place
+  // there is rope.scaling.attn_factor, which converters compute as for Phi-3 (1.190 for Phi-3.5-MoE, whose config.json
+  // says 1.243). The file is followed. Weights are SparseMixer's, as in transformers; llama.cpp computes top-2 softmax.
+  static constexpr std::string_view gguf_architecture = "phimoe";
+  static void translate(GgufTranslation& gguf) {
+    gguf.usual();
+    gguf.take("intermediate_size", "feed_forward_length");
+    gguf.take_window();
+    gguf.give("lm_head_bias", gguf.json(gguf.has_tensor("output.bias")));
+    gguf.tensor("model.norm.bias", "output_norm.bias");
+    gguf.layer_tensors(
+        {{"input_layernorm.bias", "attn_norm.bias"}, {"post_attention_layernorm.bias", "ffn_norm.bias"}});
+    gguf.usual_experts("block_sparse_moe.gate.weight", "block_sparse_moe.experts.", "w1.weight", "w3.weight",
+                       "w2.weight");
+  }
+
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
     const ModelConfig c = read_model_config(json, model_type, architecture(json));
     const float epsilon = read_epsilon(json, "rms_norm_eps");

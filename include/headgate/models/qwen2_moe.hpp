@@ -27,14 +27,12 @@ struct Qwen2Moe {
     gguf.take("moe_intermediate_size", "expert_feed_forward_length");
     gguf.take("shared_expert_intermediate_size", "expert_shared_feed_forward_length");
     gguf.take("norm_topk_prob", "expert_weights_norm");  // none in files: the weights are those of the softmax
-    gguf.give("qkv_bias", gguf.json(gguf.has_layer_tensor(0, "attn_q.bias")));
+    gguf.give("qkv_bias", gguf.json(gguf.has_attention_bias()));
     gguf.give("mlp_only_layers", gguf.dense_layers());
     gguf.dense_tensors();
     gguf.usual_experts();
     gguf.layer_tensors({{"mlp.shared_expert_gate.weight", "ffn_gate_inp_shexp.weight"}}, Shape{1, gguf.hidden_size()});
-    gguf.layer_tensors({{"mlp.shared_expert.gate_proj.weight", "ffn_gate_shexp.weight"},
-                        {"mlp.shared_expert.up_proj.weight", "ffn_up_shexp.weight"},
-                        {"mlp.shared_expert.down_proj.weight", "ffn_down_shexp.weight"}});
+    gguf.shared_tensors("mlp.shared_expert.");
   }
 
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {

@@ -17,7 +17,10 @@ struct MlaPart {
   std::optional<WeightRows> query_down;  // (query_rank, hidden_size), with a rank, as query_norm
   WeightRows query;                      // (heads * (nope_dim + rope_dim), query_rank or hidden_size)
   WeightRows latent;                     // (latent_size + rope_dim, hidden_size)
-  WeightRows up;                         // (heads * (nope_dim + value_dim), latent_size): of a head keys, then values
+  // (heads * (nope_dim + value_dim), latent_size): of a head keys, then values. Or else apart: (heads * nope_dim,
+  // latent_size) and (heads * value_dim, latent_size).
+  WeightRows up;
+  std::optional<WeightRows> key_up, value_up;
   WeightRows output;                     // (hidden_size, heads * value_dim)
   WeightRows latent_norm;                // (1, latent_size)
   std::optional<WeightRows> query_norm;  // (1, query_rank)
@@ -43,20 +46,33 @@ struct MlaPart {
       return rows.deinterleaved(shape.key_size(), shape.latent_size, turned);
     };
     const bool has_rank = shape.query_rank > 0;
+    // GGUF files may hold k_b_proj, of each head the columns, and v_b_proj in place of both.
+    const std::string keys = prefix + "k_b_proj.weight";
+    const bool is_apart =
+        source.metadata() != nullptr && !source.promises(prefix + "kv_b_proj.weight") && source.promises(keys);
     MlaPart part{.shape = shape,
                  .rope = std::move(rope),
                  .query_down = std::nullopt,
                  .query = query(has_rank ? matrix("q_b_proj", shape.query_size(), shape.query_rank)
                                          : matrix("q_proj", shape.query_size(), hidden_size)),
                  .latent = latent(matrix("kv_a_proj_with_mqa", shape.key_size(), hidden_size)),
-                 .up = matrix("kv_b_proj", std::int64_t{shape.num_heads} * (shape.nope_dim + shape.value_dim),
-                              shape.latent_size),
+                 .up = is_apart
+                           ? WeightRows()
+                           : matrix("kv_b_proj", std::int64_t{shape.num_heads} * (shape.nope_dim + shape.value_dim),
+                                    shape.latent_size),
+                 .key_up = std::nullopt,
+                 .value_up = std::nullopt,
                  .output = matrix("o_proj", hidden_size, shape.value_size()),
                  .latent_norm = vector("kv_a_layernorm.weight", shape.latent_size),
                  .query_norm = std::nullopt,
                  .query_down_bias = {},
                  .latent_bias = {},
                  .output_bias = {}};
+    if (is_apart) {
+      part.key_up = WeightRows::find_transposed(source, keys, {shape.num_heads, shape.nope_dim, shape.latent_size});
+      part.value_up =
+          WeightRows::find(source, prefix + "v_b_proj.weight", {shape.num_heads, shape.value_dim, shape.latent_size});
+    }
     if (has_rank) {
       part.query_down = matrix("q_a_proj", shape.query_rank, hidden_size);
       part.query_norm = vector("q_a_layernorm.weight", shape.query_rank);
@@ -79,10 +95,20 @@ struct MlaPart {
     for (const WeightRows* rows : {&query, &latent, &output}) weights.push_back(WeightUse::matrix(*rows));
     // Packed head by head, the keys transposed.
     const std::int64_t heads = shape.num_heads;
-    WeightUse per_head = WeightUse::vector(up);
-    per_head.packed_bytes = heads * (shape.padded_latents() / panel_rows * key_format().panel_bytes(shape.nope_dim) +
-                                     shape.padded_values() / panel_rows * up.format().panel_bytes(shape.latent_size));
-    weights.push_back(std::move(per_head));
+    const std::int64_t key_bytes =
+        heads * (shape.padded_latents() / panel_rows * key_format().panel_bytes(shape.nope_dim));
+    const std::int64_t value_bytes =
+        heads * (shape.padded_values() / panel_rows * value_format().panel_bytes(shape.latent_size));
+    const auto per_head = [&](const WeightRows& rows, std::int64_t packed_bytes) {
+      weights.push_back(WeightUse::vector(rows));
+      weights.back().packed_bytes = packed_bytes;
+    };
+    if (key_up) {
+      per_head(*key_up, key_bytes);
+      per_head(*value_up, value_bytes);
+    } else {
+      per_head(up, key_bytes + value_bytes);
+    }
     weights.push_back(WeightUse::vector(latent_norm));
     for (const auto* rows : {&query_norm, &query_down_bias, &latent_bias, &output_bias}) {
       if (*rows) weights.push_back(WeightUse::vector(**rows));
@@ -98,7 +124,7 @@ struct MlaPart {
     auto mixer = MultiHeadLatentAttention<AnyFormat>::create(
                      shape, rope,
                      {query_down ? query_down->format() : AnyFormat(F32{}), query.format(), latent.format(),
-                      key_format(), up.format(), output.format(), query_down ? packer.panels(*query_down) : nullptr,
+                      key_format(), value_format(), output.format(), query_down ? packer.panels(*query_down) : nullptr,
                       packer.panels(query), packer.panels(latent), packer.panels(output)})
                      .value();
     if (query_down) {
@@ -113,11 +139,10 @@ struct MlaPart {
     if (query_down_bias) packer.copy(*query_down_bias, mixer.query_down_bias());
     if (latent_bias) packer.copy(*latent_bias, mixer.latent_bias());
     if (output_bias) packer.copy(*output_bias, mixer.output_bias());
-    const index_t rows = shape.nope_dim + shape.value_dim;
     for (index_t h = 0; h < shape.num_heads; ++h) {
-      const std::vector<float> keys = packer.floats(up.part(h * rows, shape.nope_dim));
+      const std::vector<float> keys = packer.floats(keys_of(h));
       mixer.set_key_up(h, ConstRows(keys.data(), shape.nope_dim, shape.latent_size));
-      packer.each_row(up.part(h * rows + shape.nope_dim, shape.value_dim), up.format(),
+      packer.each_row(values_of(h), value_format(),
                       [&](index_t r, WeightRow row) { mixer.set_value_up_row(h, r, row); });
     }
     return mixer;
@@ -125,7 +150,20 @@ struct MlaPart {
 
  private:
   // They are packed transposed, which no stored row survives.
-  AnyFormat key_format() const noexcept { return up.format().packs_floats() ? up.format() : AnyFormat(F32{}); }
+  AnyFormat key_format() const {
+    const AnyFormat format = (key_up ? *key_up : up).format();
+    return format.packs_floats() ? format : AnyFormat(F32{});
+  }
+  AnyFormat value_format() const { return (value_up ? *value_up : up).format(); }
+  // Of one head.
+  WeightRows keys_of(index_t head) const {
+    if (key_up) return key_up->part(head * shape.nope_dim, shape.nope_dim);
+    return up.part(head * (shape.nope_dim + shape.value_dim), shape.nope_dim);
+  }
+  WeightRows values_of(index_t head) const {
+    if (value_up) return value_up->part(head * shape.value_dim, shape.value_dim);
+    return up.part(head * (shape.nope_dim + shape.value_dim) + shape.nope_dim, shape.value_dim);
+  }
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -1,0 +1,162 @@
+// Every family that GGUF knows, from a folder and from a GGUF file: the same bits. The files are those that the gguf
+// package wrote (golden/gguf), made again here.
+#include <array>
+#include <map>
+
+#include "models/gguf_checkpoint.hpp"
+
+using namespace headgate;
+using namespace models_test;
+
+namespace {
+
+// What config.json says otherwise, as make_gguf.py has it: objects are merged.
+std::string json_text(const Json& json);
+std::string json_text(const Json::Object& object) {
+  std::string text;
+  for (const JsonMember& member : object) {
+    text += (text.empty() ? "\"" : ",\"") + member.key + "\":" + json_text(member.value);
+  }
+  return "{" + text + "}";
+}
+std::string json_text(const Json& json) {
+  if (const auto* const object = std::get_if<Json::Object>(&json.value)) return json_text(*object);
+  if (const auto* const list = std::get_if<Json::Array>(&json.value)) {
+    std::string text;
+    for (const Json& entry : *list) text += (text.empty() ? "" : ",") + json_text(entry);
+    return "[" + text + "]";
+  }
+  if (const auto* const words = std::get_if<std::string>(&json.value)) return "\"" + *words + "\"";
+  if (const auto* const real = std::get_if<double>(&json.value)) return detail::to_text(*real);
+  return json.describe();
+}
+Json merged(const Json& json, const Json& more) {
+  const auto* const changes = std::get_if<Json::Object>(&more.value);
+  if (changes == nullptr) return more;
+  Json out = json;
+  auto& members = std::get<Json::Object>(out.value);
+  for (const JsonMember& change : *changes) {
+    const auto place =
+        std::find_if(members.begin(), members.end(), [&](const JsonMember& m) { return m.key == change.key; });
+    if (place == members.end()) {
+      members.push_back(change);
+    } else {
+      place->value = merged(place->value, change.value);
+    }
+  }
+  return out;
+}
+
+// Logits and routes of a text.
+struct Computed {
+  Computed(const std::shared_ptr<const Model>& model, const std::vector<std::int32_t>& text, index_t threads,
+           index_t context_size)
+      : run(
+            model, text, 7, threads,
+            [&](index_t layer, index_t, const RoutingPlan& plan) {
+              for (index_t t = 0; t < plan.tokens(); ++t) {
+                for (const std::int32_t expert : plan.experts(t)) routes[layer].push_back(expert);
+                for (const float weight : plan.weights(t)) weights.push_back(weight);
+              }
+            },
+            context_size) {}
+  bool operator==(const Computed& other) const {
+    return hash_of(run.rows()) == hash_of(other.run.rows()) && routes == other.routes && weights == other.weights;
+  }
+
+  std::map<index_t, std::vector<std::int32_t>> routes;
+  std::vector<float> weights;
+  Run run;
+};
+
+double largest_difference_of(const Run& a, const Run& b) {
+  double worst = 0.0;
+  for (std::size_t i = 0; i < a.logits.size(); ++i) {
+    worst = std::max(worst, std::abs(static_cast<double>(a.logits[i]) - static_cast<double>(b.logits[i])));
+  }
+  return worst;
+}
+
+std::vector<std::int32_t> text_of(index_t vocab_size, std::size_t length) {
+  std::vector<std::int32_t> text;
+  for (std::size_t i = 0; i < length; ++i) {
+    text.push_back(static_cast<std::int32_t>(splitmix64(5, i) % static_cast<std::uint64_t>(vocab_size)));
+  }
+  return text;
+}
+
+// As F32, whatever types there were.
+std::vector<GgufEntry> dequantized(const std::vector<GgufEntry>& tensors, const std::string& path) {
+  const TensorSource source = TensorSource::open(path);
+  std::vector<GgufEntry> out;
+  for (const GgufEntry& entry : tensors) {
+    const Tensor& tensor = *source.find(entry.name);
+    std::vector<float> values(static_cast<std::size_t>(tensor.shape.elements()));
+    source.read(tensor, 0, values);
+    out.push_back({entry.name, "F32", entry.shape, {}});
+    out.back().data.assign(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+  }
+  return out;
+}
+
+}  // namespace
+
+TEST_CASE("every family has the same bits from a GGUF file as from its folder") {
+  const std::vector<std::string> names = gguf_recipes(/*is_wide=*/false);
+  REQUIRE(names.size() >= 29);
+  for (const std::string& name : names) {
+    DYNAMIC_SECTION(name) {
+      const GgufCheckpoint recipe(name);
+      const ScratchFolder scratch;
+      const std::string path = scratch.write("model.gguf", recipe.file());
+      CHECK(fnv(recipe.file()) == recipe.expected_hash());
+
+      FamilyCheckpoint checkpoint(name);
+      const std::string folder = checkpoint.write();
+      const Copy copy(folder);
+      const Json config = read_json(folder + "/config.json");
+      const_cast<Copy&>(copy).write("config.json", json_text(merged(config, *recipe.recipe().value("config"))));
+      const std::shared_ptr<const Model> of_folder = load_model(copy.path());
+      const std::shared_ptr<const Model> of_file = load_model(path);
+
+      std::vector<std::int32_t> text = checkpoint.prompt();
+      const std::vector<std::int32_t> greedy = checkpoint.greedy();
+      text.insert(text.end(), greedy.begin(), greedy.begin() + 40);
+      for (const index_t threads : {1, 3}) {
+        const Computed wanted(of_folder, text, threads, checkpoint.context_size());
+        const Computed found(of_file, text, threads, checkpoint.context_size());
+        if (name == "llama_f32") {
+          // Its angles come from divisors that are rounded to float32, not from llama3's formula in double.
+          CHECK(largest_difference_of(wanted.run, found.run) < 1e-3);
+        } else {
+          CHECK(found == wanted);
+        }
+      }
+      const ModelDescription description = describe_model(path);
+      CHECK(description.unused_tensors.empty());
+    }
+  }
+}
+
+TEST_CASE("every family computes with the quantised types of a mixed GGUF file what it computes with their values") {
+  const std::vector<std::string> names = gguf_recipes(/*is_wide=*/true);
+  REQUIRE(names.size() == 13);
+  for (const std::string& name : names) {
+    DYNAMIC_SECTION(name) {
+      const GgufCheckpoint recipe(name);
+      const ScratchFolder scratch;
+      const std::string bytes = recipe.file();
+      CHECK(fnv(bytes) == recipe.expected_hash());
+      const std::string path = scratch.write("mixed.gguf", bytes);
+      const std::string plain =
+          scratch.write("plain.gguf", GgufCheckpoint::file_of(recipe.keys(), dequantized(recipe.tensors, path)));
+      const std::shared_ptr<const Model> mixed = load_model(path);
+      const std::shared_ptr<const Model> floats = load_model(plain);
+      const std::vector<std::int32_t> text = text_of(mixed->vocab_size(), 9);
+      const Computed wanted(floats, text, 1, 0);
+      for (const float logit : wanted.run.logits) REQUIRE(std::isfinite(logit));
+      for (const index_t threads : {1, 3}) CHECK(Computed(mixed, text, threads, 0) == wanted);
+      CHECK(describe_model(path).unused_tensors.empty());
+    }
+  }
+}

@@ -79,6 +79,8 @@ struct FamilyList {
   }
 };
 
+// The gguf package (0.19) has no architecture for GraniteMoeSwa, Mellum and HeadgateMoe, so these are read from folders
+// alone; a GGUF file of Glm4MoeLite is one of DeepseekV3, which computes the same.
 using Families = FamilyList<Mixtral, Olmoe, Qwen2Moe, Qwen3Moe, GraniteMoe, GraniteMoeShared, GraniteMoeSwa, DeepseekV2,
                             DeepseekV3, Glm4MoeLite, PhiMoe, GptOss, Llama, Lfm2Moe, Mellum, Ernie45Moe, HeadgateMoe>;
 

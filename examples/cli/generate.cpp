@@ -301,7 +301,7 @@ int generate(const GenerateOptions& options) {
   }
 
   headgate::ThreadPool threads(thread_count(options.threads));
-  const std::shared_ptr<const headgate::Model> model = headgate::load_model(folder, {.executor = threads});
+  const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads);
   std::vector<headgate::Session> sessions;
   sessions.reserve(headgate::as_size(options.parallel));
   sessions.emplace_back(model, session_options);

@@ -1,7 +1,11 @@
 // What knows all families of checkpoints is compiled once, in loading.cpp, and not in every file that loads a model.
 #pragma once
 
+#include <memory>
+#include <string>
+
 #include "headgate/models/load.hpp"
+#include "progress.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -10,3 +14,11 @@ extern template std::shared_ptr<const Model> load_model<Families>(const std::str
 extern template ModelDescription describe_model<Families>(const std::string& folder);
 
 }  // namespace headgate::inline HEADGATE_ABI
+
+// load_model, which says how far it is where that takes longer than two seconds.
+inline std::shared_ptr<const headgate::Model> load_shown(const std::string& path, headgate::ExecutorRef threads) {
+  Progress progress("loading", 2.0);
+  return headgate::load_model(path, {.executor = threads, .progress = [&](std::int64_t done, std::int64_t total) {
+                                       progress.update(static_cast<double>(done), static_cast<double>(total));
+                                     }});
+}

@@ -198,7 +198,7 @@ int perplexity(const PerplexityOptions& options) {
   }
 
   headgate::ThreadPool threads(thread_count(options.threads));
-  const std::shared_ptr<const headgate::Model> model = headgate::load_model(folder, {.executor = threads});
+  const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads);
   headgate::Session session(model, {.context_size = static_cast<index_t>(context),
                                     .rows_per_pass = static_cast<index_t>(std::min(options.batch_rows, context)),
                                     .all_logits = true});

@@ -43,7 +43,7 @@ std::string name_of(const std::string& folder, const std::vector<std::string>& f
 
 LoadedText load(const RoutersOptions& options, const std::string& folder, const std::string& name,
                 const std::string& text, headgate::ExecutorRef threads) {
-  std::shared_ptr<const headgate::Model> model = headgate::load_model(folder, {.executor = threads});
+  std::shared_ptr<const headgate::Model> model = load_shown(folder, threads);
   const headgate::Tokenizer tokenizer = headgate::load_tokenizer(folder);
   std::vector<std::int32_t> tokens = tokenizer.encode(text);
   const headgate::ModelConfig& config = model->config();

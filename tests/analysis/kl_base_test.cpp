@@ -1,6 +1,6 @@
 #include "headgate/analysis/kl_base.hpp"
 
-#include "headgate/models/load.hpp"
+#include "models/loading.hpp"
 #include "support/catch.hpp"
 #include "support/scratch_folder.hpp"
 

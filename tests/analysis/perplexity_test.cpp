@@ -1,7 +1,7 @@
 #include "headgate/analysis/perplexity.hpp"
 
 #include "headgate/core/thread_pool.hpp"
-#include "headgate/models/load.hpp"
+#include "models/loading.hpp"
 #include "support/catch.hpp"
 
 using namespace headgate;

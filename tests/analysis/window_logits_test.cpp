@@ -1,6 +1,6 @@
 #include "headgate/analysis/window_logits.hpp"
 
-#include "headgate/models/load.hpp"
+#include "models/loading.hpp"
 #include "support/catch.hpp"
 
 using namespace headgate;

@@ -9,9 +9,9 @@
 #include "headgate/io/json.hpp"
 #include "headgate/io/safetensors.hpp"
 #include "headgate/kernels/native.hpp"
-#include "headgate/models/load.hpp"
 #include "headgate/models/session.hpp"
 #include "io/refusal.hpp"
+#include "models/loading.hpp"
 #include "support/catch.hpp"
 
 namespace models_test {

@@ -1,10 +1,10 @@
 // A real checkpoint: SmolLM2-135M-Instruct as a GGUF file of Q4_1, against transformers (golden/smollm2). The file is
 // third-party's: bash cmake/fetch_smollm2.sh puts it into build/smollm2. A test that needs it skips where it is absent.
-#include "headgate/models/load.hpp"
 
 #include "headgate/core/thread_pool.hpp"
 #include "headgate/models/session.hpp"
 #include "headgate/tokenizer/load_tokenizer.hpp"
+#include "models/loading.hpp"
 #include "support/catch.hpp"
 #include "support/golden.hpp"
 

@@ -7,12 +7,13 @@ packages=(g++ cmake ninja-build libxsimd-dev libfmt-dev nlohmann-json3-dev libpc
 tests=(libeigen3-dev catch2 pkg-config python3)
 formatting=(git python3-venv)
 cross=(g++-aarch64-linux-gnu qemu-user g++-mingw-w64-x86-64-posix wine64)
-everything=(libc++-dev libc++abi-dev clang llvm clang-tidy libclang-rt-dev libbenchmark-dev)
+fuzzing=(clang libclang-rt-dev)
+everything=(libc++-dev libc++abi-dev llvm clang-tidy libbenchmark-dev)
 case $mode in
   program) ;;
   tests) packages+=("${tests[@]}") ;;
-  ci) packages+=("${tests[@]}" "${formatting[@]}" "${cross[@]}") ;;
-  all) packages+=("${tests[@]}" "${formatting[@]}" "${cross[@]}" "${everything[@]}") ;;
+  ci) packages+=("${tests[@]}" "${formatting[@]}" "${cross[@]}" "${fuzzing[@]}") ;;
+  all) packages+=("${tests[@]}" "${formatting[@]}" "${cross[@]}" "${fuzzing[@]}" "${everything[@]}") ;;
   *)
     echo "usage: bash cmake/install_debian_packages.sh program|tests|ci|all" >&2
     exit 2

@@ -19,6 +19,7 @@
 #include "headgate/core/status.hpp"
 #include "headgate/core/thread_pool.hpp"
 #include "headgate/core/types.hpp"
+#include "headgate/core/utf8.hpp"
 #include "headgate/core/workspace.hpp"
 #include "headgate/experts/any_experts.hpp"
 #include "headgate/experts/expert_batch.hpp"

@@ -81,7 +81,7 @@ inline GgufTensorInfo read_gguf_tensor(Bytes& cursor) {
                "expected 1 to " + std::to_string(max_name) + ", found " + std::to_string(name_size));
   }
   tensor.name = cursor.take_text(name_size, "name of a tensor");
-  if (!is_gguf_text(tensor.name) || tensor.name.find('\0') != std::string::npos) {
+  if (find_invalid_utf8(tensor.name) != std::string::npos || tensor.name.find('\0') != std::string::npos) {
     start.fail(tensor.name, "the name of the tensor is no UTF-8 text");
   }
   const auto fail = [&](std::string what) { start.fail(tensor.name, std::move(what)); };

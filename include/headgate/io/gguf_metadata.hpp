@@ -3,6 +3,7 @@
 // refusal names file, key, offset, what was found and what is allowed.
 #pragma once
 
+#include "headgate/core/utf8.hpp"
 #include "headgate/io/bytes.hpp"
 
 #include <algorithm>
@@ -42,25 +43,6 @@ constexpr const GgufTypeInfo& info(GgufType type) noexcept { return gguf_types[s
 inline bool is_integer(GgufType type) noexcept {
   return type != GgufType::f32 && type != GgufType::f64 && type != GgufType::boolean && type != GgufType::string &&
          type != GgufType::array;
-}
-
-// Well-formed UTF-8 without overlong forms and surrogates.
-inline bool is_gguf_text(std::string_view text) noexcept {
-  for (std::size_t i = 0; i < text.size();) {
-    const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(text[at]); };
-    const unsigned first = byte(i++);
-    if (first < 0x80) continue;
-    const std::size_t more = first < 0xc2 ? 0 : first < 0xe0 ? 1 : first < 0xf0 ? 2 : first < 0xf5 ? 3 : 0;
-    if (more == 0 || more > text.size() - i) return false;
-    const unsigned low = first == 0xe0 ? 0xa0 : first == 0xf0 ? 0x90 : 0x80;
-    const unsigned high = first == 0xed ? 0x9f : first == 0xf4 ? 0x8f : 0xbf;
-    if (byte(i) < low || byte(i) > high) return false;
-    for (std::size_t k = 1; k < more; ++k) {
-      if ((byte(i + k) & 0xc0u) != 0x80u) return false;
-    }
-    i += more;
-  }
-  return true;
 }
 
 // A number of things that take at least so many bytes each, all of them still to come.
@@ -186,7 +168,7 @@ class GgufMetadata {
     GgufValue value;
     value.offset = static_cast<std::int64_t>(start.position());
     value.key = cursor.take_text(size, "key");
-    if (!detail::is_gguf_text(value.key) || value.key.find('\0') != value.key.npos) {
+    if (find_invalid_utf8(value.key) != value.key.npos || value.key.find('\0') != value.key.npos) {
       start.fail("key", "\"" + escaped(value.key, 80) + "\" is no UTF-8 text");
     }
     value.type = take_type(cursor, value.key);

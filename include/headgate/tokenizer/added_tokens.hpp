@@ -11,10 +11,10 @@
 #include <utility>
 #include <vector>
 
+#include "headgate/core/utf8.hpp"
 #include "headgate/tokenizer/normalizer.hpp"
 #include "headgate/tokenizer/pair_table.hpp"
 #include "headgate/tokenizer/text_steps.hpp"
-#include "headgate/tokenizer/utf8.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 

@@ -16,11 +16,11 @@
 #include <vector>
 
 #include "headgate/core/error.hpp"
+#include "headgate/core/utf8.hpp"
 #include "headgate/tokenizer/byte_token.hpp"
 #include "headgate/tokenizer/merge_queue.hpp"
 #include "headgate/tokenizer/pair_filter.hpp"
 #include "headgate/tokenizer/pair_table.hpp"
-#include "headgate/tokenizer/utf8.hpp"
 #include "headgate/tokenizer/vocabulary.hpp"
 
 namespace headgate::inline HEADGATE_ABI {

@@ -8,7 +8,7 @@
 #include <string>
 #include <string_view>
 
-#include "headgate/tokenizer/utf8.hpp"
+#include "headgate/core/utf8.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 

@@ -13,9 +13,9 @@
 
 #include "headgate/core/error.hpp"
 #include "headgate/core/types.hpp"
+#include "headgate/core/utf8.hpp"
 #include "headgate/tokenizer/text_steps.hpp"
 #include "headgate/tokenizer/tokenizer.hpp"
-#include "headgate/tokenizer/utf8.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 

@@ -10,9 +10,9 @@
 #include <vector>
 
 #include "headgate/core/error.hpp"
+#include "headgate/core/utf8.hpp"
 #include "headgate/tokenizer/character_class.hpp"
 #include "headgate/tokenizer/pattern_cursor.hpp"
-#include "headgate/tokenizer/utf8.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 

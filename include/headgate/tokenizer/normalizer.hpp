@@ -15,11 +15,11 @@
 #include <utf8proc.h>
 
 #include "headgate/core/error.hpp"
+#include "headgate/core/utf8.hpp"
 #include "headgate/tokenizer/byte_level.hpp"
 #include "headgate/tokenizer/pattern.hpp"
 #include "headgate/tokenizer/text_steps.hpp"
 #include "headgate/tokenizer/unicode_properties.hpp"
-#include "headgate/tokenizer/utf8.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 

@@ -11,9 +11,9 @@
 #include <utility>
 
 #include "headgate/core/error.hpp"
+#include "headgate/core/utf8.hpp"
 #include "headgate/tokenizer/pattern_code.hpp"
 #include "headgate/tokenizer/pattern_syntax.hpp"
-#include "headgate/tokenizer/utf8.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 

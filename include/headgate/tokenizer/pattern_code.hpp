@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "headgate/core/error.hpp"
+#include "headgate/core/utf8.hpp"
 #include "headgate/tokenizer/unicode_properties.hpp"
-#include "headgate/tokenizer/utf8.hpp"
 
 #ifndef PCRE2_CODE_UNIT_WIDTH  // whichever it is: the names that end in _8 are always there
 #define PCRE2_CODE_UNIT_WIDTH 8

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "headgate/core/error.hpp"
-#include "headgate/tokenizer/utf8.hpp"
+#include "headgate/core/utf8.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 

@@ -11,8 +11,8 @@
 #include <vector>
 
 #include "headgate/core/error.hpp"
+#include "headgate/core/utf8.hpp"
 #include "headgate/tokenizer/class_syntax.hpp"
-#include "headgate/tokenizer/utf8.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 

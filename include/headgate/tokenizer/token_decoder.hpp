@@ -8,10 +8,10 @@
 #include <string_view>
 #include <vector>
 
+#include "headgate/core/utf8.hpp"
 #include "headgate/tokenizer/byte_level.hpp"
 #include "headgate/tokenizer/byte_token.hpp"
 #include "headgate/tokenizer/text_steps.hpp"
-#include "headgate/tokenizer/utf8.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 

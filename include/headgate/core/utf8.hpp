@@ -1,6 +1,7 @@
 // UTF-8 (Unicode 15, section 3.9, table 3-7): well-formed sequences, and what to do with the rest.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>

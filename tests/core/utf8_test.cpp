@@ -1,4 +1,4 @@
-#include "headgate/tokenizer/utf8.hpp"
+#include "headgate/core/utf8.hpp"
 
 #include "support/catch.hpp"
 

@@ -12,6 +12,7 @@ using RunCommand = std::function<int(const std::string& typed)>;
 
 // Each declares its flags and gives what runs the command once they have been read.
 RunCommand generate_command(Flags& flags);
+RunCommand chat_command(Flags& flags);
 RunCommand inspect_command(Flags& flags);
 RunCommand perplexity_command(Flags& flags);
 RunCommand routers_command(Flags& flags);
@@ -25,6 +26,7 @@ struct Command {
 
 inline constexpr Command commands[] = {
     {"generate", "Write on from a prompt", generate_command},
+    {"chat", "Talk to a model", chat_command},
     {"inspect", "Say what a model is and what a token costs", inspect_command},
     {"perplexity", "Say how well a model predicts a text, and how two models differ", perplexity_command},
     {"routers", "Compare models, or router policies, on the same text", routers_command},

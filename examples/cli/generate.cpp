@@ -27,6 +27,7 @@
 #include "numbers.hpp"
 #include "output_file.hpp"
 #include "prompt.hpp"
+#include "session_plan.hpp"
 #include "statistics.hpp"
 #include "stop_strings.hpp"
 #include "trace_file.hpp"
@@ -97,40 +98,6 @@ std::vector<std::int32_t> prompt_ids(const GenerateOptions& options, const std::
     if (id >= vocab_size) throw_usage("--tokens", fmt::format("got {}, allowed is 0 to {}", id, vocab_size - 1));
   }
   return *options.token_ids;
-}
-
-// Says what the run will take, before it is taken, and refuses what this machine does not have.
-headgate::SessionOptions plan_memory(const GenerateOptions& options, const headgate::ModelDescription& model,
-                                     MemoryUse& use) {
-  const std::int64_t made_for = model.config.max_position_embeddings;
-  const std::int64_t context = options.context > 0 ? options.context : made_for;
-  constexpr std::int64_t longest = headgate::max_index - headgate::panel_rows;  // of a session
-  headgate::SessionOptions session;
-  session.context_size = static_cast<index_t>(std::min(context, longest));
-  session.rows_per_pass =
-      static_cast<index_t>(std::min({options.ubatch_rows, options.batch_rows, context, std::int64_t{1} << 16}));
-  const auto texts = static_cast<index_t>(options.parallel);
-  const headgate::MemoryPlan plan = model.memory(session, thread_count(options.threads), texts);
-  const double kv_bytes = static_cast<double>(plan.kv_cache) / session.context_size * static_cast<double>(context);
-  const double machine = static_cast<double>(::sysconf(_SC_PHYS_PAGES)) * static_cast<double>(::sysconf(_SC_PAGE_SIZE));
-  if (context > longest || kv_bytes > machine) {
-    throw_limit(fmt::format("a context of {} positions takes {} of KV cache, more than the {} of memory", context,
-                            size_text(kv_bytes), size_text(machine)));
-  }
-  if (context > made_for) {
-    note(fmt::format("headgate: warning: the model was made for {} positions, not {}\n", made_for, context));
-  }
-  constexpr std::int64_t rest = std::int64_t{64} << 20;  // program, tokenizer and scratch memory of a usual pass
-  use = {.weights = plan.weights,
-         .kv_cache = plan.kv_cache,
-         .largest_tensor = plan.largest_tensor,
-         .other = rest + std::max<std::int64_t>(plan.workspace - rest / 2, 0)};
-  note(use.text());
-  if (static_cast<double>(use.total()) > machine) {
-    throw_limit(
-        fmt::format("memory to run the model (got {}, allowed {})", size_text(use.total()), size_text(machine)));
-  }
-  return session;
 }
 
 // A continuation being written. Text goes to standard output as it comes where it is the only one and no object is
@@ -294,7 +261,9 @@ int generate(const GenerateOptions& options) {
   }
   const std::optional<headgate::Tokenizer> tokenizer = load_tokenizer(options, tokenizer_file);
   outcome.prompt = prompt_ids(options, text, tokenizer, tokenizer_file, description.config.vocab_size);
-  const headgate::SessionOptions session_options = plan_memory(options, description, outcome.statistics.memory);
+  const headgate::SessionOptions session_options =
+      plan_session({options.context, options.batch_rows, options.ubatch_rows, options.threads, options.parallel},
+                   description, outcome.statistics.memory);
   if (static_cast<std::int64_t>(outcome.prompt.size()) > session_options.context_size) {
     throw_limit(fmt::format("tokens of the prompt against positions of the context (got {}, allowed {})",
                             outcome.prompt.size(), session_options.context_size));

@@ -8,10 +8,11 @@
 #include "headgate/models/session.hpp"
 #include "headgate/sampling/sampler.hpp"
 #include "headgate/tokenizer/load_chat_format.hpp"
+#include "headgate/tokenizer/load_tokenizer.hpp"
 
 int main(int argc, char** argv) {
   const std::string folder = argc > 1 ? argv[1] : HEADGATE_DEMO_MODEL_DIR;
-  const headgate::Tokenizer tokenizer = headgate::Tokenizer::from_file(folder + "/tokenizer.json");
+  const headgate::Tokenizer tokenizer = headgate::load_tokenizer(folder);
   // The demo model has no chat template; a model made for conversations has, and needs no name here.
   const auto format = argc > 1 ? headgate::load_chat_format(folder) : headgate::load_chat_format(folder, "zephyr");
   headgate::Session session(headgate::load_model(folder));

@@ -17,6 +17,7 @@
 #include "headgate/core/thread_pool.hpp"
 #include "headgate/sampling/sampler.hpp"
 #include "headgate/tokenizer/load_chat_format.hpp"
+#include "headgate/tokenizer/load_tokenizer.hpp"
 #include "interrupt.hpp"
 #include "json_writer.hpp"
 #include "line_reader.hpp"
@@ -299,7 +300,7 @@ int chat(const ChatOptions& options) {
       throw_usage("--chat-format", std::string(error.what()));
     }
   }();
-  const headgate::Tokenizer tokenizer = headgate::Tokenizer::from_file(folder + "/tokenizer.json");
+  const headgate::Tokenizer tokenizer = headgate::load_tokenizer(folder);
   const headgate::SessionOptions session_options = plan_session(
       {options.context, options.batch_rows, options.ubatch_rows, options.threads}, description, statistics.memory);
   headgate::ThreadPool threads(thread_count(options.threads));

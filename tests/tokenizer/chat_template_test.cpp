@@ -114,6 +114,23 @@ TEST_CASE("templates of no known shape are refused with the list of formats") {
   }
 }
 
+TEST_CASE("a hostile template of 1 MiB is read in linear time") {
+  for (const std::string piece :
+       {"<|im_start|>system\\n", "<|im_system|>system<|im_middle|>", "'<|im_start|>system\n"}) {
+    for (const std::string end : {"", "{", "'"}) {
+      std::string jinja = chatml + "<|im_user|><|im_assistant|>";
+      while (jinja.size() + piece.size() < max_chat_template_size) jinja += piece;
+      const auto start = std::chrono::steady_clock::now();
+      try {
+        recognised(jinja + end);
+      } catch (const Error& error) {
+        CHECK(error.code() == ErrorCode::bad_file);
+      }
+      CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(2));
+    }
+  }
+}
+
 TEST_CASE("a template cut or changed anywhere is recognised or refused, never anything else") {
   std::mt19937 random(7);
   for (const std::string& good : {chatml, llama_3}) {

@@ -61,7 +61,10 @@ class ChatFormat {
   // For messages: "chatml, qwen3, ...".
   static std::string names() {
     std::string text;
-    for (const Known& format : known()) text += (text.empty() ? "" : ", ") + std::string(format.name);
+    for (const Known& format : known()) {
+      if (!text.empty()) text += ", ";
+      text += format.name;
+    }
     return text;
   }
   static const Known* find(std::string_view name) noexcept {

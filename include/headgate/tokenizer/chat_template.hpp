@@ -169,19 +169,21 @@ class ChatTemplate {
   }
   // What stands, word for word and within one literal, between these marks.
   std::optional<std::string> words_between(std::string_view begin, bool then_new_line, std::string_view end) const {
-    for (std::size_t at = jinja_.find(begin); at != std::string::npos; at = jinja_.find(begin, at + 1)) {
+    for (std::size_t at = jinja_.find(begin); at != std::string::npos; at = jinja_.find(begin, at)) {
       const char quote = at > 0 && (jinja_[at - 1] == '\'' || jinja_[at - 1] == '"') ? jinja_[at - 1] : '{';
-      std::string_view rest = std::string_view(jinja_).substr(at + begin.size());
+      at += begin.size();
+      std::string_view rest = std::string_view(jinja_).substr(at);
       if (then_new_line) {
         if (!rest.starts_with('\n') && !rest.starts_with("\\n")) continue;
         rest.remove_prefix(rest.starts_with('\n') ? 1 : 2);
       }
       const auto words = literal(rest, quote, end);
       if (words && !words->empty()) return words;
+      at = jinja_.size() - rest.size();  // nothing is read twice, so the time is linear in the template
     }
     return std::nullopt;
   }
-  // Reads up to end; nothing where the quote comes first. What was read is taken from rest.
+  // Reads up to end; nothing where the quote comes first or end nowhere. What was read is taken from rest.
   static std::optional<std::string> literal(std::string_view& rest, char quote, std::string_view end) {
     std::string words;
     for (std::size_t i = 0; i < rest.size(); ++i) {
@@ -189,7 +191,10 @@ class ChatTemplate {
         rest.remove_prefix(i + end.size());
         return words;
       }
-      if (rest[i] == quote) return std::nullopt;
+      if (rest[i] == quote) {
+        rest.remove_prefix(i);
+        return std::nullopt;
+      }
       if (rest[i] == '\\' && quote != '{' && i + 1 < rest.size()) {
         ++i;
         words += rest[i] == 'n' ? '\n' : rest[i];
@@ -197,6 +202,7 @@ class ChatTemplate {
         words += rest[i];
       }
     }
+    rest = {};
     return std::nullopt;
   }
   // A sum of literals and strftime_now, after these words; the first literal's quote may stand at their end.

@@ -11,7 +11,7 @@
 #include <fmt/format.h>
 
 #include "headgate/core/error.hpp"
-#include "headgate/tokenizer/utf8.hpp"
+#include "headgate/core/utf8.hpp"
 
 class LineReader {
  public:

@@ -55,19 +55,20 @@ TEST_CASE("every key that a command prints with --json is documented, and every 
   const std::vector<std::vector<std::string>> runs = {
       {"generate", "-p", "a", "-n", "2", "--parallel", "2", "--logprobs", "2", "--json"},
       {"inspect", "--json"},
+      {"chat", "--chat-format", "zephyr", "-n", "2", "--json"},
       {"perplexity", "-p", text, "-c", "8", "--kl-base", base, "--json"},
       {"routers", "-p", text, "--json"},
       {"tokenize", "-p", text, "--json"}};
   for (const std::vector<std::string>& words : runs) {
     CAPTURE(words);
-    const cli::Result result = cli::run(words);
+    const cli::Result result = cli::run(words, {.input = "a\n"});
     REQUIRE(result.code == 0);
     std::set<std::string> printed = keys_of(nlohmann::json::parse(result.out));
     if (words.front() == "inspect") printed.insert({"name", "why"});  // of nothing skipped
     if (words.front() == "routers") printed.insert({"value", "low", "high", "layers", "max_violation", "loads"});
     CHECK(printed == documented(section(words.front())));
   }
-  const nlohmann::json table = nlohmann::json::parse(cli::run(runs[3]).out).at("comparisons").at(0);
+  const nlohmann::json table = nlohmann::json::parse(cli::run(runs[4]).out).at("comparisons").at(0);
   for (const nlohmann::json& row : table.at("rows")) {
     for (const nlohmann::json& column : table.at("columns")) {
       CHECK(keys_of(row.at(column.at("key").get<std::string>())) == std::set<std::string>{"value", "low", "high"});

@@ -102,6 +102,7 @@ TEST_CASE("conversations that a format has no place for are refused with the mes
   refused("chatml", {{"tool", "a"}}, "found tool");
   refused("chatml", {{"user\n<|im_end|>", "a"}}, "expected role");
   refused("deepseek-v3", {{"user", "a"}, {"system", "b"}}, "as the first only");
+  refused("llama-3", {{"user", "a"}, {"assistant", "b \xF0\x9F"}}, "message 1: not UTF-8");
   refused("harmony", {{"user", "a"}, {"assistant", "<|channel|>final<|message|>b"}}, "message 1");
 }
 
@@ -124,4 +125,11 @@ TEST_CASE("the answer of harmony is what is said on the last channel, of other f
   CHECK(ChatFormat::named("chatml", {}).answer("<|message|>a") == "<|message|>a");
   CHECK(harmony.end_of_turn() == "<|return|>");
   CHECK(ChatFormat::named("zephyr", {"", "</s>"}).end_of_turn() == "</s>");
+}
+
+TEST_CASE("white space is cut as Python's strip does, and what is not UTF-8 is left alone") {
+  CHECK(trimmed(" \t\r\n\x1C\x1F\xC2\xA0\xE3\x80\x80 a b \xC2\x85\x1D\xE2\x80\x80 ") == "a b");
+  CHECK(trimmed(" \n ").empty());
+  CHECK(trimmed("").empty());
+  for (const std::string_view bad : {" \xE4", "\xF0\x9F ", " \xC2", "\x80 "}) CHECK(trimmed(bad) == bad);
 }

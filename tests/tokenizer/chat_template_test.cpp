@@ -114,6 +114,16 @@ TEST_CASE("templates of no known shape are refused with the list of formats") {
   }
 }
 
+TEST_CASE("a template that is not UTF-8 is refused with the place") {
+  try {
+    recognised(chatml + "{{ content | trim }}{{ '<|im_start|>system\\n\xE4<|im_end|>' }}");
+    FAIL("it is not UTF-8");
+  } catch (const Error& error) {
+    CHECK(error.code() == ErrorCode::bad_file);
+    CHECK(error.detail().offset == static_cast<std::int64_t>(chatml.size()) + 44);
+  }
+}
+
 TEST_CASE("a hostile template of 1 MiB is read in linear time") {
   for (const std::string piece :
        {"<|im_start|>system\\n", "<|im_system|>system<|im_middle|>", "'<|im_start|>system\n"}) {

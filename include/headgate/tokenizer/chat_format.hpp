@@ -92,10 +92,13 @@ class ChatFormat {
   const ChatSettings& settings() const noexcept { return settings_; }
 
   // The text of the conversation; with add_generation_prompt up to where the next answer begins. usage: a conversation
-  // that the format has no place for (a role, an order of roles), with the message.
+  // that the format has no place for (a role, an order of roles), or what is not UTF-8, with the message.
   std::vector<ChatSegment> segments(std::span<const ChatMessage> messages, bool add_generation_prompt = true) const {
     ChatSettings settings = settings_;
     settings.add_generation_prompt = add_generation_prompt;
+    for (std::size_t i = 0; i < messages.size(); ++i) {
+      if (find_invalid_utf8(messages[i].content) != std::string::npos) chat::refuse(i, "not UTF-8");
+    }
     return format_->segments(messages, settings);
   }
   std::vector<ChatSegment> segments(std::initializer_list<ChatMessage> messages) const {

@@ -46,6 +46,9 @@ class ChatTemplate {
                                      "at most " + std::to_string(max_chat_template_size) +
                                          " bytes are allowed, found " + std::to_string(jinja_.size())});
     }
+    if (const std::size_t bad = find_invalid_utf8(jinja_); bad != std::string::npos) {
+      throw Error(ErrorCode::bad_file, {file, "chat_template", static_cast<std::int64_t>(bad), "not UTF-8"});
+    }
     const std::optional<std::string_view> name = format_name();
     if (!name) {
       throw Error(ErrorCode::bad_file,

@@ -63,8 +63,10 @@ class ChatText {
   std::vector<ChatSegment> segments_;
 };
 
-// As Python's str.strip() cuts, which templates call: Unicode's White_Space and the four separators of ASCII.
+// As Python's str.strip() cuts, which templates call: Unicode's White_Space and the four separators of ASCII. What is
+// not UTF-8 stays as it is.
 inline std::string_view trimmed(std::string_view text) noexcept {
+  if (find_invalid_utf8(text) != std::string_view::npos) return text;
   const auto is_separator = [](char c) { return c >= 0x1C && c <= 0x1F; };
   for (std::size_t n = 1; n > 0;) {
     n = leading_white_space(text);

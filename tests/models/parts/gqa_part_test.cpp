@@ -22,8 +22,9 @@ TEST_CASE("an attention has the tensors that its shape asks for, each in its for
   const auto rope = std::make_shared<const Rope>(Rope::create(1e4, 4).value());
   GqaPart part = GqaPart::find(file.source, "a.", three_heads, rope);
   CHECK(part.words() == "3 heads of 4, 1 KV heads");
-  CHECK(part.formats().value == Bf16{});
-  CHECK(part.formats().query == F32{});
+  Context ctx;
+  CHECK(part.formats(Packer(ctx)).value == Bf16{});
+  CHECK(part.formats(Packer(ctx)).query == F32{});
   WeightList weights;
   part.list_weights(weights);
   CHECK(weights.size() == 4);
@@ -38,7 +39,6 @@ TEST_CASE("an attention has the tensors that its shape asks for, each in its for
   weights.clear();
   part.list_weights(weights);
   CHECK(weights.size() == 8);
-  Context ctx;
   CHECK(part.pack(Packer(ctx)).rope() == nullptr);
   shape.has_output_bias = true;
   CHECK(io_test::error_of([&] { GqaPart::find(file.source, "a.", shape, nullptr); }).detail().field == "a.o_proj.bias");

@@ -92,6 +92,6 @@ TEST_CASE("each matrix is packed in the format that keeps its values, whatever s
   };
   CHECK(formats({{rows("a"), rows("a"), rows("a")}}) == "bf16 bf16 bf16");
   CHECK(formats({{rows("a"), rows("a"), rows("b")}}) == "bf16 bf16 f32");
-  CHECK(formats({{rows("c"), rows("a"), rows("a")}}) == "f32 bf16 bf16");
+  CHECK(formats({{rows("c"), rows("a"), rows("a")}}) == "f16 bf16 bf16");
   CHECK(formats({{rows("a"), rows("a"), rows("a")}, {rows("a"), rows("b"), rows("a")}}) == "bf16 f32 bf16");
 }

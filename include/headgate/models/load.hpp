@@ -71,9 +71,6 @@ inline void read_generation_config(const Descriptor& folder, std::uint64_t max_b
 template <class List, class F>
 void read_gguf_checkpoint(const std::string& path, F&& use) {
   TensorSource source = TensorSource::open(path);
-  if (source.metadata() == nullptr) {
-    throw Error(ErrorCode::io, {path, "", -1, "expected a folder that holds config.json, or a GGUF file"});
-  }
   GgufTranslation gguf(source);
   List::visit(std::as_const(gguf), [&](auto family) {
     family.translate(gguf);
@@ -91,7 +88,12 @@ void read_checkpoint(const std::string& path, F&& use) {
   constexpr std::uint64_t max_bytes = std::uint64_t{64} << 20;
   constexpr const char* name = "config.json";
   const Descriptor folder = Descriptor::open(path);
-  if (!folder.is_folder()) return read_gguf_checkpoint<List>(path, use);
+  if (!folder.is_folder()) {
+    if (!path.ends_with(".gguf") && !MappedFile(folder).text().starts_with("GGUF")) {
+      throw Error(ErrorCode::io, {path, "", -1, "expected a folder that holds config.json, or a GGUF file"});
+    }
+    return read_gguf_checkpoint<List>(path, use);
+  }
   const Descriptor file = folder.open_inside(name);
   const Json json =
       parse_json(read_small_file(file, max_bytes), file.path(), 0, {.non_finite = true, .repeated_keys = true});

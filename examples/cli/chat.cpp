@@ -304,7 +304,7 @@ int chat(const ChatOptions& options) {
   const headgate::SessionOptions session_options = plan_session(
       {options.context, options.batch_rows, options.ubatch_rows, options.threads}, description, statistics.memory);
   headgate::ThreadPool threads(thread_count(options.threads));
-  const std::shared_ptr<const headgate::Model> model = headgate::load_model(folder, {.executor = threads});
+  const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads);
   statistics.load_s = watch.lap();
   statistics.bytes_per_token = model->bytes_per_token();
   statistics.weight_bytes = model->weight_bytes();
@@ -325,10 +325,7 @@ RunCommand chat_command(Flags& flags) {
   flags.text("--chat-format", "NAME", "in place of what the model's template says (a wrong one lists all)", o.format);
   flags.integer("-n,--max-tokens,--n-predict,--predict", "tokens of an answer; -1, -2: until the context is full (-1)",
                 -2, Flags::any_count, o.max_tokens);
-  flags.integer("-c,--ctx-size", "positions; 0: what the model was made for (0)", 0, Flags::any_count, o.context);
-  flags.threads(o.threads);
-  flags.integer("-b,--batch-size", "prompt rows given at a time (2048)", 1, INT32_MAX, o.batch_rows);
-  flags.integer("--ubatch-size", "-ub N: ... and in one forward pass (512)", 1, INT32_MAX, o.ubatch_rows);
+  flags.session(o.context, o.threads, o.batch_rows, o.ubatch_rows);
   o.sampling.declare(flags);
   flags.on("--json", "print one JSON object for each answer in place of text", o.json);
   flags.examples(

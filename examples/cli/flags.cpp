@@ -56,6 +56,14 @@ void Flags::threads(std::int64_t& target) {
   integer("-t,--threads", "0, -1: one on each processor (-1)", -1, 1024, target);
 }
 
+void Flags::session(std::int64_t& context, std::int64_t& thread_count, std::int64_t& batch_rows,
+                    std::int64_t& ubatch_rows) {
+  integer("-c,--ctx-size", "positions; 0: what the model was made for (0)", 0, any_count, context);
+  threads(thread_count);
+  integer("-b,--batch-size", "prompt rows given at a time (2048)", 1, INT32_MAX, batch_rows);
+  integer("--ubatch-size", "-ub N: ... and in one forward pass (512)", 1, INT32_MAX, ubatch_rows);
+}
+
 void Flags::examples(const std::vector<std::string>& lines) {
   std::string footer = "Examples:";
   for (const std::string& line : lines) footer += "\n  headgate " + line;

@@ -34,6 +34,8 @@ class Flags {
   void model(std::optional<std::string>& target);
   void prompt(std::optional<std::string>& text, std::optional<std::string>& file);
   void threads(std::int64_t& target);
+  // Positions, threads, and rows of a prompt at a time: what a session and its passes are made with.
+  void session(std::int64_t& context, std::int64_t& thread_count, std::int64_t& batch_rows, std::int64_t& ubatch_rows);
 
   // Command lines, without the name of the program: "generate -p \"Once\"".
   void examples(const std::vector<std::string>& lines);

@@ -13,10 +13,7 @@ RunCommand generate_command(Flags& flags) {
               [&o](const std::string& text) { o.token_ids = parse_ids("--tokens", text); });
   flags.integer("-n,--max-tokens,--n-predict,--predict", "new tokens; -1, -2: until the context is full (-1)", -2,
                 Flags::any_count, o.max_tokens);
-  flags.integer("-c,--ctx-size", "positions; 0: what the model was made for (0)", 0, Flags::any_count, o.context);
-  flags.threads(o.threads);
-  flags.integer("-b,--batch-size", "prompt rows given at a time (2048)", 1, INT32_MAX, o.batch_rows);
-  flags.integer("--ubatch-size", "-ub N: ... and in one forward pass (512)", 1, INT32_MAX, o.ubatch_rows);
+  flags.session(o.context, o.threads, o.batch_rows, o.ubatch_rows);
   o.sampling.declare(flags);
   flags.on("--ignore-eos", "do not stop at the end-of-text token", o.ignore_eos);
   flags.texts("--stop", "TEXT", "stop before this text; may be repeated", o.stop);

@@ -155,7 +155,7 @@ TEST_CASE("the first exception of a task reaches the caller and the pool stays u
     } catch (const std::runtime_error& error) {
       CHECK(std::string(error.what()).starts_with("task "));
     }
-    CHECK(called.load() >= 2);
+    CHECK(called.load() >= 1);  // task 0's thread may stop before it begins, until another's has thrown
     CHECK(times_called(pool, 20) == std::vector<int>(20, 1));
   }
 }

@@ -7,7 +7,6 @@
 
 namespace models_test {
 
-template <class Family>
 class ChangedConfig {
  public:
   using Keys = std::vector<std::pair<std::string, std::string>>;  // with their new values as JSON, empty: no such key
@@ -17,7 +16,7 @@ class ChangedConfig {
   ModelDescription describe(const Keys& keys = {}) const {
     Copy copy(folder_);
     for (const auto& [key, value] : keys) copy.set(key, value);
-    return describe_model<FamilyList<Family>>(copy.path());
+    return describe_model(copy.path());
   }
   // The field for which it is refused; none where it is not.
   std::string refused(const Keys& keys) const {

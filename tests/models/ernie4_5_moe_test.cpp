@@ -6,7 +6,7 @@ using namespace headgate;
 using namespace models_test;
 
 TEST_CASE("what ernie4_5_moe does not compute is refused by name") {
-  const ChangedConfig<Ernie45Moe> config("ernie4_5_moe_f32");
+  const ChangedConfig config("ernie4_5_moe_f32");
   CHECK(config.refused("num_experts", "4") == "num_experts");
   CHECK(config.refused("num_experts", "11").empty());
   CHECK(config.refused("num_experts_per_tok", "2") == "num_experts_per_tok");
@@ -23,7 +23,7 @@ TEST_CASE("what ernie4_5_moe does not compute is refused by name") {
 }
 
 TEST_CASE("the last layer with experts may be called -1") {
-  const ChangedConfig<Ernie45Moe> config("ernie4_5_moe_f32");
+  const ChangedConfig config("ernie4_5_moe_f32");
   const index_t routed = config.describe().routed_layers;
   CHECK(routed == 2);
   CHECK(config.refused("moe_layer_end_index", "-2") == "moe_layer_end_index");

@@ -6,7 +6,7 @@ using namespace headgate;
 using namespace models_test;
 
 TEST_CASE("gpt_oss that contradicts itself or its class is refused by name") {
-  const ChangedConfig<GptOss> config("gpt_oss_mxfp4");
+  const ChangedConfig config("gpt_oss_mxfp4");
   CHECK(config.refused("experts_per_token", "2") == "experts_per_token");
   CHECK(config.refused("experts_per_token", "").empty());
   CHECK(config.refused("num_experts_per_tok", "").empty());  // the other name says it
@@ -22,12 +22,12 @@ TEST_CASE("gpt_oss that contradicts itself or its class is refused by name") {
 }
 
 TEST_CASE("experts of gpt_oss are in MXFP4 or in bfloat16, and no other method is known") {
-  const ChangedConfig<GptOss> config("gpt_oss_mxfp4");
+  const ChangedConfig config("gpt_oss_mxfp4");
   const std::string key = "quantization_config";
   CHECK(config.refused(key, R"({"quant_method": "fp8"})") == "quantization_config.quant_method");
   CHECK(config.refused(key, R"({"bits": 4})") == "quantization_config.quant_method");
   CHECK(config.refused(key, R"({"quant_method": null})") == "quantization_config.quant_method");
   CHECK(config.refused(key, "[]") == key);
   CHECK(config.refused(key, "null").empty());  // the tensors say so themselves
-  CHECK(ChangedConfig<GptOss>("gpt_oss_bf16").refused(key, R"({"quant_method": "mxfp4"})").empty());
+  CHECK(ChangedConfig("gpt_oss_bf16").refused(key, R"({"quant_method": "mxfp4"})").empty());
 }

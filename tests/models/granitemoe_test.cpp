@@ -6,7 +6,7 @@ using namespace headgate;
 using namespace models_test;
 
 TEST_CASE("a multiplier of granite that is null, 0 or negative is refused, one that is left out is 1") {
-  const ChangedConfig<GraniteMoe> config("granitemoe_f32");
+  const ChangedConfig config("granitemoe_f32");
   for (const std::string key :
        {"attention_multiplier", "embedding_multiplier", "residual_multiplier", "logits_scaling"}) {
     for (const char* const value : {"null", "0", "-0.5", "\"1\"", "1e400"}) CHECK(config.refused(key, value) == key);
@@ -15,7 +15,7 @@ TEST_CASE("a multiplier of granite that is null, 0 or negative is refused, one t
 }
 
 TEST_CASE("granite models of other positions, windows or shared experts than their family has are refused") {
-  const ChangedConfig<GraniteMoe> config("granitemoe_f32");
+  const ChangedConfig config("granitemoe_f32");
   CHECK(config.refused("position_embedding_type", "\"nope\"") == "position_embedding_type");
   CHECK(config.refused("position_embedding_type", "\"rope\"").empty());
   CHECK(config.refused("position_embedding_type", "null").empty());
@@ -24,7 +24,7 @@ TEST_CASE("granite models of other positions, windows or shared experts than the
   CHECK(config.refused("sliding_window", "4").empty());  // which nothing reads
   CHECK(config.refused("layer_types", "[\"sliding_attention\"]") == "layer_types");
   CHECK(config.refused("hidden_act", "\"gelu\"") == "hidden_act");
-  const ChangedConfig<GraniteMoeShared> shared("granitemoeshared_f32");
+  const ChangedConfig shared("granitemoeshared_f32");
   CHECK(shared.refused("shared_intermediate_size", "-1") == "shared_intermediate_size");
   CHECK(shared.refused("sliding_window", "4").empty());  // which nothing reads
   const std::string unused = "model.layers.0.shared_mlp.input_linear.weight";
@@ -33,10 +33,10 @@ TEST_CASE("granite models of other positions, windows or shared experts than the
 }
 
 TEST_CASE("granitemoe_swa has a window where a layer slides and a theta for each layer") {
-  const ChangedConfig<GraniteMoeSwa> config("granitemoe_swa_f32");
+  const ChangedConfig config("granitemoe_swa_f32");
   CHECK(config.refused("sliding_window", "0") == "sliding_window");
   CHECK(config.refused("sliding_window", "null") == "sliding_window");
-  const auto words = [&](const ChangedConfig<GraniteMoeSwa>::Keys& keys) {
+  const auto words = [&](const ChangedConfig::Keys& keys) {
     return ModelDescription::words(config.describe(keys).mixers);
   };
   CHECK(io_test::contains(words({{"sliding_window", ""}}), "window 128, sinks"));

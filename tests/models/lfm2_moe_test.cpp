@@ -6,7 +6,7 @@ using namespace headgate;
 using namespace models_test;
 
 TEST_CASE("lfm2_moe says of every layer whether it is a convolution") {
-  const ChangedConfig<Lfm2Moe> config("lfm2_moe_f32");
+  const ChangedConfig config("lfm2_moe_f32");
   CHECK(config.refused("layer_types", "") == "layer_types");
   CHECK(config.refused("layer_types", "null") == "layer_types");
   CHECK(config.refused("layer_types", R"(["conv", "conv"])") == "layer_types");
@@ -17,7 +17,7 @@ TEST_CASE("lfm2_moe says of every layer whether it is a convolution") {
 }
 
 TEST_CASE("what lfm2_moe does not compute is refused by name") {
-  const ChangedConfig<Lfm2Moe> config("lfm2_moe_f32");
+  const ChangedConfig config("lfm2_moe_f32");
   CHECK(config.refused("num_dense_layers", "6") == "num_dense_layers");
   CHECK(config.refused("num_dense_layers", "-1") == "num_dense_layers");
   CHECK(config.refused("conv_L_cache", "0") == "conv_L_cache");

@@ -6,7 +6,7 @@ using namespace headgate;
 using namespace models_test;
 
 TEST_CASE("what llama does not compute is refused by name") {
-  const ChangedConfig<Llama> config("llama_f32");
+  const ChangedConfig config("llama_f32");
   // transformers turns all channels whatever it says.
   CHECK(config.refused("partial_rotary_factor", "0.5") == "rope_parameters.partial_rotary_factor");
   CHECK(config.refused("partial_rotary_factor", "1.0").empty());

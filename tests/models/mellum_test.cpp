@@ -6,7 +6,7 @@ using namespace headgate;
 using namespace models_test;
 
 TEST_CASE("mellum has rotary positions for each kind of layer, and no others") {
-  const ChangedConfig<Mellum> config("mellum_f32");
+  const ChangedConfig config("mellum_f32");
   const std::string flat = R"({"rope_type": "default", "rope_theta": 500.0})";
   CHECK(config.refused("rope_parameters", flat) == "rope_parameters.sliding_attention");
   CHECK(config.refused("rope_parameters", "") == "rope_parameters");
@@ -24,7 +24,7 @@ TEST_CASE("mellum has rotary positions for each kind of layer, and no others") {
 }
 
 TEST_CASE("layers of mellum that slide have a window, whatever else the configuration says") {
-  const ChangedConfig<Mellum> config("mellum_f32");
+  const ChangedConfig config("mellum_f32");
   CHECK(config.refused("use_sliding_window", "false") == "use_sliding_window");
   CHECK(config.refused("use_sliding_window", "").empty());
   for (const char* const value : {"", "null", "0", "-1"}) {

@@ -5,7 +5,7 @@
 using namespace headgate;
 using namespace models_test;
 
-using Changed = ChangedConfig<Mixtral>;
+using Changed = ChangedConfig;
 
 TEST_CASE("a model with code of its own that calls itself mixtral is not read as mixtral where it scales something") {
   const Changed config("mixtral_f32");

@@ -6,7 +6,7 @@ using namespace headgate;
 using namespace models_test;
 
 TEST_CASE("what olmoe does not compute is refused by name, what it has by default may be left out") {
-  const ChangedConfig<Olmoe> config("olmoe_f32");
+  const ChangedConfig config("olmoe_f32");
   CHECK(config.refused("clip_qkv", "-1") == "clip_qkv");
   CHECK(config.refused("clip_qkv", "0") == "clip_qkv");
   CHECK(config.refused("clip_qkv", "null").empty());

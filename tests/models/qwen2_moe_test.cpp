@@ -35,7 +35,7 @@ TEST_CASE("layers of qwen2_moe have windows where layer_types and use_sliding_wi
 }
 
 TEST_CASE("what qwen2_moe does not compute is refused by name") {
-  const ChangedConfig<Qwen2Moe> config("qwen2_moe_f32");
+  const ChangedConfig config("qwen2_moe_f32");
   CHECK(config.refused("use_sliding_window", "false") == "layer_types");
   CHECK(config.refused("shared_expert_intermediate_size", "0") == "shared_expert_intermediate_size");
   CHECK(config.refused("mlp_only_layers", "[1.5]") == "mlp_only_layers");

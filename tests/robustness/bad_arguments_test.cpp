@@ -18,7 +18,6 @@
 #include "support/reference_moe.hpp"
 
 using namespace headgate;
-using reference::Matrix;
 
 namespace {
 
@@ -28,11 +27,11 @@ constexpr index_t num_experts = 4;
 
 const GluShape shape{num_experts, width, 20, {}, true, false};
 SwiGluExperts<F32> bank() { return SwiGluExperts<F32>(shape, reference::Bank(shape, 1).matrices()); }
-Matrix random_rows(index_t rows, unsigned seed) {
+reference::Matrix random_rows(index_t rows, unsigned seed) {
   std::mt19937 rng(seed);
-  return Matrix::random(rows, width, 1.0f, rng);
+  return reference::Matrix::random(rows, width, 1.0f, rng);
 }
-std::vector<float> first_row(const Matrix& m) { return {m.values.begin(), m.values.begin() + width}; }
+std::vector<float> first_row(const reference::Matrix& m) { return {m.values.begin(), m.values.begin() + width}; }
 struct Copy {
   void forward(ConstRows in, Rows out) const {
     for (index_t r = 0; r < in.rows; ++r) std::memcpy(out.row_data(r), in.row_data(r), as_size(in.cols) * 4);
@@ -87,7 +86,7 @@ void refuses_overlap(F&& f, index_t out = width) {
 
 TEST_CASE("layers refuse rows without data, strides below the width and output that overlaps the input") {
   Context ctx;
-  const Matrix gate = random_rows(num_experts, 2);
+  const reference::Matrix gate = random_rows(num_experts, 2);
   const auto router = [&] { return mixtral_router({gate.view()}, 2).value(); };
   const auto make_shared = [&] {
     const GluShape one{1, width, 20, {}, true, false};
@@ -102,8 +101,8 @@ TEST_CASE("layers refuse rows without data, strides below the width and output t
   };
   refuses_bad_views(forward);
   refuses_overlap(forward);
-  const Matrix x = random_rows(tokens, 4);
-  Matrix both = x;
+  const reference::Matrix x = random_rows(tokens, 4);
+  reference::Matrix both = x;
   CHECK(forward(both.view(), both.view()).what == std::string(apart));
   CHECK(both == x);
 
@@ -156,7 +155,7 @@ TEST_CASE("banks refuse rows without data, strides below the width and output th
 
 TEST_CASE("linear layers and norms refuse bad views; a norm works in place") {
   Context ctx;
-  const Matrix weights = random_rows(7, 5);
+  const reference::Matrix weights = random_rows(7, 5);
   const Linear<F32> linear(weights.view());
   const auto multiply = [&](ConstRows x, Rows y) { return linear.forward(x, y, ctx); };
   refuses_bad_views(multiply, 7);
@@ -165,9 +164,9 @@ TEST_CASE("linear layers and norms refuse bad views; a norm works in place") {
   const auto normalize = [&](ConstRows x, Rows y) { return norm.forward(x, y, ctx); };
   refuses_bad_views(normalize);
   refuses_overlap(normalize);
-  const Matrix x = random_rows(tokens, 6);
-  Matrix y(tokens, width);
-  Matrix in_place = x;
+  const reference::Matrix x = random_rows(tokens, 6);
+  reference::Matrix y(tokens, width);
+  reference::Matrix in_place = x;
   REQUIRE(norm.forward(x.view(), y.view(), ctx).ok());
   REQUIRE(norm.forward(in_place.view(), in_place.view(), ctx).ok());
   CHECK(in_place == y);
@@ -179,7 +178,7 @@ TEST_CASE("attention refuses bad views and works in place") {
           {.hidden_size = width, .num_heads = 2, .num_kv_heads = 1, .head_dim = 8, .scale = GqaShape::default_scale(8)},
           std::make_shared<const Rope>(Rope::create(1e4, 8).value()))
           .value();
-  const Matrix weights = random_rows(32, 7);
+  const reference::Matrix weights = random_rows(32, 7);
   for (index_t r = 0; r < 16; ++r) attention.set_query_row(r, weights.view().row_data(r));
   for (index_t r = 0; r < 8; ++r) attention.set_key_row(r, weights.view().row_data(16 + r));
   for (index_t r = 0; r < 8; ++r) attention.set_value_row(r, weights.view().row_data(24 + r));
@@ -194,9 +193,9 @@ TEST_CASE("attention refuses bad views and works in place") {
     return attention.forward({x, {&text, 1}, {cosines.data(), tokens, 4}, {sines.data(), tokens, 4}}, states, y, ctx);
   };
   refuses_bad_views(forward);
-  const Matrix x = random_rows(tokens, 8);
-  Matrix y(tokens, width);
-  Matrix in_place = x;
+  const reference::Matrix x = random_rows(tokens, 8);
+  reference::Matrix y(tokens, width);
+  reference::Matrix in_place = x;
   REQUIRE(forward(x.view(), y.view()).ok());
   REQUIRE(forward(in_place.view(), in_place.view()).ok());
   CHECK(in_place == y);
@@ -208,7 +207,7 @@ TEST_CASE("attention refuses bad views and works in place") {
 }
 
 TEST_CASE("weights without data are refused") {
-  const Matrix m = random_rows(32, 9);
+  const reference::Matrix m = random_rows(32, 9);
   const ConstRows none(nullptr, num_experts, width);
   const ConstRows inner(m.view().data, 3, width);
   const ConstRows last(m.view().data, num_experts, 3);
@@ -239,7 +238,7 @@ TEST_CASE("weights without data are refused") {
 }
 
 TEST_CASE("region routing refuses bad views and a number of regions below one") {
-  const Matrix m = random_rows(6, 10);
+  const reference::Matrix m = random_rows(6, 10);
   RoutingPlan plan;
   Context ctx;
   const auto route = [&](index_t regions, ConstRows queries, ConstRows keys) {
@@ -253,18 +252,18 @@ TEST_CASE("region routing refuses bad views and a number of regions below one") 
 }
 
 TEST_CASE("an executor whose size is no number of threads counts as one that has some") {
-  const Matrix gate = random_rows(num_experts, 2);
+  const reference::Matrix gate = random_rows(num_experts, 2);
   using Layer = MoELayer<TopKSoftmax, SwiGluExperts<F32>>;
   const Layer layer(mixtral_router({gate.view()}, 2).value(), bank());
-  const Matrix x = random_rows(40, 11);
+  const reference::Matrix x = random_rows(40, 11);
   const auto run = [&](Context& ctx) {
     Layer::State state;
-    Matrix y(40, width);
+    reference::Matrix y(40, width);
     throw_if_error(layer.forward({.hidden = x.view()}, state, y.view(), ctx));
     return y;
   };
   Context serial;
-  const Matrix expected = run(serial);
+  const reference::Matrix expected = run(serial);
   for (const std::int64_t size : {std::int64_t{0}, std::int64_t{-3}, std::int64_t{7}, std::int64_t{1} << 40}) {
     Odd executor{size};
     Context ctx(executor);

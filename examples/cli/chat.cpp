@@ -281,6 +281,12 @@ class Chat {
 
 int chat(const ChatOptions& options) {
   if (options.max_tokens == 0) throw_usage("-n", "got '0', allowed is -1, -2 or an integer from 1");
+  if (options.max_tokens > headgate::max_index) {
+    throw Error(ErrorCode::limit,
+                {"", "", -1,
+                 fmt::format("number of new tokens (got {}, allowed {})", options.max_tokens, headgate::max_index)});
+  }
+  if (options.system) require_utf8(*options.system, "--system");
   if (options.format && headgate::ChatFormat::find(*options.format) == nullptr) {
     throw_usage("--chat-format", fmt::format("got '{}', known are {}", headgate::escaped(*options.format, 80),
                                              headgate::ChatFormat::names()));

@@ -69,6 +69,7 @@ void check(const GenerateOptions& options) {
   if (options.parallel > 1 && options.trace) throw_usage("--trace", "is of one text, not of --parallel");
   for (const std::string& stop : options.stop) {
     if (stop.empty()) throw_usage("--stop", "an empty string would stop before the first token");
+    require_utf8(stop, "--stop");
   }
   if (options.logprobs > 0 && !options.json) throw_usage("--logprobs", "is printed with --json only");
   if (options.max_tokens > headgate::max_index) {
@@ -285,7 +286,6 @@ int generate(const GenerateOptions& options) {
   statistics.kernels = kernels_name();
   statistics.seed = seed;
 
-  if (trace) trace->start();
   sessions.front().on_route = [&](index_t layer, index_t first_position, const headgate::RoutingPlan& plan) {
     statistics.routed_rows += plan.tokens();
     statistics.routed_entries += plan.entries();
@@ -293,9 +293,9 @@ int generate(const GenerateOptions& options) {
   };
   headgate::Context ctx(threads);
   const headgate::Status status = write_on(options, tokenizer, sampling, sessions, outcome, ctx);
-  if (trace) trace->finish();
   const bool interrupted = status.code == ErrorCode::interrupted;
   if (!interrupted) headgate::throw_if_error(status);
+  if (trace) trace->finish();
   for (Continuation& written : outcome.continuations) {
     if (interrupted && std::string_view(written.finish_reason) != "stop") written.finish_reason = "interrupted";
   }

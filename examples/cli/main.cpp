@@ -157,6 +157,7 @@ void occupy_standard_streams() {
 int main(int argc, char** argv) {
   occupy_standard_streams();
   std::signal(SIGPIPE, SIG_IGN);  // a closed pipe is an error of write
+  std::signal(SIGXFSZ, SIG_IGN);  // and so is a file that may not grow
   Interrupt::install();
   const bool json =
       std::any_of(argv + std::min(argc, 1), argv + argc, [](std::string_view a) { return a == "--json"; });

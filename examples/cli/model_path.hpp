@@ -9,7 +9,7 @@
 
 #include "headgate/core/error.hpp"
 #include "numbers.hpp"
-#include "output_file.hpp"
+#include "whole_file.hpp"
 
 inline std::string model_folder(const std::optional<std::string>& named) {
   if (named) {
@@ -31,20 +31,20 @@ inline std::string model_folder(const std::optional<std::string>& named) {
 
 // Refuses to write over a file that the model is read from, whatever the user calls it. Other files of the folder are
 // the user's own. path: of a folder, or of a file that may be the first of several.
-inline void refuse_model_file(const OutputFile& file, const std::string& flag, const std::string& path) {
+inline void refuse_model_file(const WholeFile& file, const std::string& flag, const std::string& path) {
   std::error_code none;  // a folder that cannot be listed is the loader's to report
   const bool is_folder = std::filesystem::is_directory(path, none);
   const std::filesystem::path beside = std::filesystem::path(path).parent_path();
   const std::filesystem::path folder = is_folder ? std::filesystem::path(path) : beside.empty() ? "." : beside;
-  if (!is_folder && file.is(path)) throw_usage(flag, headgate::escaped(path, 1024) + " is a file of the model");
+  if (!is_folder && file.was(path)) throw_usage(flag, headgate::escaped(path, 1024) + " is a file of the model");
   for (const auto& entry : std::filesystem::directory_iterator(folder, none)) {
     const std::string name = entry.path().filename().string();
     const bool is_gguf = !is_folder && entry.path().extension() == ".gguf" && name.find("-of-") != name.npos;
     if (!is_folder && !is_gguf) continue;
     const bool read = is_gguf || entry.path().extension() == ".safetensors" || name == "config.json" ||
-                      name == "generation_config.json" || name == "tokenizer.json" ||
-                      name == "model.safetensors.index.json";
-    if (read && file.is(entry.path().string())) {
+                      name == "generation_config.json" || name == "tokenizer.json" || name == "tokenizer_config.json" ||
+                      name == "chat_template.jinja" || name == "model.safetensors.index.json";
+    if (read && file.was(entry.path().string())) {
       throw_usage(flag, headgate::escaped(entry.path().string(), 1024) + " is a file of the model");
     }
   }

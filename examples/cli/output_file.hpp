@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,34 +27,26 @@ class ReaderGone : public headgate::Error {
 class OutputFile {
  public:
   // A descriptor that somebody else opened and closes.
-  static OutputFile standard_output() { return OutputFile(STDOUT_FILENO, "standard output", false); }
-  // Opens without touching what is there: nothing is lost before start().
+  static OutputFile standard_output() { return OutputFile(STDOUT_FILENO, "standard output"); }
+  // An existing file, whose content stays.
   static OutputFile open(const std::string& path) {
-    int fd = ::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-    const bool created = fd >= 0;
-    if (!created && errno == EEXIST) fd = ::open(path.c_str(), O_WRONLY | O_CLOEXEC);
+    const int fd = open_descriptor(path, O_WRONLY | O_CLOEXEC);
     if (fd < 0) fail(path, "cannot be opened for writing");
-    return OutputFile(fd, path, created);
+    return OutputFile(fd, path);
   }
-  OutputFile(OutputFile&& other) noexcept
-      : fd_(std::exchange(other.fd_, -1)),
-        name_(std::move(other.name_)),
-        unused_(std::exchange(other.unused_, false)) {}
+  // A new file, which messages call `name`; none where there is one at this path.
+  static std::optional<OutputFile> create(const std::string& path, const std::string& name) {
+    const int fd = open_descriptor(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC);
+    if (fd >= 0) return OutputFile(fd, name);
+    if (errno == EEXIST) return std::nullopt;
+    fail(name, "cannot be created");
+  }
+  OutputFile(OutputFile&& other) noexcept : fd_(std::exchange(other.fd_, -1)), name_(std::move(other.name_)) {}
   OutputFile& operator=(OutputFile&&) = delete;
-  // A file that this object made and never wrote to goes again.
   ~OutputFile() {
-    if (unused_) ::unlink(name_.c_str());
     if (fd_ > STDERR_FILENO) ::close(fd_);
   }
 
-  // Drops the content the file had.
-  void start() {
-    unused_ = false;
-    struct stat status{};
-    if (::fstat(fd_, &status) == 0 && S_ISREG(status.st_mode) && ::ftruncate(fd_, 0) != 0) {
-      fail(name_, "cannot be emptied");
-    }
-  }
   void write(std::string_view text) {
     while (!text.empty()) {
       const ssize_t written = ::write(fd_, text.data(), text.size());
@@ -63,20 +56,27 @@ class OutputFile {
       text.remove_prefix(static_cast<std::size_t>(written));
     }
   }
-  // Some file systems report a failed write only here.
+  // What was written is on the disk: some file systems report a failed write only here.
   void close() {
-    if (const int fd = std::exchange(fd_, -1); ::close(fd) != 0) fail(name_, "cannot be closed");
+    int failed = ::fsync(fd_);
+    while (failed != 0 && errno == EINTR) failed = ::fsync(fd_);
+    if (failed != 0 && errno != EINVAL && errno != EROFS) fail(name_, "cannot be written");  // no disk behind it
+    if (const int fd = std::exchange(fd_, -1); ::close(fd) != 0 && errno != EINTR) fail(name_, "cannot be closed");
   }
-  // Whether both are the same file, by whatever name.
-  bool is(const std::string& path) const {
-    struct stat mine{};
-    struct stat other{};
-    return ::fstat(fd_, &mine) == 0 && ::stat(path.c_str(), &other) == 0 && mine.st_dev == other.st_dev &&
-           mine.st_ino == other.st_ino;
+  struct stat status() const {
+    struct stat found{};
+    if (::fstat(fd_, &found) != 0) fail(name_, "cannot be looked at");
+    return found;
   }
+  void set_mode(mode_t mode) const { static_cast<void>(::fchmod(fd_, mode)); }
 
  private:
-  OutputFile(int fd, std::string name, bool unused) : fd_(fd), name_(std::move(name)), unused_(unused) {}
+  OutputFile(int fd, std::string name) : fd_(fd), name_(std::move(name)) {}
+  static int open_descriptor(const std::string& path, int flags) {
+    int fd = ::open(path.c_str(), flags, 0666);
+    while (fd < 0 && errno == EINTR) fd = ::open(path.c_str(), flags, 0666);
+    return fd;
+  }
   [[noreturn]] static void fail(const std::string& name, std::string_view what) {
     const int error = errno;
     throw headgate::Error(headgate::ErrorCode::io,
@@ -85,5 +85,4 @@ class OutputFile {
 
   int fd_;
   std::string name_;
-  bool unused_;
 };

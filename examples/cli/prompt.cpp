@@ -10,6 +10,7 @@
 #include <fmt/format.h>
 
 #include "headgate/core/error.hpp"
+#include "headgate/core/utf8.hpp"
 
 namespace {
 
@@ -32,7 +33,10 @@ std::string read_file(const std::string& path) {
   const auto fail = [&name](int error) {
     throw Error(ErrorCode::io, {name, "", -1, "cannot be read: " + std::generic_category().message(error)});
   };
-  const Descriptor file{standard ? STDIN_FILENO : ::open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  const auto open_file = [&] { return ::open(path.c_str(), O_RDONLY | O_CLOEXEC); };
+  int fd = standard ? STDIN_FILENO : open_file();
+  while (fd < 0 && errno == EINTR) fd = open_file();
+  const Descriptor file{fd};
   if (file.fd < 0) fail(errno);
   std::string text;
   for (;;) {
@@ -55,6 +59,13 @@ std::string read_prompt(const std::optional<std::string>& text, const std::optio
   if (text && file) throw Error(ErrorCode::usage, {"", "-p and -f", -1, "only one of them may be given"});
   if (!text && !file) throw Error(ErrorCode::usage, {"", "", -1, "no prompt; give it with -p TEXT or -f FILE"});
   return file ? read_file(*file) : *text;
+}
+
+void require_utf8(const std::string& text, const char* flag) {
+  const std::size_t bad = headgate::find_invalid_utf8(text);
+  if (bad == std::string::npos) return;
+  throw Error(ErrorCode::bad_file, {"", flag, static_cast<std::int64_t>(bad),
+                                    "not UTF-8 (found " + headgate::escaped(text.substr(bad, 4)) + ")"});
 }
 
 std::vector<std::int32_t> encode_prompt(const headgate::Tokenizer& tokenizer, const std::string& text,

@@ -14,6 +14,9 @@
 // Throws: usage (exit 2) unless one is given, io (4), more than 64 MiB (5).
 std::string read_prompt(const std::optional<std::string>& text, const std::optional<std::string>& file);
 
+// Throws bad_file (3) where the value of a flag is not UTF-8, with the byte.
+void require_utf8(const std::string& text, const char* flag);
+
 // The tokens of the text, with what tokenizer.json puts in front. Throws: usage where there are none; flag names where
 // the text is from.
 std::vector<std::int32_t> encode_prompt(const headgate::Tokenizer& tokenizer, const std::string& text,

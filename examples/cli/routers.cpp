@@ -24,6 +24,7 @@
 #include "processor.hpp"
 #include "prompt.hpp"
 #include "version.hpp"
+#include "whole_file.hpp"
 
 namespace {
 
@@ -124,11 +125,12 @@ void routers(const RoutersOptions& options) {
   const std::string text_name = options.text_file
                                     ? headgate::escaped(*options.text_file, 1024)
                                     : std::string(options.text ? "of the command line" : "built-in story");
-  // Opened before the work, so that a place that cannot be written is known at once.
-  std::optional<OutputFile> csv;
-  std::optional<OutputFile> html;
-  if (options.csv) csv.emplace(OutputFile::open(*options.csv));
-  if (options.html) html.emplace(OutputFile::open(*options.html));
+  // Before the work, so that a place that cannot be written is known at once.
+  if (options.csv && options.csv == options.html) throw_usage("--csv and --html", "name the same file");
+  std::optional<WholeFile> csv;
+  std::optional<WholeFile> html;
+  if (options.csv) csv.emplace(*options.csv);
+  if (options.html) html.emplace(*options.html);
   std::vector<std::string> folders = options.models;
   if (folders.empty()) folders.push_back(model_folder(std::nullopt));
   for (const std::string& folder : folders) {
@@ -157,11 +159,10 @@ void routers(const RoutersOptions& options) {
   if (!options.policies) tables.push_back(std::move(models));
 
   const headgate::ReportFacts run = facts(options, text_name, threads.size());
-  const auto save = [](std::optional<OutputFile>& file, const std::string& content) {
+  const auto save = [](std::optional<WholeFile>& file, const std::string& content) {
     if (!file) return;
-    file->start();
     file->write(content);
-    file->close();
+    file->finish();
   };
   save(csv, options.csv ? csv_text(tables) : std::string());
   save(html, options.html

@@ -9,15 +9,14 @@
 #include "headgate/routing/routing_plan.hpp"
 #include "json_writer.hpp"
 #include "model_path.hpp"
-#include "output_file.hpp"
+#include "whole_file.hpp"
 
 class TraceFile {
  public:
-  // Opens the file, which must be none of the model's; what it held stays until the first line is written.
-  TraceFile(const std::string& path, const std::string& model) : file_(OutputFile::open(path)) {
+  // The file must be none of the model's; what it held stays until finish().
+  TraceFile(const std::string& path, const std::string& model) : file_(path) {
     refuse_model_file(file_, "--trace", model);
   }
-  void start() { file_.start(); }
   void write(headgate::index_t layer, headgate::index_t first_position, const headgate::RoutingPlan& plan) {
     for (headgate::index_t row = 0; row < plan.tokens(); ++row) {
       line_.begin_object().key("layer").value(layer).key("token").value(first_position + row);
@@ -28,13 +27,13 @@ class TraceFile {
   }
   void finish() {
     flush();
-    file_.close();
+    file_.finish();
   }
 
  private:
   void flush() { file_.write(std::exchange(text_, {})); }
 
-  OutputFile file_;
+  WholeFile file_;
   JsonWriter line_;
   std::string text_;  // not written yet
 };

@@ -22,4 +22,7 @@ TEST_CASE("load_tokenizer takes a folder, its tokenizer.json or a GGUF file") {
   const std::string file = scratch.write("v.gguf", gguf_file(GgufText::bytes().vocabulary).file());
   CHECK(load_tokenizer(file).encode("the") == Ids{257});
   CHECK(tokenizer_file(file) == file);
+  CHECK(refusal_of([&] { load_tokenizer(scratch.write("note", "x")); }).says("holds no tokenizer"));
+  std::filesystem::copy_file(folder + "/model.safetensors", scratch / "weights.gguf");
+  CHECK(refusal_of([&] { load_tokenizer((scratch / "weights.gguf").string()); }).code == ErrorCode::bad_file);
 }

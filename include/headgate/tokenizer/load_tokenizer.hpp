@@ -21,8 +21,10 @@ inline std::string tokenizer_file(const std::string& model) {
 inline Tokenizer load_tokenizer(const std::string& model) {
   const std::string file = tokenizer_file(model);
   if (file.ends_with(".json")) return Tokenizer::from_file(file);
-  const TensorSource source = TensorSource::open(file);
-  if (source.metadata() != nullptr) return Tokenizer::from_gguf(*source.metadata());
+  if (file.ends_with(".gguf") || MappedFile::open(file).text().starts_with("GGUF")) {
+    const TensorSource source = TensorSource::open(file);
+    if (source.metadata() != nullptr) return Tokenizer::from_gguf(*source.metadata());
+  }
   throw Error(ErrorCode::bad_file,
               {file, "", -1, "holds no tokenizer (known: a folder with tokenizer.json, a GGUF file)"});
 }

@@ -6,6 +6,8 @@
 #include <string>
 #include <vector>
 
+#include <sys/stat.h>
+
 #include <nlohmann/json.hpp>
 
 #include "cli/program.hpp"
@@ -277,4 +279,39 @@ TEST_CASE("a signal while a prompt is awaited ends the program with its number")
       CHECK(cli::run({"-c", line}, {.program = "/bin/sh"}).code == code);
     }
   }
+}
+
+// I2, I3, I4: of what a chat reads besides, and of what a comparison does.
+TEST_CASE("templates, bases and counts that are devices, pipes or folders are errors of input and never waited for") {
+  const cli::ScratchFolder folder;
+  const std::filesystem::path model = folder.model();
+  const auto each_kind = [](const std::filesystem::path& file, const Words& words, bool may_wait = false) {
+    std::filesystem::remove_all(file);
+    std::filesystem::create_symlink("/dev/zero", file);
+    const int endless = may_wait ? 5 : 4;  // a text may come from a device, as from a pipe
+    check_refused(words, endless, {.input = "hi\n"});
+    std::filesystem::remove(file);
+    std::filesystem::create_directory(file);
+    check_refused(words, 4, {.input = "hi\n"});
+    std::filesystem::remove(file);
+    std::filesystem::create_symlink(file.filename(), file);
+    check_refused(words, 4, {.input = "hi\n"});
+    std::filesystem::remove(file);
+    if (!may_wait) {
+      REQUIRE(::mkfifo(file.c_str(), 0600) == 0);
+      check_refused(words, 4, {.input = "hi\n"});
+      std::filesystem::remove(file);
+    }
+  };
+  for (const char* const name : {"chat_template.jinja", "tokenizer_config.json"}) {
+    each_kind(model / name, {"chat", "-m", model.string()});
+  }
+  each_kind(folder / "base", {"perplexity", "-p", "a", "--kl-base", (folder / "base").string()});
+  for (const char* const command : {"generate", "chat", "inspect", "perplexity", "routers", "tokenize"}) {
+    Words words = begun(command);
+    words.insert(words.end(), {"-m", (folder / "m.gguf").string()});
+    each_kind(folder / "m.gguf", words);
+  }
+  each_kind(folder / "counts", {"routers", "--policies", "-p", "The king.", "--counts", (folder / "counts").string()},
+            /*may_wait=*/true);
 }

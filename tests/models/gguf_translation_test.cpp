@@ -161,6 +161,10 @@ TEST_CASE("a tensor of a GGUF file that is missing or of another shape is refuse
         CHECK(refused(checkpoint) == entry.name);
         changed.shape = {1, changed.shape[0], changed.shape[1]};
         CHECK(refused(checkpoint) == entry.name);
+        if (entry.shape[0] % 2 == 0) {  // as many elements, half the experts
+          changed.shape = {entry.shape[0] / 2, 2 * entry.shape[1], entry.shape[2]};
+          CHECK(refused(checkpoint) == entry.name);
+        }
       }
     }
   }

@@ -1,8 +1,9 @@
 // MappedFile: the bytes of a regular file, mapped read-only.
 //
 // Its size is known before anything is read. Opening never blocks: pipes, devices and folders are refused. A file that
-// is replaced by rename while mapped keeps its old bytes (Windows refuses to replace it); one that is cut in place
-// kills the reader (SIGBUS), as with any mapping: replace model files by rename.
+// is replaced by rename while mapped keeps its old bytes (Windows refuses to replace it). One that is written in place
+// gives its reader the new ones, and one that is cut, or whose disk fails or goes, kills it (SIGBUS), as with any
+// mapping: replace model files by rename.
 //
 // The operating system is behind Descriptor alone, of which there is one for POSIX and one for Windows.
 #pragma once

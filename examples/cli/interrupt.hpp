@@ -31,6 +31,12 @@ class Interrupt {
 
   static int exit_code() noexcept { return 128 + received(); }
 
+  // The file that goes when a signal ends the process at once; null: none. The text outlives its place here.
+  static std::atomic<const char*>& unfinished_file() noexcept {
+    static constinit std::atomic<const char*> path{nullptr};
+    return path;
+  }
+
  private:
   using Cancel = void (*)(void*) noexcept;
 
@@ -49,7 +55,10 @@ class Interrupt {
   static void handle(int number) noexcept {
     received() = number;
     void* const session = target();
-    if (session == nullptr) ::_exit(128 + number);
+    if (session == nullptr) {
+      if (const char* const path = unfinished_file()) ::unlink(path);
+      ::_exit(128 + number);
+    }
     cancel().load()(session);
   }
   static_assert(std::atomic<void*>::is_always_lock_free && std::atomic<int>::is_always_lock_free);

@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "interrupt.hpp"
 #include "output_file.hpp"
 
 class WholeFile {
@@ -30,7 +31,7 @@ class WholeFile {
       }
       path_ = fs::canonical(path);  // of a link, what it leads to is replaced
     }
-    begin();  // a folder that takes no file is known now; the rest waits, for a signal may end the program until then
+    begin();  // a folder that takes no file is known now
     discard();
   }
   WholeFile(const WholeFile&) = delete;
@@ -50,7 +51,7 @@ class WholeFile {
       throw headgate::Error(headgate::ErrorCode::io,
                             {name_, "", -1, "cannot take its name: " + std::generic_category().message(error)});
     }
-    part_.clear();
+    forget();
   }
   // Whether there was a file and this is it, by whatever name.
   bool was(const std::string& path) const {
@@ -65,11 +66,17 @@ class WholeFile {
       part_ = folder / ("headgate." + std::to_string(number) + ".part");
       if (std::optional<OutputFile> made = OutputFile::create(part_, name_)) out_.emplace(std::move(*made));
     }
+    Interrupt::unfinished_file() = part_.c_str();
     if (old_) out_->set_mode(old_->st_mode & 0777);
   }
   void discard() {
     out_.reset();
-    if (!part_.empty()) ::unlink(part_.c_str());
+    if (part_.empty()) return;
+    ::unlink(part_.c_str());
+    forget();
+  }
+  void forget() {
+    Interrupt::unfinished_file() = nullptr;
     part_.clear();
   }
 

@@ -1,9 +1,11 @@
 // Preloaded into the program: system calls that fail when a test says so.
 //   HEADGATE_FAIL="CALL N ERRNO"   the Nth call of CALL fails with ERRNO
+//   HEADGATE_FAIL="CALL N 0"       before the Nth call of CALL the process gets SIGINT
 //   HEADGATE_FAIL="short 0 0"      a read or write moves one byte, and every other call is interrupted
 // CALL is one of read; and of files that are being written (not of standard streams) create, write, fsync, close,
 // rename.
 #include <cerrno>
+#include <csignal>
 #include <cstdarg>
 #include <cstdio>
 #include <cstdlib>
@@ -31,8 +33,9 @@ struct Plan {
   bool is(const char* name) const { return std::strcmp(call, name) == 0; }
   bool strikes(const char* name) {
     if (!is(name) || --countdown != 0) return false;
+    if (error == 0) ::raise(SIGINT);
     errno = error;
-    return true;
+    return error != 0;
   }
   // Every other call, of whatever kind.
   bool interrupts() {

@@ -222,6 +222,39 @@ TEST_CASE("whichever call fails while an output is written, the old file stays a
   }
 }
 
+// L5: a trace so far is kept, whole lines; reports and distributions are whole or not there.
+TEST_CASE("Ctrl-C at any call of an output leaves a whole file or what stood there, and nothing else") {
+  const cli::ScratchFolder folder;
+  const std::string file = folder / "out";
+  for (const Writer& writer : writers(file)) {
+    for (const char* const call : {"create", "write", "fsync", "rename"}) {
+      int struck = 0;
+      for (int n = 1;; ++n) {
+        CAPTURE(writer.name, call, n);
+        std::filesystem::remove(file);
+        const cli::Result result = cli::run(writer.words, failing(call + (" " + std::to_string(n)) + " 0"));
+        CAPTURE(result.err);
+        if (result.code == 0) {  // it came after the work
+          CHECK(names_in(folder.path()) == Words{"out"});
+          break;
+        }
+        ++struck;
+        CHECK(result.code == 130);
+        CHECK_FALSE(result.killed);
+        const std::vector<std::string> names = names_in(folder.path());
+        CHECK((names.empty() || names == Words{"out"}));
+        if (!names.empty()) {
+          CHECK(writer.name == std::string("trace"));
+          const std::string lines = cli::read_all(file);
+          CHECK((lines.empty() || lines.ends_with("]}\n")));
+        }
+        REQUIRE(n < 100);
+      }
+      CHECK((struck >= 1 || call == std::string("fsync") || call == std::string("rename")));
+    }
+  }
+}
+
 // I15, I16: in every file that is read and every one that is written.
 TEST_CASE("calls that are interrupted or move one byte at a time change nothing") {
   const cli::ScratchFolder folder;

@@ -34,6 +34,7 @@ void check_usage(const Words& words, const std::string& part) {
 
 }  // namespace
 
+// G1
 TEST_CASE("an unknown word, a missing value and a flag given twice are usage errors with a suggestion") {
   check_usage({}, "generate, chat, inspect, perplexity, routers and tokenize");
   check_usage({"genrate"}, "did you mean generate?");
@@ -46,6 +47,7 @@ TEST_CASE("an unknown word, a missing value and a flag given twice are usage err
   check_usage({"inspect", "-p", "a"}, "'-p'");
 }
 
+// G2, G4, G5
 TEST_CASE("a number that is not wholly a number in range is a usage error") {
   const char* const wrong_counts[] = {
       "-3", "100000000000000000000", "4.5", "1e3", "0x10", "", " 4", "4x", "+4", "1,000", "\xD9\xA4", "nan", "4 "};
@@ -77,6 +79,7 @@ TEST_CASE("a number that is not wholly a number in range is a usage error") {
   }
 }
 
+// F1, G1
 TEST_CASE("exactly one prompt is wanted, and it has a token") {
   check_usage({"generate"}, "-p");
   check_usage({"tokenize"}, "-p");
@@ -103,6 +106,7 @@ TEST_CASE("exactly one prompt is wanted, and it has a token") {
   check_usage({"generate", "-p", "a", "--logprobs", "5"}, "--json");
 }
 
+// G7
 TEST_CASE("numbers at the edge of what is allowed are taken") {
   for (const Words& words : std::vector<Words>{{"--temp", "1e-30"},
                                                {"--top-k", "1000000"},
@@ -129,6 +133,7 @@ TEST_CASE("numbers at the edge of what is allowed are taken") {
   }
 }
 
+// G3, G6, L14
 TEST_CASE("a count that no machine can hold is a limit, with both numbers") {
   for (const Words& words :
        std::vector<Words>{{"-n", "9223372036854775807"}, {"-c", "1000000000000000"}, {"-c", "9223372036854775807"}}) {
@@ -151,6 +156,7 @@ TEST_CASE("with --json an error is one object on standard output, with the same 
   check_one_line(result);
 }
 
+// G16
 TEST_CASE("a very long argument is refused in a short line") {
   const cli::Result result = cli::run({"generate", "-p", "a", "-n", std::string(100'000, '\x7f')});
   CHECK(result.code == 2);
@@ -160,6 +166,7 @@ TEST_CASE("a very long argument is refused in a short line") {
   check_one_line(unknown);
 }
 
+// G15
 TEST_CASE("--help and --version go to standard output, fit a screen, and notice that it is full") {
   for (const Words& words : std::vector<Words>{{"--help"}, {"generate", "--help"}, {"inspect", "-h"}, {"--version"}}) {
     CAPTURE(words);

@@ -45,6 +45,7 @@ void replace_text(const path& file, const std::string& from, const std::string& 
 
 }  // namespace
 
+// I1, I2, I22
 TEST_CASE("a model folder that is not there, empty, or not a folder is an input error with its path") {
   const cli::ScratchFolder folder;
   check_refused(on(folder / "absent"), 4, {"absent"});
@@ -59,6 +60,7 @@ TEST_CASE("a model folder that is not there, empty, or not a folder is an input 
   check_refused({"tokenize", "-p", "a", "-m", folder / "absent"}, 4, {"absent"});
 }
 
+// I1 to I4
 TEST_CASE("a file of the model that is missing, a device, a pipe or a folder is an input error and never waits") {
   for (const std::string name : {"config.json", "model.safetensors", "tokenizer.json"}) {
     CAPTURE(name);
@@ -190,6 +192,7 @@ TEST_CASE("a damaged tokenizer.json is refused with its name") {
   check_refused(on(model), 3, {"tokenizer.json", "byte"});
 }
 
+// I6, I7, I8
 TEST_CASE("files of many gigabytes, nearly all of them holes, are refused without being read") {
   const cli::ScratchFolder folder;
   const path model = folder.model();
@@ -208,6 +211,7 @@ TEST_CASE("files of many gigabytes, nearly all of them holes, are refused withou
   }
 }
 
+// I10
 TEST_CASE("a model in a folder with an odd name is found") {
   const cli::ScratchFolder folder;
   CHECK(cli::run(on(folder.model("it's a \"m\xC3\xB6"
@@ -215,6 +219,7 @@ TEST_CASE("a model in a folder with an odd name is found") {
             .code == 0);
 }
 
+// F3, F11
 TEST_CASE("a prompt that is not UTF-8 is refused with the offset") {
   const Words generate = {"generate", "-n", "1", "-p"};
   for (const auto& [text, offset] : std::vector<std::pair<std::string, std::string>>{{"abc\x80", "byte 3"},
@@ -229,6 +234,7 @@ TEST_CASE("a prompt that is not UTF-8 is refused with the offset") {
   }
 }
 
+// F6
 TEST_CASE("a prompt far beyond the context is refused with the number of tokens, in linear time") {
   const std::string first_kind = "a \n7_(";
   for (const char letter : first_kind) {
@@ -236,6 +242,7 @@ TEST_CASE("a prompt far beyond the context is refused with the number of tokens,
   }
 }
 
+// F8, G9
 TEST_CASE("standard input that is closed, a folder or endless is refused") {
   const Words words = {"generate", "-f", "-", "-n", "1"};
   check_refused(words, 4, {"standard input"}, {.input_from = ""});
@@ -246,6 +253,7 @@ TEST_CASE("standard input that is closed, a folder or endless is refused") {
   check_refused({"generate", "-f", "/"}, 4, {"/"});
 }
 
+// G10, G14, L7
 TEST_CASE("a full or closed standard output ends the run with exit code 4") {
   const Words words = {"generate", "-p", "Once upon a time", "--temp", "0", "-n", "-1"};
   check_refused(words, 4, {"standard output"}, {.output_to = "/dev/full"});
@@ -259,6 +267,7 @@ TEST_CASE("a full or closed standard output ends the run with exit code 4") {
   CHECK(closed.err.find("error") == std::string::npos);
 }
 
+// L7
 TEST_CASE("a standard output that is closed from the start is an error, and no file of ours takes its place") {
   const cli::ScratchFolder folder;
   const std::string trace = folder / "trace";
@@ -270,6 +279,7 @@ TEST_CASE("a standard output that is closed from the start is an error, and no f
   CHECK_FALSE(std::filesystem::exists(trace));
 }
 
+// G11
 TEST_CASE("reports of routers are never written over a file of the model") {
   const cli::ScratchFolder folder;
   const path model = folder.model();
@@ -281,6 +291,7 @@ TEST_CASE("reports of routers are never written over a file of the model") {
   }
 }
 
+// G10, G11
 TEST_CASE("a trace that cannot be written is refused, and never over a file of the model") {
   const cli::ScratchFolder folder;
   Words words = {"generate", "-p", "Once", "-n", "2", "--trace", "/nowhere/trace"};

@@ -192,6 +192,7 @@ TEST_CASE("every kind of kernels writes the same greedy text") {
   }
 }
 
+// L10
 TEST_CASE("the seed that is printed gives the same text again") {
   const cli::Result first = cli::run({"generate", "-p", "Once upon a time", "-n", "20"});
   REQUIRE(first.code == 0);
@@ -286,6 +287,7 @@ TEST_CASE(
   CHECK(same.out == cli::run(tokens).out);
 }
 
+// F1
 TEST_CASE("a prompt of nothing is the token that the tokenizer puts in front") {
   const json result = run_json({"generate", "-p", "", "-n", "5", "--temp", "0"});
   CHECK(result.at("prompt_tokens") == json::array({0}));
@@ -294,6 +296,7 @@ TEST_CASE("a prompt of nothing is the token that the tokenizer puts in front") {
   CHECK(cli::run({"tokenize", "-p", ""}).out == "0\n");
 }
 
+// L2: -n 0 reads the prompt, as llama.cpp does, and is no misuse
 TEST_CASE("flags have llama.cpp's names and special values") {
   const json usual = run_json(greedy({"-n", "12"}));
   for (const char* const name : {"--n-predict", "--predict", "--max-tokens"}) {
@@ -352,6 +355,7 @@ TEST_CASE("flags have llama.cpp's names and special values") {
   }
 }
 
+// L8
 TEST_CASE("a stop string ends the text before it, wherever the borders of the tokens are") {
   for (const auto& [first, size] :
        std::vector<std::pair<std::size_t, std::size_t>>{{0, 1}, {3, 9}, {20, 2}, {31, 14}, {60, 40}}) {
@@ -370,6 +374,7 @@ TEST_CASE("a stop string ends the text before it, wherever the borders of the to
         story().substr(0, story().find(story().substr(80, 6))));
 }
 
+// L8
 TEST_CASE("ten thousand stop strings are as good as one") {
   Words words = greedy({"-n", "48"});
   for (int i = 0; i < 10'000; ++i) words.insert(words.end(), {"--stop", "absent " + std::to_string(i)});
@@ -377,6 +382,7 @@ TEST_CASE("ten thousand stop strings are as good as one") {
   CHECK(cli::run(words).out == story().substr(0, story().find(story().substr(40, 5))));
 }
 
+// F9, L1, L4
 TEST_CASE("generation ends with the context, and a prompt that does not fit names both numbers") {
   const json full = run_json(greedy({"-c", "20"}));
   CHECK(full.at("tokens").size() == 15);
@@ -555,6 +561,7 @@ TEST_CASE("peak memory stays within the plan that is printed") {
 }
 #endif
 
+// L5, L6
 TEST_CASE("Ctrl-C and SIGTERM end a long run within 100 ms, keep its text and say so with the exit code") {
   using Clock = std::chrono::steady_clock;
   const std::string whole = cli::run(greedy({"-n", "200", "-t", "2"})).out;

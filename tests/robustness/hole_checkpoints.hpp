@@ -58,8 +58,15 @@ inline std::string write_holes(const std::string& path, const std::string& heade
   return path;
 }
 
-// Matrices in Q8_0, of which rows of queries and keys are put in another order by the reader.
-inline std::string gguf_of_holes(const std::string& path, const Sizes& s) {
+// Of a GGUF file: blocks of so many elements in so many bytes.
+struct MatrixType {
+  std::uint32_t ggml = 8;  // Q8_0
+  std::uint64_t elements = 32;
+  std::uint64_t bytes = 34;
+};
+
+// The reader puts rows of queries and keys in another order, so it copies those.
+inline std::string gguf_of_holes(const std::string& path, const Sizes& s, const MatrixType& type = {}) {
   io_test::GgufWriter writer;
   const auto u32 = [](std::uint64_t value) { return gguf_value(static_cast<std::uint32_t>(value)); };
   writer.key("general.architecture", gguf_value("llama")).key("llama.block_count", u32(s.layers));
@@ -75,8 +82,8 @@ inline std::string gguf_of_holes(const std::string& path, const Sizes& s) {
     const bool is_matrix = shape.size() > 1 && name.find("gate_inp") == name.npos;
     std::string info = io_test::gguf_string(name) + io_test::raw(static_cast<std::uint32_t>(shape.size()));
     for (std::size_t i = shape.size(); i-- > 0;) info += io_test::raw(shape[i]);
-    writer.raw_tensor(info + io_test::raw(std::uint32_t{is_matrix ? 8u : 0u}) + io_test::raw(size), "");
-    size += is_matrix ? weight.elements() / 32 * 34 : weight.elements() * 4;
+    writer.raw_tensor(info + io_test::raw(std::uint32_t{is_matrix ? type.ggml : 0u}) + io_test::raw(size), "");
+    size += is_matrix ? weight.elements() / type.elements * type.bytes : weight.elements() * 4;
     size = (size + 31) / 32 * 32;
   };
   add("token_embd.weight", {s.vocabulary, s.hidden});

@@ -143,43 +143,50 @@ bool guard_behind(const std::string& path) {
 
 }  // namespace
 
-TEST_CASE("nothing is read behind a mapped tensor at the end of its file and of a page") {
-  const ScratchFolder folder;
-  const std::string path = gguf_of_holes((folder / "model.gguf").string(), {});
-  // A key of the length that makes the file end with a page. The last tensor has 48 rows of 68 bytes, no padding.
+TEST_CASE("nothing is read behind a mapped tensor at the end of its file and of a page, of any type") {
+  const MatrixType types[] = {{1, 1, 2},      {2, 32, 18},   {3, 32, 20},    {6, 32, 22},    {7, 32, 24},
+                              {8, 32, 34},    {10, 256, 84}, {11, 256, 110}, {12, 256, 144}, {13, 256, 176},
+                              {14, 256, 210}, {20, 32, 18},  {23, 256, 136}, {39, 32, 17}};
   const std::uint64_t page = Descriptor::page_size();
-  const std::uint64_t size = std::filesystem::file_size(path);
-  const std::uint64_t more = (page - size % page) % page;
-  std::string header(size, '\0');
-  std::ifstream(path, std::ios::binary).read(header.data(), static_cast<std::streamsize>(size));
-  std::uint64_t keys = 0;
-  std::memcpy(&keys, &header[16], sizeof keys);
-  ++keys;
-  std::memcpy(&header[16], &keys, sizeof keys);
-  // Keys stand in front; padding behind the tensors' infos keeps what lies behind them aligned.
-  REQUIRE(more % 32 == 0);
-  const std::size_t key_size = 8 + 1 + 4 + 8;  // "k", a string
-  const std::uint64_t filled = more >= key_size ? more : more + page;
-  header.insert(24, io_test::gguf_string("k") + gguf_value(std::string(filled - key_size, 'k')));
-  write_all(path, header);
-  REQUIRE(std::filesystem::file_size(path) % page == 0);
+  const ScratchFolder folder;
+  const Sizes sizes{.layers = 1, .hidden = 256, .inner = 256, .experts = 3, .vocabulary = 48};
+  for (const MatrixType& type : types) {
+    CAPTURE(type.ggml);
+    const std::string path = gguf_of_holes((folder / "model.gguf").string(), sizes, type);
+    // The last tensor has 48 rows and no padding. A key of the right length makes the file end with a page.
+    const std::uint64_t size = std::filesystem::file_size(path);
+    REQUIRE(size % 32 == 0);
+    std::string bytes(size, '\0');
+    std::ifstream(path, std::ios::binary).read(bytes.data(), static_cast<std::streamsize>(size));
+    std::uint64_t keys = 0;
+    std::memcpy(&keys, &bytes[16], sizeof keys);
+    ++keys;
+    std::memcpy(&bytes[16], &keys, sizeof keys);
+    const std::size_t key_size = 8 + 1 + 4 + 8;  // "k", a string
+    const std::uint64_t more = (page - size % page) % page;
+    const std::uint64_t filled = more >= key_size ? more : more + page;
+    bytes.insert(24, io_test::gguf_string("k") + gguf_value(std::string(filled - key_size, 'k')));
+    write_all(path, bytes);
+    REQUIRE(bytes.size() % page == 0);
 
-  // Where the next mapping of this size goes, below a page that nobody may read.
-  const std::uint64_t mapped = std::filesystem::file_size(path);
-  void* const place = ::mmap(nullptr, mapped + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  REQUIRE(place != MAP_FAILED);
-  void* const guard = static_cast<std::byte*>(place) + mapped;
-  ::munmap(place, mapped);
-  const std::shared_ptr<const Model> model = load_model(path);
-  CHECK(describe_model(path).weights.mapped_bytes > 0);
-  if (guard_behind(path)) {
-    for (const index_t rows : {1, 2, 3, 5}) {
-      Session session(model, {.rows_per_pass = rows});
-      forward(session);
+    // Where the next mapping of this size goes, below a page that nobody may read.
+    void* const place = ::mmap(nullptr, bytes.size() + page, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    REQUIRE(place != MAP_FAILED);
+    void* const guard = static_cast<std::byte*>(place) + bytes.size();
+    ::munmap(place, bytes.size());
+    {
+      const std::shared_ptr<const Model> model = load_model(path);
+      CHECK(describe_model(path).weights.mapped_bytes > 0);
+      if (guard_behind(path)) {
+        for (const index_t rows : {1, 2, 3, 5}) {
+          Session session(model, {.rows_per_pass = rows});
+          forward(session);
+        }
+      } else {
+        WARN("skipped: another mapping lies behind the file");
+      }
     }
-  } else {
-    WARN("skipped: another mapping lies behind the file");
+    ::munmap(guard, page);
   }
-  ::munmap(guard, page);
 }
 #endif

@@ -58,7 +58,7 @@ bool is_given(const Words& words, const Flag& flag) {
   });
 }
 
-void check_refused(const Words& words, int code, const cli::Launch& launch = {}) {
+std::string check_refused(const Words& words, int code, const cli::Launch& launch = {}) {
   CAPTURE(words);
   const cli::Result result = cli::run(words, launch);
   CAPTURE(result.err);
@@ -68,11 +68,12 @@ void check_refused(const Words& words, int code, const cli::Launch& launch = {})
   REQUIRE(line != std::string::npos);
   CHECK(result.err.find('\n', line) == result.err.size() - 1);
   CHECK(result.err.size() - line <= 4096);
+  return result.err;
 }
 void check_usage(Words words, const Words& more, const Words& any_of) {
   words.insert(words.end(), more.begin(), more.end());
-  check_refused(words, 2);
-  const std::string err = cli::run(words).err;
+  const std::string err = check_refused(words, 2);
+  CAPTURE(words, err);
   CHECK(err.starts_with("headgate: error: "));  // nothing was read before
   CHECK(std::any_of(any_of.begin(), any_of.end(),
                     [&](const std::string& part) { return err.find(part) != std::string::npos; }));
@@ -131,8 +132,7 @@ TEST_CASE("counts that no machine can hold are limits or misuses with the number
     for (const char* const command : {"generate", "chat"}) {
       Words words = begun(command);
       words.insert(words.end(), {"-c", context});
-      check_refused(words, 5, {.input = "hi\n"});
-      CHECK(cli::run(words, {.input = "hi\n"}).err.find(context) != std::string::npos);
+      CHECK(check_refused(words, 5, {.input = "hi\n"}).find(context) != std::string::npos);
     }
     for (const char* const command : {"perplexity", "routers"}) {  // positions that the model was not made for
       check_usage(begun(command), {"-c", context}, {context});
@@ -141,8 +141,7 @@ TEST_CASE("counts that no machine can hold are limits or misuses with the number
   for (const char* const command : {"generate", "chat"}) {
     Words words = begun(command);
     words.insert(words.end(), {"-n", "9223372036854775807"});
-    check_refused(words, 5, {.input = "hi\n"});
-    CHECK(cli::run(words, {.input = "hi\n"}).err.find("9223372036854775807") != std::string::npos);
+    CHECK(check_refused(words, 5, {.input = "hi\n"}).find("9223372036854775807") != std::string::npos);
   }
 }
 

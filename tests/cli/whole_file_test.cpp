@@ -255,6 +255,22 @@ TEST_CASE("Ctrl-C at any call of an output leaves a whole file or what stood the
   }
 }
 
+// L5
+TEST_CASE("Ctrl-C while a model is loaded ends the program at once") {
+  int struck = 0;
+  for (int n = 1; n < 50; ++n) {
+    const cli::Result result =
+        cli::run({"generate", "-p", "Once", "-n", "1", "-t", "1"}, failing("read " + std::to_string(n) + " 0"));
+    CAPTURE(n, result.err);
+    if (result.code == 0) continue;
+    ++struck;
+    CHECK(result.code == 130);
+    CHECK_FALSE(result.killed);
+    CHECK(result.out.empty());
+  }
+  CHECK(struck >= 3);
+}
+
 // I15, I16: in every file that is read and every one that is written.
 TEST_CASE("calls that are interrupted or move one byte at a time change nothing") {
   const cli::ScratchFolder folder;

@@ -3,6 +3,7 @@
 #include <chrono>
 #include <limits>
 #include <random>
+#include <set>
 
 #include "support/catch.hpp"
 
@@ -95,6 +96,54 @@ TEST_CASE("random merges give what the definition gives") {
     }
   }
   CHECK(wrong == 0);
+}
+
+TEST_CASE("long pieces, which are merged in windows, give what the definition gives") {
+  std::mt19937 chance(12);
+  int wrong = 0;
+  for (int round = 0; round < 150; ++round) {
+    Toy toy("abc");
+    std::vector<std::string> tokens = {"a", "b", "c"};
+    // Some have tokens that are longer than a window, some make a token in several ways.
+    const std::size_t longest = round % 3 == 0 ? 300 : 12;
+    const bool several = round % 2 == 0;
+    std::set<std::pair<std::string, std::string>> pairs;
+    for (int tries = 0; tokens.size() < 24 && tries < 1000; ++tries) {
+      const std::string left = tokens[tokens.size() - 1 - chance() % 3], right = tokens[chance() % tokens.size()];
+      const bool known = toy.vocabulary.find(left + right) >= 0;
+      if (left.size() + right.size() > longest || (known && !several)) continue;
+      if (!pairs.emplace(left, right).second) continue;  // which would have the later rank
+      toy.merge(left, right);
+      if (!known) tokens.push_back(left + right);
+    }
+    const Bpe bpe(toy.vocabulary, toy.merges, {});
+    for (const int letters : {1, 2, 3}) {
+      std::string piece;
+      const std::size_t size = 60 + chance() % 600;
+      while (piece.size() < size) {
+        if (chance() % 4 == 0) piece += tokens[chance() % tokens.size()];
+        piece += "abc"[chance() % static_cast<unsigned>(letters)];
+      }
+      wrong += encode(bpe, piece) != encode_slowly(toy, piece);
+    }
+  }
+  CHECK(wrong == 0);
+}
+
+TEST_CASE("a choice at one end of a long piece may change tokens up to its other end") {
+  // Ranks fall from left to right, so that pairs form from the end on: with one letter more they are all others.
+  Toy toy("abcdefghijklmnopqrstuvwxyz");
+  const std::string letters = "abcdefghijklmnopqrstuvwxyz";
+  for (std::size_t i = letters.size() - 1; i > 0; --i) toy.merge(letters.substr(i - 1, 1), letters.substr(i, 1));
+  toy.merge("z", "a");
+  const Bpe bpe(toy.vocabulary, toy.merges, {});
+  std::string text;
+  for (int i = 0; i < 40; ++i) text += letters;
+  for (std::size_t cut = 0; cut < 60; ++cut) {
+    CHECK(encode(bpe, std::string_view(text).substr(cut)) == encode_slowly(toy, std::string_view(text).substr(cut)));
+    CHECK(encode(bpe, std::string_view(text).substr(0, text.size() - cut)) ==
+          encode_slowly(toy, std::string_view(text).substr(0, text.size() - cut)));
+  }
 }
 
 TEST_CASE("a piece of a megabyte takes no more than a moment") {

@@ -106,3 +106,25 @@ TEST_CASE("a megabyte of one character is one match, not a limit") {
   CHECK(matches(gpt2, std::string(1 << 20, ' ') + "x").size() == 2);
   CHECK(matches(qwen2, std::string(1 << 20, '1')).size() == 1 << 20);
 }
+
+TEST_CASE("a match is found wherever it begins, also where its first character alone would not match") {
+  // With each of them, a character before which nothing may be skipped.
+  CHECK(matches("(?<=a)b", "b ab") == Texts{"b"});
+  CHECK(matches("\\bb", "ab b") == Texts{"b"});
+  CHECK(matches("\\Bb", "b ab") == Texts{"b"});
+  CHECK(matches("a|^b", "bab\nb") == Texts{"b", "a", "b"});
+  CHECK(matches("(?:^|x)b", "ab\nb") == Texts{"b"});
+  CHECK(matches("[^a]b", "ab bb") == Texts{" b"});
+  CHECK(matches("(?:a?)b", "cb ab b") == Texts{"b", "ab", "b"});
+  CHECK(matches("(?=b)", "ab") == Texts{""});
+  CHECK(matches("(?!a)", "ab") == Texts{"", ""});
+  CHECK(matches("a$", "ba\na a") == Texts{"a", "a"});
+  CHECK(matches("(?i)K", "ak\xE2\x84\xAA") == Texts{"k", "\xE2\x84\xAA"});
+  CHECK(matches("\\x00|\\x7f", std::string("a\0\x7f", 3)) == Texts{std::string(1, '\0'), "\x7f"});
+}
+
+TEST_CASE("a pattern that backtracks without end on one character is made in a moment") {
+  const auto start = std::chrono::steady_clock::now();
+  CHECK(matches("(?:a?){30}(?:a?){30}(?:(?:a*)*)*b", "cb") == Texts{"b"});
+  CHECK(std::chrono::steady_clock::now() - start < std::chrono::seconds(5));
+}

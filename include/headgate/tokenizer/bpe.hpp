@@ -1,6 +1,5 @@
 // Byte-pair encoding (Sennrich et al. 2016; Gage 1994): a piece starts as characters, and the adjacent pair of lowest
-// rank is merged, the leftmost of equals, until no pair has a rank. With a queue of pairs over a linked list of symbols
-// this is O(n log n) in the length of the piece.
+// rank is merged, the leftmost of equals, until no pair has a rank (symbol_merger.hpp).
 //
 // A rank belongs to a pair of tokens, in the order in which their merges were learnt, or, as in SentencePiece, to the
 // token that they become: the higher its score, the lower its rank.
@@ -18,9 +17,9 @@
 #include "headgate/core/error.hpp"
 #include "headgate/core/utf8.hpp"
 #include "headgate/tokenizer/byte_token.hpp"
-#include "headgate/tokenizer/merge_queue.hpp"
 #include "headgate/tokenizer/pair_filter.hpp"
 #include "headgate/tokenizer/pair_table.hpp"
+#include "headgate/tokenizer/symbol_merger.hpp"
 #include "headgate/tokenizer/vocabulary.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -68,13 +67,10 @@ class Bpe {
   // What encode works in; one for each call of the tokenizer.
   class Scratch {
     friend class Bpe;
-    struct Symbol {
-      std::int32_t id;
-      std::int32_t begin;           // in the piece, of its text
-      std::int32_t previous, next;  // -1: none
-    };
-    std::vector<Symbol> symbols_;
-    MergeQueue queue_;
+    std::vector<std::int32_t> symbols_;
+    std::vector<std::int32_t> begins_;  // in the piece, of the symbols' texts and its end; where tokens have ranks
+    std::vector<SymbolMerger::Token> tokens_;
+    SymbolMerger merger_;
   };
 
   // Appends the ids of a piece: well-formed UTF-8, not empty. A character that neither a token, nor byte tokens, nor an
@@ -90,30 +86,27 @@ class Bpe {
       }
     }
     scratch.symbols_.clear();
+    scratch.tokens_.clear();
     if (has_token_ranks()) {
       spell_characters(piece, scratch);
-    } else if (const std::string_view unknown = spell(piece, scratch); !unknown.empty()) {
-      return unknown;
+      const auto find = [&](const SymbolMerger::Token& left, const SymbolMerger::Token&, std::int32_t end) {
+        const std::int32_t begin = scratch.begins_[as_size(left.first)];
+        return find_text(piece.substr(as_size(begin), as_size(scratch.begins_[as_size(end)] - begin)));
+      };
+      merge(find, scratch);
+      return append_or_fall_back(piece, scratch, ids);
     }
-    const std::size_t count = scratch.symbols_.size();
-    for (std::size_t first = 0, last; first < count; first = last) {
-      last = end_of_stretch(scratch.symbols_, first);
-      merge(piece, first, last, scratch);
-    }
-    if (has_token_ranks()) return append_or_fall_back(piece, scratch, ids);
-    for (const Symbol& symbol : scratch.symbols_) {
-      if (symbol.id != merged) ids.push_back(symbol.id);
-    }
+    if (const std::string_view unknown = spell(piece, scratch.symbols_); !unknown.empty()) return unknown;
+    merge([&](const SymbolMerger::Token& left, const SymbolMerger::Token& right,
+              std::int32_t) { return find_pair(left.id, right.id); },
+          scratch);
+    for (const SymbolMerger::Token& token : scratch.tokens_) ids.push_back(token.id);
     return {};
   }
 
  private:
-  using Symbol = Scratch::Symbol;
-  struct RankedMerge {
-    std::int32_t rank, result;
-  };
+  using RankedMerge = SymbolMerger::Merge;
   static constexpr char32_t direct_characters = 0x200;  // the byte alphabet is among them
-  static constexpr std::int32_t merged = -2;            // the id of a symbol that is part of one before it
   static constexpr std::int32_t no_token = -1;          // the id of a character that is none
   static constexpr std::size_t max_uncut = 32;          // symbols
 
@@ -141,26 +134,23 @@ class Bpe {
     return c < direct_characters ? character_ids_[c] : find_character(piece.substr(i, size));
   }
 
-  static void add(std::int32_t id, std::size_t begin, std::vector<Symbol>& symbols) {
-    const auto position = static_cast<std::int32_t>(symbols.size());
-    symbols.push_back({id, static_cast<std::int32_t>(begin), position - 1, position + 1});
-  }
-
   // Characters that are no tokens wait for what they become part of.
   void spell_characters(std::string_view piece, Scratch& scratch) const {
+    scratch.begins_.clear();
     for (std::size_t i = 0, size = 0; i < piece.size(); i += size) {
       size = utf8_size(piece[i]);
-      add(character_id(piece, i, size), i, scratch.symbols_);
+      scratch.symbols_.push_back(character_id(piece, i, size));
+      scratch.begins_.push_back(static_cast<std::int32_t>(i));
     }
+    scratch.begins_.push_back(static_cast<std::int32_t>(piece.size()));
   }
 
   // An unknown token waits until a known character, another unknown one or the end comes, and byte tokens pass it, as
   // in the reference. Returns the first character that nothing stands for.
-  std::string_view spell(std::string_view piece, Scratch& scratch) const {
+  std::string_view spell(std::string_view piece, std::vector<std::int32_t>& symbols) const {
     bool unknown_waits = false;
-    std::size_t i = 0;
-    const auto add = [&](std::int32_t id) { Bpe::add(id, i, scratch.symbols_); };
-    for (std::size_t size = 0; i < piece.size(); i += size) {
+    const auto add = [&](std::int32_t id) { symbols.push_back(id); };
+    for (std::size_t i = 0, size = 0; i < piece.size(); i += size) {
       size = utf8_size(piece[i]);
       if (const std::int32_t id = character_id(piece, i, size); id >= 0) {
         if (std::exchange(unknown_waits, false)) add(options_.unknown);
@@ -188,10 +178,10 @@ class Bpe {
 
   // A piece can be cut wherever two symbols meet that stand side by side in no token: nothing merges across. A whole
   // text without a pre-tokenizer falls into words this way.
-  std::size_t end_of_stretch(const std::vector<Symbol>& symbols, std::size_t first) const noexcept {
+  std::size_t end_of_stretch(const std::vector<std::int32_t>& symbols, std::size_t first) const noexcept {
     if (!may_cut_ || symbols.size() <= max_uncut) return symbols.size();
     std::size_t last = first + 1;
-    while (last < symbols.size() && neighbours_.may_have(symbols[last - 1].id, symbols[last].id)) ++last;
+    while (last < symbols.size() && neighbours_.may_have(symbols[last - 1], symbols[last])) ++last;
     return last;
   }
 
@@ -216,49 +206,23 @@ class Bpe {
     }
   }
 
-  // What a symbol and the next become.
-  std::optional<RankedMerge> find(std::string_view piece, const std::vector<Symbol>& symbols,
-                                  const Symbol& left) const {
-    const Symbol& right = symbols[as_size(left.next)];
-    if (!has_token_ranks()) {
-      const RankedMerge* const found = merges_.find(left.id, right.id);
-      return found == nullptr ? std::nullopt : std::optional(*found);
-    }
-    const std::size_t end = right.next < 0 ? piece.size() : as_size(symbols[as_size(right.next)].begin);
-    const std::size_t size = end - as_size(left.begin);
-    if (size > max_size_) return std::nullopt;
-    const std::int32_t id = vocabulary_.find(piece.substr(as_size(left.begin), size));
-    if (id < 0 || token_ranks_[as_size(id)] < 0) return std::nullopt;
-    return RankedMerge{token_ranks_[as_size(id)], id};
+  RankedMerge find_pair(std::int32_t left, std::int32_t right) const noexcept {
+    const RankedMerge* const found = merges_.find(left, right);
+    return found == nullptr ? RankedMerge{} : *found;
+  }
+  // The text of two symbols.
+  RankedMerge find_text(std::string_view text) const noexcept {
+    const std::int32_t id = text.size() > max_size_ ? no_token : vocabulary_.find(text);
+    return id < 0 || token_ranks_[as_size(id)] < 0 ? RankedMerge{} : RankedMerge{token_ranks_[as_size(id)], id};
   }
 
-  // The symbols from first to last, among which all merges of theirs lie.
-  void merge(std::string_view piece, std::size_t first, std::size_t last, Scratch& scratch) const {
-    auto& symbols = scratch.symbols_;
-    MergeQueue& queue = scratch.queue_;
-    if (last < symbols.size()) piece = piece.substr(0, as_size(symbols[last].begin));
-    symbols[first].previous = -1;
-    symbols[last - 1].next = -1;
-    queue.start(last - first);
-    const auto offer = [&](std::int32_t left) {
-      if (left < 0 || symbols[as_size(left)].next < 0) return;
-      if (const auto found = find(piece, symbols, symbols[as_size(left)]))
-        queue.push({found->rank, left, found->result});
-    };
-    for (std::size_t i = first; i + 1 < last; ++i) offer(static_cast<std::int32_t>(i));
-    while (const auto best = queue.pop()) {
-      Symbol& symbol = symbols[as_size(best->position)];
-      if (symbol.id == merged || symbol.next < 0) continue;
-      // The pair may have changed since it was queued. One that makes the same token now counts, as in the reference.
-      const auto found = find(piece, symbols, symbol);
-      if (!found || found->result != best->result) continue;
-      symbol.id = best->result;
-      Symbol& right = symbols[as_size(symbol.next)];
-      right.id = merged;
-      symbol.next = right.next;
-      if (symbol.next >= 0) symbols[as_size(symbol.next)].previous = best->position;
-      offer(symbol.previous);
-      offer(best->position);
+  template <class Find>
+  void merge(const Find& find, Scratch& scratch) const {
+    const std::size_t count = scratch.symbols_.size();
+    for (std::size_t first = 0, last; first < count; first = last) {
+      last = end_of_stretch(scratch.symbols_, first);
+      scratch.merger_.merge(scratch.symbols_, static_cast<std::int32_t>(first), static_cast<std::int32_t>(last), find,
+                            scratch.tokens_);
     }
   }
 
@@ -267,14 +231,14 @@ class Bpe {
                                        std::vector<std::int32_t>& ids) const {
     const std::size_t old_size = ids.size();
     bool after_unknown = false;
-    for (const Symbol& symbol : scratch.symbols_) {
-      if (symbol.id == merged) continue;
+    for (const SymbolMerger::Token& token : scratch.tokens_) {
       const bool was_unknown = std::exchange(after_unknown, false);
-      if (symbol.id >= 0) {
-        ids.push_back(symbol.id);
+      if (token.id >= 0) {
+        ids.push_back(token.id);
         continue;
       }
-      const std::string_view bytes = piece.substr(as_size(symbol.begin), utf8_size(piece[as_size(symbol.begin)]));
+      const std::size_t begin = as_size(scratch.begins_[as_size(token.first)]);
+      const std::string_view bytes = piece.substr(begin, utf8_size(piece[begin]));
       if (options_.byte_fallback && has_byte_tokens(bytes)) {
         for (const char byte : bytes) ids.push_back(byte_ids_[static_cast<unsigned char>(byte)]);
       } else if (options_.unknown >= 0) {

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -54,6 +55,25 @@ class Pattern {
     weight_ = 1 + static_cast<std::int64_t>((compiled_size - std::min(compiled_size, 9 * corrections)) / 256);
     // Without a JIT compiler for this machine the interpreter runs, with the same limits.
     jit_ = pcre2_jit_compile_8(code_.get(), PCRE2_JIT_COMPLETE | PCRE2_JIT_PARTIAL_HARD) == 0;
+    find_first_bytes(original);
+  }
+
+  // An ASCII character of which no text that begins with it can match need not be tried. What looks back could match
+  // elsewhere in a text; PCRE2 does not count ^ as such.
+  void find_first_bytes(std::string_view original) {
+    may_begin_.fill(true);
+    std::uint32_t looks_back = 1;
+    pcre2_pattern_info_8(code_.get(), PCRE2_INFO_MAXLOOKBEHIND, &looks_back);
+    const auto is_line_start = [&](const char& c) { return c == '^' && (&c == original.data() || *(&c - 1) != '['); };
+    for (const char& c : original) looks_back += is_line_start(c) ? 1u : 0u;
+    const std::unique_ptr<pcre2_match_data_8, PatternCodeDelete> data(pcre2_match_data_create_8(1, nullptr));
+    const std::unique_ptr<pcre2_match_context_8, PatternCodeDelete> context(pcre2_match_context_create_8(nullptr));
+    if (looks_back > 0 || data == nullptr || context == nullptr) return;
+    pcre2_set_match_limit_8(context.get(), 1000);
+    for (unsigned char c = 0; c < 0x80; ++c) {
+      may_begin_[c] = pcre2_match_8(code_.get(), &c, 1, 0, PCRE2_PARTIAL_HARD | PCRE2_NO_UTF_CHECK, data.get(),
+                                    context.get()) != PCRE2_ERROR_NOMATCH;
+    }
   }
 
   static void check_size(std::string_view pattern, const std::string& field) {
@@ -67,6 +87,7 @@ class Pattern {
   std::string field_;
   PatternCode code_;
   bool jit_ = false;
+  std::array<bool, 256> may_begin_;  // a match, by its first byte
   std::int64_t weight_ = 1;
 };
 
@@ -132,6 +153,10 @@ class PatternSearch {
   // budget. (PCRE2's own limit is per position, and counts neither positions nor what a possessive repeat runs over.)
   std::optional<Match> search() {
     while (position_ <= text_.size()) {
+      if (position_ < text_.size() && !pattern_.may_begin_[static_cast<unsigned char>(text_[position_])]) {
+        ++position_;  // past an ASCII character
+        continue;
+      }
       std::size_t effort = first_effort;
       if (pattern_.weight_ > max_free_weight) pay(effort);
       Outcome outcome = attempt(effort);

@@ -52,6 +52,9 @@ class JsonHandler {
   virtual void number(double value) = 0;  // written with fraction or exponent, or too large for 64 signed bits
   virtual void boolean(bool value) = 0;
   virtual void null() = 0;
+  // Whether the handler itself refuses a key that occurs twice in the present object: it keeps the keys of a large one
+  // anyway.
+  virtual bool keeps_keys() const { return false; }
 
   // Where the token of the present event begins, in bytes from the start of the file.
   std::int64_t offset() const noexcept { return offset_; }
@@ -113,7 +116,7 @@ class JsonGuard {
   bool end_array() { return leave(), handler_.end_array(), true; }
   bool key(std::string& name) {
     next_token();
-    if (!rules_.repeated_keys && !keys_.back().insert(name).second) {
+    if (!rules_.repeated_keys && !handler_.keeps_keys() && !keys_.back().insert(name).second) {
       handler_.fail(name, "the key occurs twice in one object");
     }
     handler_.key(name);

@@ -77,8 +77,11 @@ class TokenizerReader final : public JsonHandler {
   void key(std::string_view name) override {
     if (depth_ == 1) top_ = name;
     if (depth_ == 2 && top_ == "model") member_ = name;
-    if (in_vocab()) token_ = name;
+    if (!in_vocab()) return;
+    token_ = name;
+    if (vocabulary_.find(name) >= 0) fail(token_, "the key occurs twice in one object");
   }
+  bool keeps_keys() const override { return in_vocab(); }
 
   void string(std::string_view value) override {
     if (in_merges() && depth_ == 3) return add_merge(value);
@@ -92,14 +95,9 @@ class TokenizerReader final : public JsonHandler {
   void number(std::int64_t value) override {
     if (!in_vocab()) return scalar(value);
     check_id(token_, value);
-    switch (vocabulary_.add(token_, static_cast<std::int32_t>(value))) {
-      case Vocabulary::Added::yes:
-        return;
-      case Vocabulary::Added::text_known:
-        fail("model.vocab", "token '" + escaped(token_) + "' occurs twice");
-      case Vocabulary::Added::id_known:
-        fail("model.vocab", "id " + std::to_string(value) + " of token '" + escaped(token_) + "' is also that of '" +
-                                escaped(*vocabulary_.text(static_cast<std::int32_t>(value))) + "'");
+    if (vocabulary_.add(token_, static_cast<std::int32_t>(value)) == Vocabulary::Added::id_known) {
+      fail("model.vocab", "id " + std::to_string(value) + " of token '" + escaped(token_) + "' is also that of '" +
+                              escaped(*vocabulary_.text(static_cast<std::int32_t>(value))) + "'");
     }
   }
   void number(double value) override { scalar(value); }

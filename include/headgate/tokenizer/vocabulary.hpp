@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "headgate/core/types.hpp"
@@ -21,13 +22,13 @@ class Vocabulary {
   // Precondition: 0 <= id. The caller bounds ids, as the table of texts grows to the largest.
   Added add(std::string_view text, std::int32_t id) {
     if (2 * (size_ + 1) > slots_.size()) grow();
-    const std::size_t slot = find_slot(text);
-    if (slots_[slot] >= 0) return Added::text_known;
+    Slot& slot = slots_[find_slot(text)];
+    if (slot.id >= 0) return Added::text_known;
     if (as_size(id) >= tokens_.size()) tokens_.resize(as_size(id) + 1);
     if (tokens_[as_size(id)].begin >= 0) return Added::id_known;
     tokens_[as_size(id)] = {static_cast<std::int64_t>(texts_.size()), static_cast<std::int64_t>(text.size())};
     texts_ += text;
-    slots_[slot] = id;
+    slot = {id, hash_of(text)};
     ++size_;
     return Added::yes;
   }
@@ -40,7 +41,7 @@ class Vocabulary {
   }
 
   // The id of a token, -1: none.
-  std::int32_t find(std::string_view text) const noexcept { return slots_.empty() ? -1 : slots_[find_slot(text)]; }
+  std::int32_t find(std::string_view text) const noexcept { return slots_.empty() ? -1 : slots_[find_slot(text)].id; }
 
   std::optional<std::string_view> text(std::int32_t id) const noexcept {
     if (id < 0 || as_size(id) >= tokens_.size() || tokens_[as_size(id)].begin < 0) return std::nullopt;
@@ -58,23 +59,38 @@ class Vocabulary {
     std::int64_t size = 0;
   };
 
+  struct Slot {
+    std::int32_t id = -1;    // -1: free
+    std::uint32_t hash = 0;  // so that texts are compared once
+  };
+
+  static std::uint32_t hash_of(std::string_view text) noexcept {
+    return static_cast<std::uint32_t>(std::hash<std::string_view>{}(text));
+  }
+
+  // The text's slot, or the free one where it would go.
   std::size_t find_slot(std::string_view text) const noexcept {
-    std::size_t i = std::hash<std::string_view>{}(text) & (slots_.size() - 1);
-    while (slots_[i] >= 0 && this->text(slots_[i]) != text) i = (i + 1) & (slots_.size() - 1);
+    const std::uint32_t hash = hash_of(text);
+    std::size_t i = hash & (slots_.size() - 1);
+    while (slots_[i].id >= 0 && (slots_[i].hash != hash || this->text(slots_[i].id) != text))
+      i = (i + 1) & (slots_.size() - 1);
     return i;
   }
 
   void grow() { rebuild(std::bit_ceil(4 * (size_ + 1))); }
   void rebuild(std::size_t slots) {
-    slots_.assign(slots, -1);
-    for (std::int32_t id = 0; id <= max_id(); ++id) {
-      if (const auto token = text(id)) slots_[find_slot(*token)] = id;
+    const std::vector<Slot> old = std::exchange(slots_, std::vector<Slot>(slots));
+    for (const Slot& slot : old) {
+      if (slot.id < 0) continue;
+      std::size_t i = slot.hash & (slots - 1);
+      while (slots_[i].id >= 0) i = (i + 1) & (slots - 1);
+      slots_[i] = slot;
     }
   }
 
   std::string texts_;
   std::vector<Span> tokens_;
-  std::vector<std::int32_t> slots_;
+  std::vector<Slot> slots_;
   std::size_t size_ = 0;
 };
 

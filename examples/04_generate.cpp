@@ -16,6 +16,7 @@ int main(int argc, char** argv) {
   headgate::StreamDecoder text(tokenizer);
   headgate::Context ctx;  // one thread; Context(pool) for more
   std::vector<std::int32_t> tokens = tokenizer.encode("Once upon a time");
+  text.skip(tokens);  // what is printed goes on where the prompt ends
   for (int i = 0; i < 100; ++i) {
     headgate::throw_if_error(session.forward(tokens, ctx));
     tokens.resize(1);

@@ -5,6 +5,7 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -106,14 +107,15 @@ std::vector<std::int32_t> prompt_ids(const GenerateOptions& options, const std::
 class Writer {
  public:
   Writer(const GenerateOptions& options, const std::optional<headgate::Tokenizer>& tokenizer,
-         headgate::Session& session, headgate::Sampler sampler, Continuation& continuation)
+         std::span<const std::int32_t> prompt, headgate::Session& session, headgate::Sampler sampler,
+         Continuation& continuation)
       : options_(options),
         session_(session),
         sampler_(std::move(sampler)),
         continuation_(continuation),
         stop_(options.stop),
         shows_(!options.json && options.parallel == 1) {
-    if (tokenizer) decoder_.emplace(*tokenizer);
+    if (tokenizer) decoder_.emplace(*tokenizer).skip(prompt);
     const index_t room = session.context_size() - session.position();
     most_ = headgate::as_size(options.max_tokens < 0 ? room : std::min<std::int64_t>(room, options.max_tokens));
     is_done_ = most_ == 0;
@@ -194,7 +196,7 @@ headgate::Status write_on(const GenerateOptions& options, const std::optional<he
     own.seed = continuation.seed;
     headgate::Sampler sampler(own);
     for (const std::int32_t id : outcome.prompt) sampler.accept(id);
-    writers.emplace_back(options, tokenizer, sessions[i], std::move(sampler), continuation);
+    writers.emplace_back(options, tokenizer, outcome.prompt, sessions[i], std::move(sampler), continuation);
   }
   std::vector<headgate::SessionTurn> turns;
   for (bool more = true; status.ok() && more;) {

@@ -44,6 +44,14 @@ TEST_CASE("normalization forms compose and decompose, and reorder marks") {
   CHECK(normalized({nfc}, "") == "");
 }
 
+TEST_CASE("U+11A7, just below the trailing consonants of Hangul, stays where it is") {
+  const std::string first = "\xE1\x84\x80\xE1\x85\xA1", syllable = "\xEA\xB0\x80", below = "\xE1\x86\xA7",
+                    last = "\xE1\x86\xA8";
+  CHECK(normalized({nfc}, first + below) == syllable + below);
+  CHECK(normalized({nfkc}, syllable + below + last) == syllable + below + last);
+  CHECK(normalized({nfc}, first + last) == "\xEA\xB0\x81");
+}
+
 TEST_CASE("normalization of random text agrees with utf8proc's own, of characters that Unicode 9 has") {
   std::mt19937 chance(5);
   for (int round = 0; round < 2000; ++round) {

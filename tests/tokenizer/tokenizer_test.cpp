@@ -7,6 +7,7 @@
 #include <set>
 #include <thread>
 
+#include "headgate/tokenizer/load_tokenizer.hpp"
 #include "support/catch.hpp"
 #include "support/shared_data.hpp"
 #include "tokenizer/refusal.hpp"
@@ -124,6 +125,81 @@ TEST_CASE("the demo model's tokenizer agrees with the reference") {
     const Ids ids = ids_of(*decoded.value("ids"));
     CHECK(tales().decode(ids) == decoded.get_string("text"));
     CHECK(streamed(tales(), ids) == decoded.get_string("text"));
+  }
+}
+
+TEST_CASE("random texts of mixed scripts, emoji, marks and controls become the reference's tokens") {
+  const Json json = read_json(HEADGATE_SOURCE_DIR "/tests/golden/tokenizer/random.json");
+  const JsonObject all(json, "random.json");
+  const std::vector<std::string> texts = all.get_strings("texts");
+  const std::span<const Json> expected = all.get_list("tales");
+  REQUIRE(texts.size() >= 300);
+  for (std::size_t i = 0; i < texts.size(); ++i) {
+    CAPTURE(texts[i]);
+    const Ids ids = tales().encode(texts[i], {.add_special_tokens = false});
+    CHECK(ids == ids_of(expected[i]));
+    CHECK(tales().decode(ids, {.skip_special = false}) == texts[i]);
+  }
+}
+
+// Pushed one by one after a prompt, tokens give what decoding all of them gives after the prompt's text.
+void check_continuations(const Tokenizer& tokenizer, const std::string& name, std::span<const std::string> texts) {
+  for (const std::string& text : texts) {
+    const Ids ids = tokenizer.encode(text);
+    for (const bool skip_special : {true, false}) {
+      const DecodeOptions options{.skip_special = skip_special};
+      const std::string whole = tokenizer.decode(ids, options);
+      for (std::size_t prompt = 0; prompt <= ids.size(); ++prompt) {
+        const std::span<const std::int32_t> before = std::span(ids).first(prompt);
+        StreamDecoder reader(tokenizer, options), decoder(tokenizer, options);
+        std::string given;  // with the prompt's whole characters
+        for (const std::int32_t id : before) given += reader.push(id);
+        decoder.skip(before);
+        for (const std::int32_t id : std::span(ids).subspan(prompt)) given += decoder.push(id);
+        given += decoder.finish();
+        if (given != whole) FAIL(name << ", '" << text << "', prompt of " << prompt << ": '" << given << "'");
+      }
+    }
+  }
+}
+
+TEST_CASE("the tokens after a prompt neither lose nor invent a space") {
+  const JsonObject all(vectors(), "vectors.json");
+  const std::vector<std::string> samples = all.get_strings("samples");
+  check_continuations(tales(), "tales", samples);
+  const JsonObject models = all.get_object("models");
+  for (const Json& json : all.get_list("variants")) {
+    const JsonObject variant(json, "vectors.json");
+    std::string text = variant.get_string("json");
+    text.replace(text.find('@'), 1, models.get_string(variant.get_string("model")));
+    check_continuations(Tokenizer::from_json(text), variant.get_string("name"), variant.get_strings("texts"));
+  }
+  for (const char* const name : {"olmoe", "granite", "ggml-vocab-gpt-2.gguf", "ggml-vocab-deepseek-llm.gguf",
+                                 "ggml-vocab-llama-spm.gguf", "ggml-vocab-phi-3.gguf"}) {
+    if (const auto path = shared_data(std::string("data/tokenizers/") + name))
+      check_continuations(load_tokenizer(path->string()), name, samples);
+  }
+}
+
+TEST_CASE("a continuation of SentencePiece begins with its space, a text of its own does not") {
+  TokenizerText text;
+  text.vocab = R"({"\u2581the":0,"\u2581king":1})";
+  text.merges = "[]";
+  text.pre_tokenizer = text.decoder =
+      R"({"type":"Metaspace","replacement":"\u2581","prepend_scheme":"first","split":true})";
+  const Tokenizer metaspace = Tokenizer::from_json(text.json());
+  text.pre_tokenizer = "null";
+  text.decoder = R"({"type":"Sequence","decoders":[{"type":"Replace","pattern":{"String":"\u2581"},"content":" "},)"
+                 R"({"type":"ByteFallback"},{"type":"Fuse"},{"type":"Strip","content":" ","start":1,"stop":0}]})";
+  const Tokenizer sequence = Tokenizer::from_json(text.json());
+  for (const Tokenizer* const tokenizer : {&metaspace, &sequence}) {
+    StreamDecoder alone(*tokenizer), after(*tokenizer);
+    CHECK(alone.push(1) == "king");
+    CHECK(alone.push(1) == " king");
+    after.skip(Ids{0});
+    CHECK(after.push(1) == " king");
+    after.skip({});
+    CHECK(after.push(0) == " the");
   }
 }
 

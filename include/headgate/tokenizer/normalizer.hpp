@@ -50,12 +50,15 @@ struct UnicodeForm {
   }
 
  private:
-  // Characters that are newer stay as they are, and nothing passes them.
+  // Characters that are newer stay as they are, and nothing passes them; nor does U+11A7, one below the first trailing
+  // consonant of Hangul, which utf8proc composes away.
   void append_stretch(std::string_view text, std::vector<utf8proc_int32_t>& buffer, std::string& out) const {
     std::size_t done = 0;
     for (std::size_t i = 0; i < text.size(); i += utf8_size(text[i])) {
       const char32_t c = code_point_at(text, i);
-      if (c < 0x300 || (!is_newer_character(c) && find_row<UnicodeRange>(inert_characters, c) == nullptr)) continue;
+      const bool stays = c >= 0x300 && (c == 0x11A7 || is_newer_character(c) ||
+                                        find_row<UnicodeRange>(inert_characters, c) != nullptr);
+      if (!stays) continue;
       append_known(text.substr(done, i - done), buffer, out);
       done = i + utf8_size(text[i]);
       out += text.substr(i, done - i);

@@ -253,6 +253,12 @@ class StreamDecoder {
       : tokenizer_(&tokenizer), options_(options), assembler_(tokenizer.decoder()) {}
   explicit StreamDecoder(const Tokenizer&&, const DecodeOptions& = {}) = delete;
 
+  // Tokens before those that are pushed, as a prompt: their text is not given out, and what only the first token of a
+  // text loses, as SentencePiece's the space that it begins with, the next one keeps.
+  void skip(std::span<const std::int32_t> ids) {
+    for (const std::int32_t id : ids) push(id);
+  }
+
   // The text that this token completes; often none.
   std::string push(std::int32_t id) {
     const auto token = tokenizer_->visible_text(id, options_);

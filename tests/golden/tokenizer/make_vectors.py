@@ -12,6 +12,7 @@ import argparse
 import json
 import pathlib
 import random
+import re
 import struct
 
 import tokenizers
@@ -172,6 +173,16 @@ def variants():
     for scheme in ("always", "first", "never"):
         metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": scheme != "never"}
         yield f"metaspace {scheme}", "words", dict(pre=metaspace, tokens=marks, decoder=metaspace)
+    for scheme in ("always", "first", "never"):
+        metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": scheme, "split": scheme == "never"}
+        yield f"metaspace {scheme}, the other way", "words", dict(pre=metaspace, tokens=marks, decoder=metaspace)
+        metaspace = {"type": "Metaspace", "replacement": "_", "prepend_scheme": scheme, "split": True}
+        yield f"metaspace {scheme}, another mark", "few", dict(pre=metaspace, tokens=marks[:3], decoder=metaspace)
+        pair = sequence({"type": "WhitespaceSplit"}, metaspace | {"replacement": "▁"})
+        yield f"metaspace {scheme} after a split", "words", dict(pre=pair, tokens=marks, decoder=metaspace | {"replacement": "▁"})
+    for prefix in (True, False):
+        metaspace = {"type": "Metaspace", "replacement": "▁", "add_prefix_space": prefix} | ({} if prefix else {"prepend_scheme": "never"})
+        yield f"older metaspace, prefix {prefix}", "words", dict(pre=metaspace, tokens=marks, decoder=metaspace)
     metaspace = {"type": "Metaspace", "replacement": "▁", "prepend_scheme": "always", "split": True}
     yield "some bytes missing, no decoder", "few", dict(pre=metaspace, tokens=marks[:3], decoder=None)
     yield "unknown characters", "unknown", dict(pre=metaspace, tokens=marks[:3], decoder=metaspace)
@@ -199,6 +210,13 @@ def more_variants():
     yield "cut between all characters", "bytes", dict(pre=sequence(split("", "Isolated", False, "String"), BYTE_LEVEL))
 
 
+def cased_letters():
+    """The letters that deepseek-llm lists, from where they are listed."""
+    header = (HERE.parents[2] / "include/headgate/tokenizer/known_patterns.hpp").read_text(encoding="utf8")
+    text = header.split("cased_letters =")[1].split(";")[0]
+    return "".join(re.findall(r'"(.*)"', text)).replace("\\\\", "\\")
+
+
 def from_gguf(path, out):
     import gguf
     fields = gguf.GGUFReader(path).fields
@@ -211,11 +229,12 @@ def from_gguf(path, out):
 
     tokens, types = strings("tokenizer.ggml.tokens"), numbers("tokenizer.ggml.token_type")
     vocab = {token: i for i, token in enumerate(tokens) if types[i] != 4}
-    extra = [added(i, t, special=types[i] == 3, normalized=types[i] == 4) for i, t in enumerate(tokens)
-             if types[i] in (3, 4) and not t.startswith("[PAD")]
+    extra = [added(i, t, special=types[i] != 4, normalized=types[i] == 4) for i, t in enumerate(tokens)
+             if types[i] in (2, 3, 4) and not t.startswith("[PAD")]
     if "tokenizer.ggml.merges" in fields:
         model, decoder = bpe(vocab, strings("tokenizer.ggml.merges")), BYTE_LEVEL
-        pre = sequence(*map(split, DEEPSEEK_PATTERNS), {"type": "Digits", "individual_digits": True}, BYTE_LEVEL)
+        patterns = [cased_letters() if "Lu" in pattern else pattern for pattern in DEEPSEEK_PATTERNS]
+        pre = sequence(*map(split, patterns), {"type": "Digits", "individual_digits": True}, BYTE_LEVEL)
         if "deepseek" not in path.name:
             pre = BYTE_LEVEL | {"use_regex": True}
         doc = document(model, pre, None, extra)

@@ -56,11 +56,12 @@ class OutputFile {
       text.remove_prefix(static_cast<std::size_t>(written));
     }
   }
-  // What was written is on the disk: some file systems report a failed write only here.
+  // What was written is on the disk, where there is one (EINVAL, EROFS: none): some file systems report a failed write
+  // only here.
   void close() {
     int failed = ::fsync(fd_);
     while (failed != 0 && errno == EINTR) failed = ::fsync(fd_);
-    if (failed != 0 && errno != EINVAL && errno != EROFS) fail(name_, "cannot be written");  // no disk behind it
+    if (failed != 0 && errno != EINVAL && errno != EROFS) fail(name_, "cannot be written");
     if (const int fd = std::exchange(fd_, -1); ::close(fd) != 0 && errno != EINTR) fail(name_, "cannot be closed");
   }
   struct stat status() const {

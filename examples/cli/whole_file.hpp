@@ -62,9 +62,12 @@ class WholeFile {
  private:
   void begin() {
     const std::filesystem::path folder = std::filesystem::path(path_).parent_path();
-    for (auto number = static_cast<unsigned>(::getpid()); !out_; ++number) {  // others' leftovers stay
-      part_ = folder / ("headgate." + std::to_string(number) + ".part");
-      if (std::optional<OutputFile> made = OutputFile::create(part_, name_)) out_.emplace(std::move(*made));
+    for (auto number = static_cast<unsigned>(::getpid()); !out_; ++number) {  // others' files stay
+      const std::string part = folder / ("headgate." + std::to_string(number) + ".part");
+      std::optional<OutputFile> made = OutputFile::create(part, name_);
+      if (!made) continue;
+      part_ = part;
+      out_.emplace(std::move(*made));
     }
     Interrupt::unfinished_file() = part_.c_str();
     if (old_) out_->set_mode(old_->st_mode & 0777);

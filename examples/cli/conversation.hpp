@@ -65,19 +65,20 @@ class Conversation {
   // Leaves the session at the end of these tokens, with the logits of the last. computed: tokens that went through the
   // model. Status as Session::forward; where it is not ok the session may hold fewer tokens.
   headgate::Status read(const std::vector<std::int32_t>& ids, headgate::Session& session, headgate::Context& ctx,
-                        headgate::index_t& computed) {
+                        std::int64_t& computed) {
     const auto differ = std::mismatch(held_.begin(), held_.end(), ids.begin(), ids.end());
     const auto same = static_cast<headgate::index_t>(differ.first - held_.begin());
     const auto wanted = std::min(same, static_cast<headgate::index_t>(ids.size()) - 1);
     const headgate::index_t kept = session.nearest(std::min(wanted, session.position()));
     headgate::throw_if_error(session.truncate(kept));
     held_.resize(headgate::as_size(kept));
-    computed = static_cast<headgate::index_t>(ids.size()) - kept;
+    computed = static_cast<std::int64_t>(ids.size()) - kept;
     headgate::Status status = session.forward(std::span(ids).subspan(headgate::as_size(kept)), ctx);
     if (status.ok()) held_ = ids;
     return status;
   }
-  void hold(std::int32_t token) { held_.push_back(token); }  // went through the session
+  // These went through the session, too.
+  void hold(std::span<const std::int32_t> tokens) { held_.insert(held_.end(), tokens.begin(), tokens.end()); }
 
  private:
   struct Written {

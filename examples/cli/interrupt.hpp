@@ -12,6 +12,7 @@ class Interrupt {
  public:
   // From now on a signal ends the process with our exit code.
   static void install() noexcept {
+    received() = 0;
     for (const int number : {SIGINT, SIGTERM}) {
       struct sigaction action{};
       action.sa_handler = handle;
@@ -29,6 +30,7 @@ class Interrupt {
   Interrupt(const Interrupt&) = delete;
   Interrupt& operator=(const Interrupt&) = delete;
 
+  static bool came() noexcept { return received() != 0; }  // a signal, since install()
   static int exit_code() noexcept { return 128 + received(); }
 
   // The file that goes when a signal ends the process at once; null: none. The text outlives its place here.

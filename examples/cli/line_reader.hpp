@@ -18,11 +18,18 @@ class LineReader {
   static constexpr std::size_t longest = std::size_t{1} << 20;  // bytes
 
   // Without its end (LF or CRLF); nothing once the input has ended. io: it cannot be read; limit: a longer line;
-  // bad_file: not UTF-8.
+  // bad_file: not UTF-8. After either the next line can be read.
   std::optional<std::string> next() {
     std::size_t seen = 0;
     while (true) {
       const std::size_t end = held_.find('\n', seen);
+      if (is_too_long_) {
+        is_too_long_ = end == std::string::npos && !ended_;
+        held_.erase(0, end == std::string::npos ? end : end + 1);
+        seen = 0;
+        if (is_too_long_) read();
+        continue;
+      }
       if (end != std::string::npos || ended_) {
         if (end == std::string::npos && held_.empty()) return std::nullopt;
         std::string line = held_.substr(0, end);
@@ -33,7 +40,11 @@ class LineReader {
         return line;
       }
       seen = held_.size();
-      if (seen > longest) fail(headgate::ErrorCode::limit, fmt::format("more than {} bytes in a line", longest));
+      if (seen > longest) {
+        is_too_long_ = true;
+        ++number_;
+        fail(headgate::ErrorCode::limit, fmt::format("more than {} bytes in a line", longest));
+      }
       read();
     }
   }
@@ -67,5 +78,6 @@ class LineReader {
 
   std::string held_;
   bool ended_ = false;
+  bool is_too_long_ = false;  // the line in progress: it has been refused, and what is left of it is skipped
   int number_ = 0;
 };

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "headgate/models/load.hpp"
+#include "note.hpp"
 #include "progress.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -14,6 +15,15 @@ extern template std::shared_ptr<const Model> load_model<Families>(const std::str
 extern template ModelDescription describe_model<Families>(const std::string& folder);
 
 }  // namespace headgate::inline HEADGATE_ABI
+
+// describe_model, which warns of parts that are damaged and not needed.
+inline headgate::ModelDescription describe_shown(const std::string& path) {
+  headgate::ModelDescription description = headgate::describe_model(path);
+  for (const headgate::SkippedPart& part : description.skipped) {
+    if (part.is_damaged) note("headgate: warning: skipped: " + headgate::escaped(part.why, 1000) + "\n");
+  }
+  return description;
+}
 
 // load_model, which says how far it is where that takes longer than two seconds.
 inline std::shared_ptr<const headgate::Model> load_shown(const std::string& path, headgate::ExecutorRef threads) {

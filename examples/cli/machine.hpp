@@ -1,6 +1,7 @@
-// What the program takes of the machine: the best kernels it has, and the processors it may use.
+// What the program takes of the machine: the best kernels it has, the processors it may use, and the date.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 
 // Chooses the kernels, no better than HEADGATE_ISA says. Throws a usage error for a name that is none.
@@ -10,3 +11,6 @@ const char* kernels_name();
 
 // Threads to run on: those asked for, or, for 0, one on each processor that this process is allowed.
 int thread_count(std::int64_t asked);
+
+// Where the machine is.
+std::chrono::year_month_day today();

@@ -8,7 +8,9 @@
 
 #include <fmt/format.h>
 
+#include "headgate/models/decoder.hpp"
 #include "json_writer.hpp"
+#include "machine.hpp"
 #include "sizes.hpp"
 
 class Stopwatch {
@@ -55,6 +57,18 @@ struct Statistics {
   int threads = 1;
   std::string kernels;
   std::uint64_t seed = 0;
+
+  void loaded(const headgate::Model& model, int thread_count, double seconds) {
+    load_s = seconds;
+    bytes_per_token = model.bytes_per_token();
+    weight_bytes = model.weight_bytes();
+    threads = thread_count;
+    kernels = kernels_name();
+  }
+  void routed(const headgate::RoutingPlan& plan) {
+    routed_rows += plan.tokens();
+    routed_entries += plan.entries();
+  }
 
   static double rate(double amount, double seconds) { return seconds > 0.0 ? amount / seconds : 0.0; }
   double prefill_rate() const { return rate(static_cast<double>(prefill_tokens), prefill_s); }

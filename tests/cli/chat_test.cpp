@@ -1,5 +1,6 @@
 // headgate chat through a pipe. The demo model has no chat template and knows no conversations; what is tested is the
 // program around it.
+#include <algorithm>
 #include <csignal>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 
 #include "cli/program.hpp"
 #include "cli/scratch_folder.hpp"
+#include "cli/small_gguf.hpp"
 #include "support/catch.hpp"
 
 namespace {
@@ -114,6 +116,10 @@ TEST_CASE("F10, F11 a line of more than 1 MiB is a limit, and one that is not UT
   CHECK(longest.code == 5);
   CHECK(longest.err.find("1048576") != std::string::npos);
   CHECK(chat(std::string(std::size_t{3} << 20, 'a'), {"-n", "1"}).code == 5);
+  const cli::Result fits = chat(std::string(std::size_t{1} << 20, 'a') + "\n", {"-n", "1"});  // a line, but no context
+  CHECK(fits.code == 5);
+  CHECK(fits.err.find("/reset begins anew") != std::string::npos);
+  CHECK(chat("Once upon", {"-n", "3"}).out == chat("\n\r\nOnce upon\n\n", {"-n", "3"}).out);
   const cli::Result latin = chat("good\ncaf\xE9\n", {"-n", "1"});
   CHECK(latin.code == 3);
   CHECK(latin.err.find("line 2") != std::string::npos);
@@ -124,7 +130,7 @@ TEST_CASE("F10, F11 a line of more than 1 MiB is a limit, and one that is not UT
 TEST_CASE("L1, L2, L4 an answer ends with the context, and a conversation that leaves no room for one is a limit") {
   const std::vector<json> full = answers("hi\n", {"-c", "30"});
   CHECK(full[0].at("finish_reason") == "length");
-  CHECK(full[0].at("prompt_tokens").get<std::size_t>() + full[0].at("tokens").size() == 31);
+  CHECK(full[0].at("prompt_tokens").get<std::size_t>() + full[0].at("tokens").size() == 30);
   const cli::Result over = chat("hi\nmore\n", {"-c", "30"});
   CHECK(over.code == 5);
   CHECK(over.err.find("30 positions") != std::string::npos);
@@ -168,4 +174,56 @@ TEST_CASE("L7 standard output that is full or closed ends a chat with an io erro
   CHECK(chat("hi\n", {"-n", "4"}, full).code == 4);
   const cli::Launch closed = {.on_output = [](pid_t, std::string_view) { return false; }};
   CHECK(chat("Once upon a time\n", {"-n", "200"}, closed).code == 4);
+}
+
+TEST_CASE("every chat format holds a conversation, and what the cache held makes no difference") {
+  const std::vector<std::string> control = {
+      "<|im_start|>",      "<|im_end|>",        "[INST]",          "[/INST]",
+      "[SYSTEM_PROMPT]",   "[/SYSTEM_PROMPT]",  "<|user|>",        "<|assistant|>",
+      "<|system|>",        "<|end|>",           "<|eot_id|>",      "<|start_header_id|>",
+      "<|end_header_id|>", "<|start_of_role|>", "<|end_of_role|>", "<|end_of_text|>",
+      "<|start|>",         "<|channel|>",       "<|message|>",     "<|return|>",
+      "<|im_user|>",       "<|im_assistant|>",  "<|im_system|>",   "<|im_middle|>",
+      "<think>",           "</think>"};
+  io_test::GgufWriter vocabulary;
+  const std::uint32_t size = cli::add_vocabulary(vocabulary, control);
+  io_test::GgufWriter writer = cli::small_gguf(cli::small_tensors(size), size, 2000);
+  cli::add_vocabulary(writer, control);
+  const cli::ScratchFolder folder;
+  const std::string file = folder.write("model.gguf", writer.file());
+  std::string names = cli::run({"chat", "-m", file, "--chat-format", "?"}).err;
+  REQUIRE(names.find("known are ") != std::string::npos);
+  names = names.substr(names.find("known are ") + 10);
+  int formats = 0;
+  for (std::size_t first = 0; first < names.size(); ++formats) {
+    const std::size_t end = std::min(names.find_first_of(",\n", first), names.size());
+    const std::string format = names.substr(first, end - first);
+    first = end + 2;
+    CAPTURE(format);
+    const auto talk = [&](const std::string& input, const Words& more) {
+      Words words = {"chat", "-m", file, "--chat-format", format, "-s", "3", "-n", "7", "--json"};
+      words.insert(words.end(), more.begin(), more.end());
+      const cli::Result result = cli::run(words, {.input = input});
+      CAPTURE(result.err);
+      CHECK(result.code == 0);
+      std::vector<json> all;
+      for (std::size_t begin = 0; begin < result.out.size();) {
+        const std::size_t line = result.out.find('\n', begin);
+        all.push_back(json::parse(result.out.substr(begin, line - begin)));
+        begin = line + 1;
+      }
+      return all;
+    };
+    const std::vector<json> once = talk("Hi <s>[INST] there\nAnd \xC3\xA9?\n/regen\n", {});
+    const std::vector<json> again = talk("Other\n/reset\nHi <s>[INST] there\nAnd \xC3\xA9?\n", {"-ub", "3", "-t", "2"});
+    REQUIRE(once.size() == 3);
+    REQUIRE(again.size() == 3);
+    CHECK(once[0].at("tokens") == again[1].at("tokens"));
+    CHECK(once[1].at("tokens") == again[2].at("tokens"));
+    CHECK(once[2].at("tokens") == once[1].at("tokens"));
+    CHECK(once[1].at("prompt_tokens") > once[0].at("prompt_tokens"));
+    CHECK(once[1].at("stats").at("prefill_tokens") < once[1].at("prompt_tokens"));
+    CHECK(once[2].at("stats").at("prefill_tokens") < once[1].at("stats").at("prefill_tokens"));
+  }
+  CHECK(formats >= 20);
 }

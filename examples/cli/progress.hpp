@@ -1,5 +1,5 @@
 // Progress: one line on standard error, drawn again at most 10 times a second and gone when the work is done; on a
-// terminal only. Time left is what the part done so far took, carried on.
+// terminal only, and on any: without escape sequences. Time left is what the part done so far took, carried on.
 #pragma once
 
 #include <chrono>
@@ -19,7 +19,7 @@ class Progress {
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
   ~Progress() {
-    if (drawn_at_ >= 0.0) note("\r\x1b[K");
+    if (drawn_at_ >= 0.0) draw("");
   }
 
   // done of total parts; detail: what is known so far.
@@ -28,7 +28,7 @@ class Progress {
     const double now = std::chrono::duration<double>(std::chrono::steady_clock::now() - start_).count();
     if (now < quiet_s_ || (drawn_at_ >= 0.0 && now - drawn_at_ < 0.1)) return;
     drawn_at_ = now;
-    note("\r\x1b[K" + line(what_, done, total, now, detail));
+    draw(line(what_, done, total, now, detail));
   }
 
   // "perplexity 42 %, 1:05 left, PPL 12.3"
@@ -47,9 +47,16 @@ class Progress {
   }
 
  private:
+  // In place of what was drawn before.
+  void draw(const std::string& text) {
+    note('\r' + std::string(width_, ' ') + '\r' + text);
+    width_ = text.size();
+  }
+
   std::string what_;
   double quiet_s_;
   bool is_shown_;
   std::chrono::steady_clock::time_point start_ = std::chrono::steady_clock::now();
   double drawn_at_ = -1.0;  // seconds after the start
+  std::size_t width_ = 0;   // of what stands there
 };

@@ -20,6 +20,7 @@ namespace {
 
 struct InspectOptions {
   std::optional<std::string> model;  // none: the demo model
+  bool tensors = false;              // list them
   bool json = false;
 };
 
@@ -52,6 +53,18 @@ std::string list(const std::vector<std::string>& names) {
   return names.empty() ? "none" : headgate::escaped(fmt::format("{}", fmt::join(names, ", ")), 2000);
 }
 
+// By the names of the files, as other programs show them.
+std::string tensor_lines(const headgate::ModelDescription& model) {
+  std::size_t width = 0;
+  for (const headgate::TensorSummary& tensor : model.tensors) width = std::max(width, tensor.name.size());
+  std::string text;
+  for (const headgate::TensorSummary& tensor : model.tensors) {
+    text += fmt::format("{:<{}}  {:<8}  {}\n", headgate::escaped(tensor.name, 200), std::min<std::size_t>(width, 200),
+                        headgate::info(tensor.dtype).name, tensor.shape.describe());
+  }
+  return text;
+}
+
 std::string plain_text(const std::string& folder, const headgate::ModelDescription& model) {
   const headgate::ModelConfig& config = model.config;
   const headgate::MemoryPlan memory = model.memory();
@@ -82,7 +95,7 @@ std::string plain_text(const std::string& folder, const headgate::ModelDescripti
   return text;
 }
 
-std::string json_text(const std::string& folder, const headgate::ModelDescription& model) {
+std::string json_text(const std::string& folder, const headgate::ModelDescription& model, bool with_tensors) {
   const headgate::ModelConfig& config = model.config;
   const headgate::MemoryPlan memory = model.memory();
   JsonWriter out;
@@ -104,6 +117,14 @@ std::string json_text(const std::string& folder, const headgate::ModelDescriptio
   out.key("attention").value(model.words(model.mixers));
   out.key("feed_forward").value(model.words(model.feed_forwards));
   out.key("tensors").value(model.tensors.size());
+  if (with_tensors) {
+    out.key("tensor_list").begin_array();
+    for (const headgate::TensorSummary& tensor : model.tensors) {
+      out.begin_object().key("name").value(headgate::escaped(tensor.name));
+      out.key("type").value(headgate::info(tensor.dtype).name).key("shape").array(tensor.shape.sizes()).end_object();
+    }
+    out.end_array();
+  }
   out.key("unknown_keys").begin_array();
   for (const std::string& key : model.unknown_keys) out.value(headgate::escaped(key));
   out.end_array().key("unused_tensors").begin_array();
@@ -121,7 +142,9 @@ std::string json_text(const std::string& folder, const headgate::ModelDescriptio
 void inspect(const InspectOptions& options) {
   const std::string folder = model_folder(options.model);
   const headgate::ModelDescription model = headgate::describe_model(folder);
-  OutputFile::standard_output().write(options.json ? json_text(folder, model) : plain_text(folder, model));
+  OutputFile::standard_output().write(options.json      ? json_text(folder, model, options.tensors)
+                                      : options.tensors ? plain_text(folder, model) + tensor_lines(model)
+                                                        : plain_text(folder, model));
 }
 
 }  // namespace
@@ -129,8 +152,9 @@ void inspect(const InspectOptions& options) {
 RunCommand inspect_command(Flags& flags) {
   const auto options = std::make_shared<InspectOptions>();
   flags.model(options->model);
+  flags.on("--tensors", "list the tensors, by the names that the files give them", options->tensors);
   flags.on("--json", "print one JSON object", options->json);
-  flags.examples({"inspect -m DIR"});
+  flags.examples({"inspect -m DIR", "inspect -m model.gguf --tensors"});
   return [options](const std::string&) {
     inspect(*options);
     return 0;

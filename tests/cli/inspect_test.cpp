@@ -1,11 +1,14 @@
 // headgate inspect: what a checkpoint is, and everything in its folder that nothing reads.
+#include <algorithm>
 #include <cstring>
 #include <string>
+#include <vector>
 
 #include <nlohmann/json.hpp>
 
 #include "cli/program.hpp"
 #include "cli/scratch_folder.hpp"
+#include "cli/small_gguf.hpp"
 #include "support/catch.hpp"
 
 namespace {
@@ -73,4 +76,30 @@ TEST_CASE("inspect lists files, keys, index entries and tensors that nothing rea
   }
   CHECK(cli::run({"generate", "-m", model, "-p", "Once", "-n", "4", "--temp", "0"}).out ==
         cli::run({"generate", "-p", "Once", "-n", "4", "--temp", "0"}).out);
+}
+
+TEST_CASE("inspect calls the tensors of a GGUF file as the file does, stacks of experts once") {
+  cli::GgufTensors tensors = cli::small_tensors(33);
+  tensors.push_back({"blk.0.left_over.weight", {3, 2}});
+  io_test::GgufWriter writer = cli::small_gguf(tensors, 33, 20);
+  writer.key("llama.never_heard_of", io_test::gguf_value(1u));
+  const cli::ScratchFolder folder;
+  const std::string file = folder.write("model.gguf", writer.file());
+  const json found = inspected(file);
+  CHECK(found.at("tensors") == tensors.size());
+  CHECK(found.at("unused_tensors") == json::array({"blk.0.left_over.weight"}));
+  CHECK(found.at("unknown_keys") == json::array({"llama.never_heard_of"}));
+  CHECK(found.at("unread_files").empty());
+  const cli::Result list = cli::run({"inspect", "-m", file, "--tensors", "--json"});
+  REQUIRE(list.code == 0);
+  const json listed = json::parse(list.out).at("tensor_list");
+  REQUIRE(listed.size() == tensors.size());
+  for (const auto& [name, sizes] : tensors) {
+    const json tensor = {{"name", name}, {"type", "F32"}, {"shape", json(std::vector(sizes.rbegin(), sizes.rend()))}};
+    CAPTURE(tensor.dump());
+    CHECK(std::count(listed.begin(), listed.end(), tensor) == 1);
+  }
+  const std::string text = cli::run({"inspect", "-m", file, "--tensors"}).out;
+  CHECK(text.find("\nblk.0.ffn_down_exps.weight  F32       (5, 8, 24)\n") != std::string::npos);
+  CHECK(text.find("model.layers") == std::string::npos);
 }

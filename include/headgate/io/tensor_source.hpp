@@ -24,6 +24,7 @@
 #include <string>
 #include <string_view>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace headgate::inline HEADGATE_ABI {
@@ -50,6 +51,13 @@ class TensorSource {
 
   // Sorted by name.
   std::span<const Tensor> tensors() const noexcept { return tensors_; }
+  // The same as the files have them, whatever they have been renamed to.
+  std::span<const Tensor> stored_tensors() const noexcept { return stored_.empty() ? tensors_ : stored_; }
+  // What the file calls the tensor of this name, or what it is a part of.
+  std::string stored_name(std::string_view name) const {
+    const auto found = stored_names_.find(name);
+    return found == stored_names_.end() ? std::string(name) : found->second;
+  }
   std::vector<std::string> names() const {
     std::vector<std::string> names;
     for (const Tensor& tensor : tensors_) names.push_back(tensor.name);
@@ -128,10 +136,10 @@ class TensorSource {
       if (entry.shape && without_ones(*entry.shape) == without_ones(tensor.shape)) tensor.shape = *entry.shape;
       tensors.push_back(std::move(tensor));
     }
-    for (Tensor& tensor : tensors_) {
-      if (renamed.count(tensor.name) == 0) tensors.push_back(std::move(tensor));
+    for (const Tensor& tensor : tensors_) {
+      if (renamed.count(tensor.name) == 0) tensors.push_back(tensor);
     }
-    tensors_ = std::move(tensors);
+    stored_ = std::exchange(tensors_, std::move(tensors));
     sort();
   }
 
@@ -297,11 +305,6 @@ class TensorSource {
            name.find_first_of(std::string_view("/\\\0", 3)) == name.npos;
   }
 
-  std::string stored_name(std::string_view name) const {
-    const auto found = stored_names_.find(name);
-    return found == stored_names_.end() ? std::string(name) : found->second;
-  }
-
   const Place* place_of(std::string_view name) const noexcept {
     const auto found = weight_map_.find(name);
     return found == weight_map_.end() ? nullptr : &found->second;
@@ -334,6 +337,7 @@ class TensorSource {
   std::string path_;
   std::shared_ptr<std::vector<MappedFile>> files_ = std::make_shared<std::vector<MappedFile>>();
   std::vector<Tensor> tensors_;
+  std::vector<Tensor> stored_;  // before they were renamed; empty: they were not
   std::string index_path_;
   std::vector<Shard> shards_;                             // of the index
   std::map<std::string, Place, std::less<>> weight_map_;  // of the index; empty without

@@ -35,7 +35,7 @@ struct ModelDescription {
   std::vector<PartSummary> feed_forwards;   // routed and dense
   index_t routed_layers = 0;                // layers with a router
   RoutingSummary routing;                   // of the first of them
-  std::vector<TensorSummary> tensors;       // of the files, by name
+  std::vector<TensorSummary> tensors;       // of the files, by the names that they have there
   std::vector<std::string> unused_tensors;  // that the family knows nothing of: ignored
   std::vector<std::string> unknown_keys;    // of config.json that the family knows nothing of: ignored
   std::vector<SkippedPart> skipped;         // files and entries of an index or document that were passed over
@@ -59,18 +59,18 @@ struct ModelDescription {
 
     const WeightList weights = blueprint.weights();
     description.weights = WeightCount::of(weights);
-    std::set<const Tensor*> used;
+    std::set<std::string> used;
     std::set<DType> types;
     for (const WeightUse& use : weights) {
       use.rows.for_each_tensor([&](const Tensor& tensor) {
-        used.insert(&tensor);
+        used.insert(source.stored_name(tensor.name));
         types.insert(tensor.dtype);
       });
     }
     description.dtypes.assign(types.begin(), types.end());
-    for (const Tensor& tensor : source.tensors()) {
+    for (const Tensor& tensor : source.stored_tensors()) {
       description.tensors.push_back({tensor.name, tensor.dtype, tensor.shape});
-      if (used.count(&tensor) == 0) description.unused_tensors.push_back(tensor.name);
+      if (used.count(tensor.name) == 0) description.unused_tensors.push_back(tensor.name);
     }
     description.skipped.assign(source.skipped().begin(), source.skipped().end());
     for (const MappedFile& file : source.files()) {

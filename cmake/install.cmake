@@ -27,6 +27,7 @@ if(TARGET headgate)
   install(TARGETS headgate)
   # The installed program finds the model from its own path.
   install(DIRECTORY examples/models/ DESTINATION ${CMAKE_INSTALL_DATADIR}/headgate/models)
+  install(DIRECTORY examples/cli/schema DESTINATION ${CMAKE_INSTALL_DATADIR}/headgate) # of what --json prints
   get_property(manual GLOBAL PROPERTY headgate_manual)
   if(manual)
     install(DIRECTORY ${manual}/ DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 FILES_MATCHING PATTERN "*.1")

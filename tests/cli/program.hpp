@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 #include <functional>
+#include <regex>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -129,6 +130,16 @@ inline Result run(const std::vector<std::string>& arguments, const Launch& launc
   result.killed = WIFSIGNALED(status);
   result.code = result.killed ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
   return result;
+}
+
+// The commands that --help lists.
+inline std::vector<std::string> commands() {
+  const std::string help = run({"--help"}).out;
+  const std::string list = help.substr(help.find("Commands:"), help.find("Options:") - help.find("Commands:"));
+  std::vector<std::string> names;
+  const std::regex line("\n  ([a-z]+) ");
+  for (std::sregex_iterator it(list.begin(), list.end(), line), end; it != end; ++it) names.push_back((*it)[1]);
+  return names;
 }
 
 }  // namespace cli

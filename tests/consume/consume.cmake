@@ -101,6 +101,12 @@ elseif(WAY STREQUAL "installed_program")
     message(FATAL_ERROR "the installed program printed nothing")
   endif()
   message(STATUS "${text}")
+  foreach(file IN ITEMS headgate/schema/chat.json headgate/schema/statistics.json man/man1/headgate-chat.1
+                        bash-completion/completions/headgate zsh/site-functions/_headgate)
+    if(NOT EXISTS ${PREFIX}/share/${file})
+      message(FATAL_ERROR "share/${file} is not installed")
+    endif()
+  endforeach()
   # It is the model of its own prefix that it read: moved elsewhere and with that model damaged, it says so.
   set(moved ${BUILD}/consume/damaged)
   file(REMOVE_RECURSE ${moved})

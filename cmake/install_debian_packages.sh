@@ -6,14 +6,15 @@ mode=${1:-}
 packages=(g++ cmake ninja-build libxsimd-dev libfmt-dev nlohmann-json3-dev libpcre2-dev libutf8proc-dev libcli11-dev)
 tests=(libeigen3-dev catch2 pkg-config python3)
 formatting=(git python3-venv)
+manual=(groff-base zsh)
 cross=(g++-aarch64-linux-gnu qemu-user g++-mingw-w64-x86-64-posix wine64)
 fuzzing=(clang libclang-rt-dev)
 everything=(libc++-dev libc++abi-dev llvm clang-tidy libbenchmark-dev)
 case $mode in
   program) ;;
   tests) packages+=("${tests[@]}") ;;
-  ci) packages+=("${tests[@]}" "${formatting[@]}" "${cross[@]}" "${fuzzing[@]}") ;;
-  all) packages+=("${tests[@]}" "${formatting[@]}" "${cross[@]}" "${fuzzing[@]}" "${everything[@]}") ;;
+  ci) packages+=("${tests[@]}" "${formatting[@]}" "${manual[@]}" "${cross[@]}" "${fuzzing[@]}") ;;
+  all) packages+=("${tests[@]}" "${formatting[@]}" "${manual[@]}" "${cross[@]}" "${fuzzing[@]}" "${everything[@]}") ;;
   *)
     echo "usage: bash cmake/install_debian_packages.sh program|tests|ci|all" >&2
     exit 2

@@ -81,7 +81,6 @@ std::string typed(int argc, char** argv) {
 
 int run(int argc, char** argv) {
   CLI::App app("headgate: text from Mixture-of-Experts models, on CPUs", "headgate");
-  app.get_formatter()->column_width(30);
   app.require_subcommand(0, 1);
   bool version = false;
   app.add_flag("--version", version, "print version, compiler, kernels and dependencies");
@@ -100,12 +99,14 @@ int run(int argc, char** argv) {
       "Examples:\n"
       "  headgate generate -p \"Once upon a time\"\n"
       "  headgate inspect -m DIR\n"
-      "Each command has its own --help. Standard output carries the result and nothing else. Exit codes: 0 done,\n"
-      "1 failure, 2 usage, 3 bad file, 4 input or output, 5 limit, 6 NaN or infinity, 130 interrupted.\n");
+      "Each command has its own --help. Standard output carries the result and nothing\n"
+      "else. Exit codes: 0 done, 1 failure, 2 usage, 3 bad file, 4 input or output,\n"
+      "5 limit, 6 NaN or infinity, 130 interrupted.\n");
   try {
     app.parse(normalised(argc, argv));
   } catch (const CLI::CallForHelp&) {
-    OutputFile::standard_output().write(app.help());
+    const std::vector<CLI::App*> asked = app.get_subcommands();
+    OutputFile::standard_output().write(help_page(asked.empty() ? app : *asked.front()));
     return 0;
   } catch (const CLI::ExtrasError&) {
     const std::string unknown = app.remaining(true).front();

@@ -69,6 +69,26 @@ std::string single_quoted(std::string_view text) {
   return out + "'";
 }
 
+// Words in lines that end before column 80, after an indentation for all but the first.
+std::string wrapped(std::string_view text, std::size_t indentation) {
+  std::string out;
+  std::size_t column = indentation;
+  while (!text.empty()) {
+    const std::size_t end = std::min(text.find(' '), text.size());
+    if (!out.empty() && column + 1 + end > 79) {
+      out += '\n' + std::string(indentation, ' ');
+      column = indentation;
+    } else if (!out.empty()) {
+      out += ' ';
+      ++column;
+    }
+    out += text.substr(0, end);
+    column += end;
+    text.remove_prefix(std::min(end + 1, text.size()));
+  }
+  return out;
+}
+
 std::string bash_completion(const CLI::App& app) {
   std::string out =
       "# bash completion of headgate\n"
@@ -132,7 +152,7 @@ std::string zsh_completion(const CLI::App& app) {
     out += "\n";
   };
   arguments(app);
-  out += "    return\n  fi\n  case $words[2] in\n";
+  out += "    return\n  fi\n  shift words\n  ((CURRENT--))\n  case $words[1] in\n";
   for (const CLI::App* const command : commands_of(app)) {
     out += "    " + command->get_name() + ")\n      _arguments";
     arguments(*command);
@@ -142,6 +162,28 @@ std::string zsh_completion(const CLI::App& app) {
 }
 
 }  // namespace
+
+std::string help_page(const CLI::App& page) {
+  constexpr std::size_t margin = 26;
+  const bool is_program = page.get_parent() == nullptr;
+  std::string out =
+      fmt::format("{}\nUsage: {}\n", page.get_description(),
+                  is_program ? "headgate COMMAND [OPTIONS]" : "headgate " + page.get_name() + " [OPTIONS]");
+  const auto line = [&out](const std::string& name, const std::string& help) {
+    out += "  " + name +
+           (name.size() + 4 > margin ? '\n' + std::string(margin, ' ') : std::string(margin - 2 - name.size(), ' '));
+    out += wrapped(help, margin) + '\n';
+  };
+  if (is_program) {
+    out += "\nCommands:\n";
+    for (const CLI::App* const command : commands_of(page)) line(command->get_name(), command->get_description());
+  }
+  out += "\nOptions:\n";
+  for (const Flag& flag : flags_of(page)) {
+    line(fmt::format("{}", fmt::join(flag.names, ",")) + (flag.unit.empty() ? "" : " " + flag.unit), flag.help);
+  }
+  return out + '\n' + page.get_footer();
+}
 
 std::string man_page(const CLI::App& app, const std::string& command) {
   const CLI::App* page = &app;

@@ -173,7 +173,7 @@ TEST_CASE("--help and --version go to standard output, fit a screen, and notice 
     const cli::Result result = cli::run(words);
     CHECK(result.code == 0);
     CHECK(result.err.empty());
-    CHECK(std::count(result.out.begin(), result.out.end(), '\n') <= 40);
+    CHECK(std::count(result.out.begin(), result.out.end(), '\n') <= 48);
     CHECK(cli::run(words, {.output_to = "/dev/full"}).code == 4);
   }
   const std::string help = cli::run({"generate", "--help"}).out;

@@ -93,9 +93,8 @@ class Chat {
   }
   // False: a signal that ends the program came.
   bool obey(const std::string& line) {
-    const bool is_command = line.starts_with('/') && !line.starts_with("//");
     const std::string word = line.substr(0, line.find(' '));
-    if (!is_command) {
+    if (!line.starts_with('/') || line.starts_with("//")) {
       conversation_.ask(line.starts_with("//") ? line.substr(1) : line);
       return answer();
     }
@@ -195,11 +194,9 @@ class Chat {
                   const char* finish_reason) const {
     JsonWriter out;
     out.begin_object().key("text").value(text).key("tokens").array(chosen);
-    out.key("finish_reason").value(finish_reason).key("prompt_tokens").value(prompt_tokens);
-    out.key("stats");
+    out.key("finish_reason").value(finish_reason).key("prompt_tokens").value(prompt_tokens).key("stats");
     statistics_.write(out);
-    out.end_object();
-    OutputFile::standard_output().write(out.take() + '\n');
+    OutputFile::standard_output().write(out.end_object().take() + '\n');
   }
 
   const ChatOptions& options_;

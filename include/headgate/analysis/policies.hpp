@@ -86,8 +86,9 @@ auto gru_of(const PolicyParameters& i, RecurrentKind kind) {
   static const RecurrentCell large[] = {make(RecurrentKind::gru, 128, 128), make(RecurrentKind::rnn, 128, 128)};
   const std::vector<float> projection =
       uniform_floats(std::int64_t{inputs} * i.hidden_size, sum_bound(0.5f, i.hidden_size), 84);
-  std::vector<float> gate;
-  for (const float w : i.gate) gate.push_back(4.0f * (0.5f / i.gate_bound) * w);
+  // Rows wider than the hidden size go on into the next one, the last into zeros.
+  std::vector<float> gate(i.gate.size() + as_size(std::max(size - i.hidden_size, 0)));
+  for (std::size_t w = 0; w < i.gate.size(); ++w) gate[w] = 4.0f * (0.5f / i.gate_bound) * i.gate[w];
   return GruRouter<TopK, Renormalize, Backend>::create(
              (is_large ? large : odd)[kind == RecurrentKind::gru ? 0 : 1], {projection.data(), inputs, i.hidden_size},
              {gate.data(), i.num_experts, size, i.hidden_size}, TopK{i.k}, Renormalize{})

@@ -228,7 +228,7 @@ int chat(const ChatOptions& options) {
   const std::string folder = model_folder(options.model);
   Statistics statistics;
   Stopwatch watch;
-  const headgate::ModelDescription description = describe_shown(folder);
+  const headgate::ModelDescription description = describe_shown(folder, options.compute);
   headgate::ChatFormat format = [&] {
     try {
       return headgate::load_chat_format(folder, options.format, today());
@@ -241,8 +241,8 @@ int chat(const ChatOptions& options) {
   const headgate::SessionOptions session_options = plan_session(
       {options.context, options.batch_rows, options.ubatch_rows, options.threads}, description, statistics.memory);
   headgate::ThreadPool threads(thread_count(options.threads));
-  const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads);
-  statistics.loaded(*model, threads.size(), watch.lap());
+  const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads, options.compute);
+  statistics.loaded(*model, description.weights.compute, threads.size(), watch.lap());
   note(fmt::format("chat format {}, context of {} positions\n", format.name(), session_options.context_size));
   return Chat(options, tokenizer, std::move(format), headgate::Session(model, session_options), threads, statistics)
       .run();

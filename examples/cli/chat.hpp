@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "headgate/core/compute.hpp"
 #include "sampling_flags.hpp"
 
 struct ChatOptions {
@@ -14,6 +15,7 @@ struct ChatOptions {
   std::int64_t max_tokens = -1;  // of an answer; -1, -2: until the context is full
   std::int64_t context = 0;
   std::int64_t threads = -1;
+  std::optional<headgate::Compute> compute;
   std::int64_t batch_rows = 2048;
   std::int64_t ubatch_rows = 512;
   SamplingFlags sampling;

@@ -12,6 +12,7 @@ RunCommand chat_command(Flags& flags) {
   flags.integer("-n,--max-tokens,--n-predict,--predict", "tokens of an answer; -1, -2: until the context is full (-1)",
                 -2, Flags::any_count, o.max_tokens);
   flags.session(o.context, o.threads, o.batch_rows, o.ubatch_rows);
+  flags.compute(o.compute);
   o.sampling.declare(flags);
   flags.on("--json", "print one JSON object for each answer in place of text", o.json);
   flags.examples(

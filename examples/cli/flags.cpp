@@ -52,6 +52,16 @@ void Flags::prompt(std::optional<std::string>& text_target, std::optional<std::s
   text("-f,--file", "FILE", "... or the file to read it from (-: standard input)", file);
 }
 
+void Flags::compute(std::optional<headgate::Compute>& target) {
+  value("--compute", "TYPE", "activations at quantized weights: int8, or f32, exact and slow (int8)",
+        [&target](const std::string& text) {
+          for (const headgate::Compute known : {headgate::Compute::f32, headgate::Compute::int8}) {
+            if (text == name_of(known)) target = known;
+          }
+          if (!target) throw_usage("--compute", "got '" + headgate::escaped(text, 80) + "', allowed are int8 and f32");
+        });
+}
+
 void Flags::threads(std::int64_t& target) {
   integer("-t,--threads", "0, -1: one on each processor (-1)", -1, 1024, target);
 }

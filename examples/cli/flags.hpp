@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "headgate/core/compute.hpp"
+
 namespace CLI {
 class App;
 }
@@ -34,6 +36,8 @@ class Flags {
   void model(std::optional<std::string>& target);
   void prompt(std::optional<std::string>& text, std::optional<std::string>& file);
   void threads(std::int64_t& target);
+  // What activations are at quantized weights.
+  void compute(std::optional<headgate::Compute>& target);
   // Positions, threads, and rows of a prompt at a time: what a session and its passes are made with.
   void session(std::int64_t& context, std::int64_t& thread_count, std::int64_t& batch_rows, std::int64_t& ubatch_rows);
 

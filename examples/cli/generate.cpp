@@ -178,7 +178,7 @@ int generate(const GenerateOptions& options) {
 
   Outcome outcome;
   Stopwatch watch;
-  const headgate::ModelDescription description = describe_shown(folder);
+  const headgate::ModelDescription description = describe_shown(folder, options.compute);
   const std::optional<headgate::Tokenizer> tokenizer = load_tokenizer(options, tokenizer_file);
   outcome.prompt = prompt_ids(options, text, tokenizer, tokenizer_file, description.config.vocab_size);
   const headgate::SessionOptions session_options =
@@ -190,14 +190,14 @@ int generate(const GenerateOptions& options) {
   }
 
   headgate::ThreadPool threads(thread_count(options.threads));
-  const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads);
+  const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads, options.compute);
   std::vector<headgate::Session> sessions;
   sessions.reserve(headgate::as_size(options.parallel));
   sessions.emplace_back(model, session_options);
   const std::uint64_t seed = options.sampling.seed ? *options.sampling.seed : std::random_device{}();
   const headgate::SamplerOptions sampling = options.sampling.options(seed, session_options.context_size);
   Statistics& statistics = outcome.statistics;
-  statistics.loaded(*model, threads.size(), watch.lap());
+  statistics.loaded(*model, description.weights.compute, threads.size(), watch.lap());
   statistics.seed = seed;
 
   sessions.front().on_route = [&](index_t layer, index_t first_position, const headgate::RoutingPlan& plan) {

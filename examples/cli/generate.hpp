@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "headgate/core/compute.hpp"
 #include "sampling_flags.hpp"
 
 struct GenerateOptions {
@@ -13,9 +14,10 @@ struct GenerateOptions {
   std::optional<std::string> prompt;       // one of these three
   std::optional<std::string> prompt_file;  // -: standard input
   std::optional<std::vector<std::int32_t>> token_ids;
-  std::int64_t max_tokens = -1;    // -1, -2: until the context is full; 0: only the prompt is read
-  std::int64_t context = 0;        // positions; 0: what the model was made for
-  std::int64_t threads = -1;       // 0, -1: all processors this process may use
+  std::int64_t max_tokens = -1;  // -1, -2: until the context is full; 0: only the prompt is read
+  std::int64_t context = 0;      // positions; 0: what the model was made for
+  std::int64_t threads = -1;     // 0, -1: all processors this process may use
+  std::optional<headgate::Compute> compute;
   std::int64_t batch_rows = 2048;  // prompt rows given at a time, and
   std::int64_t ubatch_rows = 512;  // of them in one forward pass: the smaller counts
   SamplingFlags sampling;

@@ -14,6 +14,7 @@ RunCommand generate_command(Flags& flags) {
   flags.integer("-n,--max-tokens,--n-predict,--predict", "new tokens; -1, -2: until the context is full (-1)", -2,
                 Flags::any_count, o.max_tokens);
   flags.session(o.context, o.threads, o.batch_rows, o.ubatch_rows);
+  flags.compute(o.compute);
   o.sampling.declare(flags);
   flags.on("--ignore-eos", "do not stop at the end-of-text token", o.ignore_eos);
   flags.texts("--stop", "TEXT", "stop before this text; may be repeated", o.stop);

@@ -29,7 +29,6 @@ std::string stored_types(const headgate::ModelDescription& model) {
   std::string text;
   for (const headgate::DType type : model.dtypes) {
     text += (text.empty() ? "" : ", ") + std::string(headgate::info(type).name);
-    if (type == headgate::DType::f16) text += " (packed as F32)";
     if (type == headgate::DType::f64) text += " (rounded to F32)";
   }
   return text;

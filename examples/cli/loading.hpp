@@ -2,23 +2,28 @@
 #pragma once
 
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "headgate/models/load.hpp"
 #include "note.hpp"
+#include "numbers.hpp"
 #include "progress.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
 extern template std::shared_ptr<const Model> load_model<Families>(const std::string& folder,
                                                                   const LoadOptions& options);
-extern template ModelDescription describe_model<Families>(const std::string& folder);
+extern template ModelDescription describe_model<Families>(const std::string& folder, Compute compute);
 
 }  // namespace headgate::inline HEADGATE_ABI
 
-// describe_model, which warns of parts that are damaged and not needed.
-inline headgate::ModelDescription describe_shown(const std::string& path) {
-  headgate::ModelDescription description = headgate::describe_model(path);
+// describe_model, which warns of parts that are damaged and not needed. compute: as --compute has it.
+inline headgate::ModelDescription describe_shown(const std::string& path, std::optional<headgate::Compute> compute) {
+  headgate::ModelDescription description = describe_model(path, compute.value_or(headgate::Compute::int8));
+  if (compute == headgate::Compute::int8 && description.weights.compute != headgate::Compute::int8) {
+    throw_usage("--compute", "no weights of this model are quantized, or of types that meet int8: all meet f32");
+  }
   for (const headgate::SkippedPart& part : description.skipped) {
     if (part.is_damaged) note("headgate: warning: skipped: " + headgate::escaped(part.why, 1000) + "\n");
   }
@@ -26,9 +31,13 @@ inline headgate::ModelDescription describe_shown(const std::string& path) {
 }
 
 // load_model, which says how far it is where that takes longer than two seconds.
-inline std::shared_ptr<const headgate::Model> load_shown(const std::string& path, headgate::ExecutorRef threads) {
+inline std::shared_ptr<const headgate::Model> load_shown(const std::string& path, headgate::ExecutorRef threads,
+                                                         std::optional<headgate::Compute> compute) {
   Progress progress("loading", 2.0);
-  return headgate::load_model(path, {.executor = threads, .progress = [&](std::int64_t done, std::int64_t total) {
-                                       progress.update(static_cast<double>(done), static_cast<double>(total));
-                                     }});
+  return headgate::load_model(path, {.executor = threads,
+                                     .progress =
+                                         [&](std::int64_t done, std::int64_t total) {
+                                           progress.update(static_cast<double>(done), static_cast<double>(total));
+                                         },
+                                     .compute = compute.value_or(headgate::Compute::int8)});
 }

@@ -12,7 +12,8 @@
 void choose_kernels() {
   const char* const cap = std::getenv("HEADGATE_ISA");
   if (cap == nullptr || headgate::select_kernels(cap).ok()) return;
-  throw_usage("HEADGATE_ISA", "got '" + headgate::escaped(cap) + "', allowed are avx512, avx2, neon and scalar");
+  throw_usage("HEADGATE_ISA",
+              "got '" + headgate::escaped(cap) + "', allowed are avx512_vnni, avx512, avx_vnni, avx2, neon and scalar");
 }
 
 const char* kernels_name() { return headgate::NativeBackend::name(); }

@@ -41,6 +41,7 @@ struct PerplexityOptions {
   std::int64_t context = 512;            // 0: what the model was made for
   std::int64_t chunks = -1;              // at most; -1: all
   std::int64_t threads = -1;
+  std::optional<headgate::Compute> compute;
   std::int64_t batch_rows = 128;  // positions of one forward pass
   std::optional<std::string> kl_base;
   bool must_compare = false;  // the base must be there
@@ -177,7 +178,7 @@ int perplexity(const PerplexityOptions& options) {
       save.emplace(*options.kl_base);
     }
   }
-  const headgate::ModelConfig config = headgate::describe_model(folder).config;
+  const headgate::ModelConfig config = describe_shown(folder, options.compute).config;
   std::int64_t context = options.context > 0 ? options.context : config.max_position_embeddings;
   std::optional<TextChunks> text;
   if (!base || options.text || options.text_file) {
@@ -198,7 +199,7 @@ int perplexity(const PerplexityOptions& options) {
   }
 
   headgate::ThreadPool threads(thread_count(options.threads));
-  const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads);
+  const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads, options.compute);
   headgate::Session session(model, {.context_size = static_cast<index_t>(context),
                                     .rows_per_pass = static_cast<index_t>(std::min(options.batch_rows, context)),
                                     .all_logits = true});
@@ -246,6 +247,7 @@ RunCommand perplexity_command(Flags& flags) {
     if (o.chunks == 0) throw_usage("--chunks", "got '0', allowed is -1 or from 1");
   });
   flags.threads(o.threads);
+  flags.compute(o.compute);
   flags.integer("-b,--batch-size", "positions of one forward pass (128)", 1, 1 << 16, o.batch_rows);
   flags.text("--kl-base,--kl-divergence-base,--save-all-logits", "FILE",
              "save the distributions, or where the file is there compare with them", o.kl_base);

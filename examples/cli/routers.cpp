@@ -44,7 +44,7 @@ std::string name_of(const std::string& folder, const std::vector<std::string>& f
 
 LoadedText load(const RoutersOptions& options, const std::string& folder, const std::string& name,
                 const std::string& text, headgate::ExecutorRef threads) {
-  std::shared_ptr<const headgate::Model> model = load_shown(folder, threads);
+  std::shared_ptr<const headgate::Model> model = load_shown(folder, threads, options.compute);
   const headgate::Tokenizer tokenizer = headgate::load_tokenizer(folder);
   std::vector<std::int32_t> tokens = tokenizer.encode(text);
   const headgate::ModelConfig& config = model->config();
@@ -150,7 +150,7 @@ void routers(const RoutersOptions& options) {
     if (options.policies) {
       tables.push_back(policy_table(loaded, options.seed, ctx));
     } else {
-      const headgate::ModelDescription about = headgate::describe_model(loaded.folder);
+      const headgate::ModelDescription about = describe_shown(loaded.folder, options.compute);
       const headgate::TextRun run = headgate::run_text(loaded.session, loaded.tokens, ctx);
       models.rows.push_back(
           headgate::model_row({loaded.name, about.routing.router, about.words(about.mixers)}, run, options.seed));
@@ -194,6 +194,7 @@ RunCommand routers_command(Flags& flags) {
                 if (o.context == 1) throw_usage("-c", "got '1', allowed is 0 or an integer from 2");
               });
   flags.threads(o.threads);
+  flags.compute(o.compute);
   flags.value("-s,--seed", "N", "of intervals and of skewed logits; -1: a random one (1)",
               [&o](const std::string& text) {
                 const std::optional<std::uint64_t> seed = parse_seed("--seed", text);

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "headgate/analysis/comparison.hpp"
+#include "headgate/core/compute.hpp"
 #include "headgate/models/session.hpp"
 
 struct RoutersOptions {
@@ -19,6 +20,7 @@ struct RoutersOptions {
   // Positions of a window; 0: what the model was made for; -1: 512, or what the model was made for if that is less.
   std::int64_t context = -1;
   std::int64_t threads = -1;
+  std::optional<headgate::Compute> compute;
   std::uint64_t seed = 1;
   bool policies = false;
   std::optional<std::string> counts;  // CSV of routing counts to replay, with policies

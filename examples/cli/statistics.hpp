@@ -56,10 +56,12 @@ struct Statistics {
   MemoryUse memory;
   int threads = 1;
   std::string kernels;
+  std::string compute;  // activations at quantized weights
   std::uint64_t seed = 0;
 
-  void loaded(const headgate::Model& model, int thread_count, double seconds) {
+  void loaded(const headgate::Model& model, headgate::Compute activations, int thread_count, double seconds) {
     load_s = seconds;
+    compute = name_of(activations);
     bytes_per_token = model.bytes_per_token();
     weight_bytes = model.weight_bytes();
     threads = thread_count;
@@ -83,9 +85,9 @@ struct Statistics {
         "load     {:.2f} s, {} of weights\n"
         "prefill  {} tokens in {:.3f} s: {:.1f} tokens/s\n"
         "decode   {} tokens in {:.3f} s: {:.1f} tokens/s, {:.2f} GB/s of weights read\n"
-        "run      {:.2f} experts per token and layer, kernels {}, threads {}, seed {}\n",
+        "run      {:.2f} experts per token and layer, kernels {}, compute {}, threads {}, seed {}\n",
         load_s, size_text(weight_bytes), prefill_tokens, prefill_s, prefill_rate(), decode_tokens, decode_s,
-        decode_rate(), weights_gb_per_s(), experts_per_token(), kernels, threads, seed);
+        decode_rate(), weights_gb_per_s(), experts_per_token(), kernels, compute, threads, seed);
   }
   void write(JsonWriter& out) const {
     out.begin_object();
@@ -98,7 +100,8 @@ struct Statistics {
     out.key("experts_per_token").value(experts_per_token());
     out.key("weight_bytes").value(weight_bytes).key("memory_bytes");
     memory.write(out);
-    out.key("kernels").value(kernels).key("threads").value(threads).key("seed").value(seed);
+    out.key("kernels").value(kernels).key("compute").value(compute).key("threads").value(threads).key("seed").value(
+        seed);
     out.end_object();
   }
 };

@@ -6,6 +6,7 @@
 #include "headgate/core/aligned_buffer.hpp"
 #include "headgate/core/available_threads.hpp"
 #include "headgate/core/best_k.hpp"
+#include "headgate/core/compute.hpp"
 #include "headgate/core/config.hpp"
 #include "headgate/core/context.hpp"
 #include "headgate/core/dtype.hpp"

@@ -209,6 +209,22 @@ TEST_CASE("--help and --version go to standard output, fit a screen, and notice 
   }
 }
 
+TEST_CASE(
+    "what activations are at quantized weights is int8 or f32, and int8 is asked of a model that has such weights") {
+  for (const std::string command : {"generate", "chat", "perplexity", "routers"}) {
+    for (const char* const text : {"int4", "F32", "", "f32 "}) {
+      check_usage({command, "--compute", text}, "--compute: got '" + std::string(text) + "', allowed are int8 and f32");
+    }
+  }
+  // The demo model's weights are floats.
+  check_usage({"generate", "-p", "a", "--compute", "int8"}, "--compute");
+  check_usage({"perplexity", "-p", "a b c d e f", "-c", "4", "--compute", "int8"}, "quantized");
+  const cli::Result floats = cli::run({"generate", "-p", "Once", "-n", "4", "--temp", "0", "--compute", "f32"});
+  CHECK(floats.code == 0);
+  CHECK(floats.out == cli::run({"generate", "-p", "Once", "-n", "4", "--temp", "0"}).out);
+  CHECK(floats.err.find("compute f32") != std::string::npos);
+}
+
 TEST_CASE("HEADGATE_ISA caps the kernels, and a name that is none is an error") {
   const cli::Result scalar = cli::run({"--version"}, {.environment = {"HEADGATE_ISA=scalar"}});
   CHECK(scalar.code == 0);

@@ -124,8 +124,8 @@ TEST_CASE("C45 every pattern of the six bits of scales and minima of Q4_K and Q5
             packed[i + 4] = static_cast<std::byte>(minimum[i] | minimum[i + 4] >> 4 << 6);
             packed[i + 8] = static_cast<std::byte>((scale[i + 4] & 15) | (minimum[i + 4] & 15) << 4);
           }
-          const blocks::SixBits found = blocks::load_six_bits(packed, g);
-          same = same && found.scale == s && found.minimum == m;
+          const auto found = blocks::load_six_bits(packed, g);
+          same = same && found[0] == s && found[1] == m;
         }
       }
     }

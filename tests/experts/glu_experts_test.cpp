@@ -2,6 +2,7 @@
 
 #include "headgate/kernels/native.hpp"
 #include "headgate/kernels/scalar.hpp"
+#include "kernels/random_rows.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
 #include "support/rounded_tile.hpp"
@@ -611,4 +612,120 @@ TEST_CASE("a bank packs rows and activations to whatever tile its format asks fo
       CHECK(applied(bank, plan, x, ctx) == expected);
     }
   }
+}
+
+namespace {
+
+// A matrix of random weights in a format, and how its rows are given to a bank.
+struct RandomWeights {
+  Panel16<AnyFormat> packed;
+  std::vector<std::byte> bytes;
+  std::vector<float> floats;
+  std::int64_t row_bytes = 0;
+
+  RandomWeights(index_t rows, index_t cols, AnyFormat format, unsigned seed) : packed(rows, cols, format) {
+    if (format.packs_floats()) {
+      floats = random_rows(rows, cols, seed).values;
+    } else {
+      format.visit([&](auto known) {
+        if constexpr (requires { typename decltype(known)::Blocks; }) {
+          using Blocks = typename decltype(known)::Blocks;
+          if constexpr (Blocks::size > 1) {
+            bytes = headgate::random_rows<Blocks>(rows, cols, seed);
+            row_bytes = RowBlocks<Blocks>::row_bytes(cols);
+          }
+        }
+      });
+    }
+    for (index_t r = 0; r < rows; ++r) packed.set_row(r, row(r));
+  }
+  WeightRow row(index_t r) const {
+    if (!floats.empty()) return floats.data() + std::int64_t{r} * packed.cols();
+    return bytes.data() + r * row_bytes;
+  }
+  std::vector<float> times(const std::vector<float>& x) const {
+    Context ctx;
+    std::vector<float> y(as_size(packed.rows()));
+    product<Scalar>(packed.view(), {x.data(), 1, packed.cols()}, {y.data(), 1, packed.rows()}, ctx);
+    return y;
+  }
+};
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("a bank of quantized blocks has the bits of a product each, whatever each matrix is multiplied with",
+                   "", Scalar, NativeBackend) {
+  const struct {
+    index_t hidden;
+    index_t ffn;
+    bool gated;
+    GluFormats<AnyFormat> formats;
+  } banks[] = {
+      {96, 160, true, {PanelBlocks<blocks::Q4_0>{}, PanelBlocks<blocks::Q4_0>{}, PanelBlocks<blocks::Q5_1>{}}},
+      {64, 96, true, {PanelBlocks<blocks::MXFP4>{}, PanelBlocks<blocks::Q8_0>{}, PanelBlocks<blocks::IQ4_NL>{}}},
+      {256, 512, true, {PanelBlocks<blocks::Q4_K>{}, PanelBlocks<blocks::Q4_K>{}, PanelBlocks<blocks::Q6_K>{}}},
+      {32, 544, true, {PanelBlocks<blocks::Q4_1>{}, PanelBlocks<blocks::Q4_1>{}, PanelBlocks<blocks::Q4_1>{}}},
+      {64, 37, true, {PanelBlocks<blocks::Q5_0>{}, PanelBlocks<blocks::Q5_0>{}, Bf16{}}},
+      {37, 96, true, {F32{}, Bf16{}, PanelBlocks<blocks::Q8_0>{}}},
+      {64, 96, false, {F32{}, PanelBlocks<blocks::Q8_0>{}, PanelBlocks<blocks::Q4_0>{}}},
+      {64, 96, true, {RowBlocks<blocks::Q8_0>{}, RowBlocks<blocks::Q4_0>{}, PanelBlocks<blocks::Q4_0>{}}},
+  };
+  for (const auto& b : banks) {
+    INFO("formats " << b.formats.up.name() << ", " << b.formats.down.name());
+    const GluShape shape{3, b.hidden, b.ffn, {}, b.gated, false};
+    GluExperts<AnyFormat, TestType> bank(shape, b.formats);
+    std::vector<RandomWeights> gate;
+    std::vector<RandomWeights> up;
+    std::vector<RandomWeights> down;
+    for (ExpertId e = 0; e < 3; ++e) {
+      const auto seed = static_cast<unsigned>(10 * e);
+      gate.emplace_back(b.ffn, b.hidden, b.formats.gate, seed + 1);
+      up.emplace_back(b.ffn, b.hidden, b.formats.up, seed + 2);
+      down.emplace_back(b.hidden, b.ffn, b.formats.down, seed + 3);
+      for (index_t r = 0; r < b.ffn; ++r) {
+        if (b.gated) bank.set_gate_row(e, r, gate.back().row(r));
+        bank.set_up_row(e, r, up.back().row(r));
+      }
+      for (index_t r = 0; r < b.hidden; ++r) bank.set_down_row(e, r, down.back().row(r));
+    }
+    const Matrix x = random_rows(29, b.hidden, 59);
+    const RoutingPlan plan = reference::random_plan(29, 3, [](index_t t) { return t % 4; }, 60);
+    Matrix expected(29, b.hidden);
+    for (index_t t = 0; t < 29; ++t) {
+      std::vector<ExpertId> ascending(plan.experts(t).begin(), plan.experts(t).end());
+      std::sort(ascending.begin(), ascending.end());
+      for (const ExpertId e : ascending) {
+        const auto entry = std::find(plan.experts(t).begin(), plan.experts(t).end(), e) - plan.experts(t).begin();
+        const std::vector<float> in(x.view().row(t).begin(), x.view().row(t).end());
+        std::vector<float> h = up[as_size(e)].times(in);
+        // As the backend computes it, 16 numbers at a time.
+        if (b.gated) {
+          TestType::glu(shape.activation, gate[as_size(e)].times(in).data(), h.data(), b.ffn, h.data());
+        } else {
+          TestType::activate(shape.activation, h.data(), b.ffn, h.data());
+        }
+        const std::vector<float> out = down[as_size(e)].times(h);
+        Scalar::axpy(plan.weights(t)[static_cast<std::size_t>(entry)], out.data(), b.hidden,
+                     expected.view().row_data(t));
+      }
+    }
+    for (const index_t threads : {1, 2, 3}) {
+      ThreadExecutor executor(threads);
+      Context ctx(executor);
+      CHECK(applied(bank, plan, x, ctx) == expected);
+    }
+    for (const index_t t : {2, 3}) {  // alone: other tiles
+      Matrix one(1, b.hidden);
+      one.values.assign(x.view().row(t).begin(), x.view().row(t).end());
+      const Matrix y = applied(bank, part_of(plan, t, 1), one);
+      CHECK(std::equal(y.values.begin(), y.values.end(), expected.view().row(t).begin()));
+    }
+  }
+}
+
+TEST_CASE("gate and up that would read different tiles are refused") {
+  using Bank = GluExperts<AnyFormat, Scalar>;
+  CHECK(refused(Bank::create(shape_of(2, 64, 64), {F32{}, PanelBlocks<blocks::Q4_0>{}, PanelBlocks<blocks::Q4_0>{}})) ==
+        "gate and up are multiplied with activations of different formats");
+  CHECK(refused(Bank::create({2, 64, 64, {}, false, false}, {F32{}, PanelBlocks<blocks::Q4_0>{}, F32{}})) == "made");
 }

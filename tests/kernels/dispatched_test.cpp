@@ -3,6 +3,7 @@
 #include "headgate/kernels/product.hpp"
 #include "headgate/kernels/simd.hpp"
 #include "kernels/kernel_cases.hpp"
+#include "kernels/random_rows.hpp"
 #include "support/catch.hpp"
 
 using namespace headgate;
@@ -55,12 +56,22 @@ void check_all_kernels() {
   both([&](auto backend, float* y) {
     backend.multiply(Bf16{}, Panel16<Bf16>(matrix).view().data, n, 2, b.data(), 1, y, 32);
   });
+  both([&](auto backend, float* y) {
+    const float* const rows[] = {b.data(), a.data()};
+    std::byte tile[2 * 48];
+    backend.make_tile(Int8Tile{}, rows, 2, 32, tile);
+    Panel16<PanelBlocks<blocks::Q4_0>> panels(16, 32);
+    const std::vector<std::byte> blocks_of_rows = random_rows<blocks::Q4_0>(16, 32, 1);
+    for (index_t r = 0; r < 16; ++r) panels.set_row(r, blocks_of_rows.data() + 18 * r);
+    backend.multiply(PanelBlocks<blocks::Q4_0>{}, panels.view().data, 32, 1, tile, 2, y, 16);
+  });
 }
 
 }  // namespace
 
 TEST_CASE("dispatched kernels agree with the definition, whichever table is active") {
-  for (const char* const cap : {"scalar", "avx2", "avx512", "neon"}) {  // what is not linked falls back to scalar
+  for (const char* const cap :
+       {"scalar", "avx2", "avx_vnni", "avx512", "avx512_vnni", "neon"}) {  // what is not linked falls back to scalar
     REQUIRE(select_kernels(cap).ok());
     CAPTURE(Dispatched::name());
     check_all_kernels();

@@ -2,6 +2,7 @@
 
 #include "headgate/kernels/native.hpp"
 #include "kernels/kernel_cases.hpp"
+#include "kernels/random_rows.hpp"
 #include "support/catch.hpp"
 #include "support/rounded_tile.hpp"
 #include "support/thread_executor.hpp"
@@ -190,6 +191,46 @@ TEST_CASE("a product packs rows to whatever tile the format asks for, a lone row
         product<Scalar>(usual.view(), ConstRows(rounded.data(), tokens, cols), {expected.data(), tokens, 21}, ctx);
         CAPTURE(tokens, cols, threads);
         CHECK(same_bits(found, expected));
+      }
+    }
+  }
+}
+
+TEST_CASE("matrices that are multiplied with floats and with whole numbers read the same rows") {
+  const index_t cols = 96;
+  std::vector<Panel16<AnyFormat>> packed;
+  const std::vector<std::byte> four = random_rows<blocks::Q4_0>(35, cols, 1);
+  const std::vector<std::byte> eight = random_rows<blocks::Q8_0>(20, cols, 2);
+  const std::vector<float> floats = random_floats(33 * cols, 3);
+  const auto add = [&](index_t rows, AnyFormat format, auto&& row) {
+    packed.emplace_back(rows, cols, format);
+    for (index_t r = 0; r < rows; ++r) packed.back().set_row(r, row(r));
+  };
+  add(35, PanelBlocks<blocks::Q4_0>{}, [&](index_t r) { return four.data() + r * 3 * 18; });
+  add(33, F32{}, [&](index_t r) { return floats.data() + r * cols; });
+  add(20, PanelBlocks<blocks::Q8_0>{}, [&](index_t r) { return eight.data() + r * 3 * 34; });
+  add(20, RowBlocks<blocks::Q8_0>{}, [&](index_t r) { return eight.data() + r * 3 * 34; });
+  for (const index_t tokens : {1, 2, 40}) {
+    const std::vector<float> x = random_floats(tokens * cols, 3);
+    for (const index_t threads : {1, 2, 3, 8}) {
+      ThreadExecutor executor(threads);
+      Context ctx(executor);
+      std::vector<std::vector<float>> found;
+      std::vector<Factor<AnyFormat>> factors;
+      for (const Panel16<AnyFormat>& matrix : packed) {
+        found.emplace_back(as_size(tokens * matrix.rows()), -1.0f);
+        factors.push_back({matrix.view(), {found.back().data(), tokens, matrix.rows()}});
+      }
+      products<NativeBackend, AnyFormat>(factors, ConstRows(x.data(), tokens, cols), ctx);
+      CAPTURE(tokens, threads);
+      for (std::size_t i = 0; i < found.size(); ++i) {
+        std::vector<float> expected(found[i].size());
+        for (index_t t = 0; t < tokens; ++t) {
+          Context serial;
+          product<Scalar>(packed[i].view(), ConstRows(x.data() + t * cols, 1, cols),
+                          {expected.data() + t * packed[i].rows(), 1, packed[i].rows()}, serial);
+        }
+        CHECK(same_bits(found[i], expected));
       }
     }
   }

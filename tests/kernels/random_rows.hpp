@@ -45,6 +45,15 @@ std::vector<std::byte> random_rows(index_t count, index_t k, unsigned seed) {
   return bytes;
 }
 
+template <class F, class... Affine>
+void for_each_type(F&& use, blocks::TypeList<Affine...>) {
+  (use(Affine{}), ...);
+}
+template <class F>
+void for_each_panel_blocks(F&& use) {
+  for_each_type(use, blocks::AllAffine{});
+}
+
 template <class F>
 void for_each_row_blocks(F&& use) {
   use(blocks::F16{});

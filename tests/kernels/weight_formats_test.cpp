@@ -17,8 +17,8 @@ TEST_CASE("a list of formats knows the place of each and of the first with a til
   STATIC_REQUIRE(List::index_of<Bf16>() == 2);
   STATIC_REQUIRE(List::index_of_tile<F32Tile>() == 0);
   STATIC_REQUIRE(List::index_of_tile<RoundedTile>() == 1);
-  STATIC_REQUIRE_FALSE(List::all_have_tile<F32Tile>);
-  STATIC_REQUIRE(FormatList<Bf16, F32>::all_have_tile<F32Tile>);
+  STATIC_REQUIRE_FALSE(List::all_have_height<12>);
+  STATIC_REQUIRE(FormatList<Bf16, F32>::all_have_height<12>);
 }
 
 TEST_CASE("the format at a place is visited") {
@@ -27,5 +27,6 @@ TEST_CASE("the format at a place is visited") {
   CHECK(WeightFormats::visit(WeightFormats::index_of<Bf16>(), name) == "bf16");
   CHECK(WeightFormats::visit(WeightFormats::index_of<RowBlocks<blocks::MXFP4>>(), name) == "mxfp4");
   CHECK(WeightFormats::visit(WeightFormats::index_of<RowBlocks<blocks::F16>>(), name) == "f16");
-  STATIC_REQUIRE(WeightFormats::size == 2 + 1 + 13);
+  CHECK(WeightFormats::visit(WeightFormats::index_of<PanelBlocks<blocks::Q4_K>>(), name) == "q4_k-panels");
+  STATIC_REQUIRE(WeightFormats::size == 2 + 1 + 13 + 10);
 }

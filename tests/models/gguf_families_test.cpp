@@ -85,6 +85,19 @@ std::vector<std::int32_t> text_of(index_t vocab_size, std::size_t length) {
   return text;
 }
 
+// The cosine of the angle between them.
+double similarity(const std::vector<float>& a, const std::vector<float>& b) {
+  double products = 0.0;
+  double a_squares = 0.0;
+  double b_squares = 0.0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    products += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+    a_squares += static_cast<double>(a[i]) * static_cast<double>(a[i]);
+    b_squares += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+  }
+  return products / std::sqrt(a_squares * b_squares);
+}
+
 // As F32, whatever types there were.
 std::vector<GgufEntry> dequantized(const std::vector<GgufEntry>& tensors, const std::string& path) {
   const TensorSource source = TensorSource::open(path);
@@ -117,7 +130,7 @@ TEST_CASE("every family has the same bits from a GGUF file as from its folder") 
       const Json config = read_json(folder + "/config.json");
       const_cast<Copy&>(copy).write("config.json", json_text(merged(config, *recipe.recipe().value("config"))));
       const std::shared_ptr<const Model> of_folder = load_model(copy.path());
-      const std::shared_ptr<const Model> of_file = load_model(path);
+      const std::shared_ptr<const Model> of_file = load_model(path, {.compute = Compute::f32});
 
       std::vector<std::int32_t> text = checkpoint.prompt();
       const std::vector<std::int32_t> greedy = checkpoint.greedy();
@@ -150,13 +163,21 @@ TEST_CASE("every family computes with the quantised types of a mixed GGUF file w
       const std::string path = scratch.write("mixed.gguf", bytes);
       const std::string plain =
           scratch.write("plain.gguf", GgufCheckpoint::file_of(recipe.keys(), dequantized(recipe.tensors, path)));
-      const std::shared_ptr<const Model> mixed = load_model(path);
+      const std::shared_ptr<const Model> mixed = load_model(path, {.compute = Compute::f32});
       const std::shared_ptr<const Model> floats = load_model(plain);
       const std::vector<std::int32_t> text = text_of(mixed->vocab_size(), 9);
       const Computed wanted(floats, text, 1, 0);
       for (const float logit : wanted.run.logits) REQUIRE(std::isfinite(logit));
       for (const index_t threads : {1, 3}) CHECK(Computed(mixed, text, threads, 0) == wanted);
       CHECK(describe_model(path).unused_tensors.empty());
+      CHECK(describe_model(path, Compute::f32).weights.compute == Compute::f32);
+      CHECK(describe_model(path).weights.compute == Compute::int8);
+      // Whole numbers in place of floats: nearly the same, and the same for any threads and cut of the text.
+      const std::shared_ptr<const Model> packed = load_model(path);
+      const Computed rounded(packed, text, 1, 0);
+      CHECK(rounded.run.logits != wanted.run.logits);
+      CHECK(similarity(rounded.run.logits, wanted.run.logits) > 0.99);
+      for (const index_t threads : {2, 3}) CHECK(Computed(packed, text, threads, 0) == rounded);
     }
   }
 }

@@ -21,6 +21,8 @@ FLAGS = {
     "avx512f_alone": ["-mavx512f"],
     "avx512f": ["-mavx512f", "-mfma"],
     "avx512": [*AVX512, "-mfma"],
+    "avx512_vnni": [*AVX512, "-mfma", "-mavx512vnni"],
+    "avx_vnni": ["-mavx2", "-mfma", "-mavxvnni"],
     "sse2_dispatch": ["-DHEADGATE_DISPATCH=1"],
     "avx2_dispatch": ["-DHEADGATE_DISPATCH=1", "-mavx2", "-mfma"],
     "sse2_no_exceptions": ["-fno-exceptions"],

@@ -36,7 +36,8 @@ void forward(Session& session) {
 // Loads and runs; memory stays what was promised: packed weights, caches, one tensor and 64 MiB, and of what is mapped
 // no more than there is.
 void check_peak(const std::string& path, std::int64_t tensor_bytes, bool is_mapped) {
-  const ModelDescription description = describe_model(path);
+  const Compute compute = is_mapped ? Compute::f32 : Compute::int8;
+  const ModelDescription description = describe_model(path, compute);
   const std::int64_t packed = description.weights.packed_bytes;
   const std::int64_t mapped = description.weights.mapped_bytes;
   CAPTURE(path, packed, mapped);
@@ -46,7 +47,7 @@ void check_peak(const std::string& path, std::int64_t tensor_bytes, bool is_mapp
   Peak peak;
   if (!peak.begin()) return;
   ThreadPool pool(2);
-  const std::shared_ptr<const Model> model = load_model(path, {.executor = pool});
+  const std::shared_ptr<const Model> model = load_model(path, {.executor = pool, .compute = compute});
   CHECK(peak.grown() <= promised);
   Session session(model);
   const std::int64_t cache = description.memory().kv_cache;
@@ -62,6 +63,12 @@ TEST_CASE("loading a GGUF file whose weights are mapped takes no memory for them
   const ScratchFolder folder;
   const std::string path = gguf_of_holes((folder / "model.gguf").string(), large);
   check_peak(path, 8 * 1024 * 512 / 32 * 34, /*is_mapped=*/true);
+}
+
+TEST_CASE("loading a GGUF file that is packed peaks at the packed weights, one tensor and little else") {
+  const ScratchFolder folder;
+  const std::string path = gguf_of_holes((folder / "model.gguf").string(), large);
+  check_peak(path, 8 * 1024 * 512 / 32 * 34, /*is_mapped=*/false);
 }
 
 TEST_CASE("loading safetensors peaks at the packed weights, one tensor and little else") {
@@ -109,8 +116,8 @@ TEST_CASE("a model outlives its source, and the name of its file") {
   const std::string path = gguf_of_holes((folder / "model.gguf").string(), {});
   std::optional<Session> session;
   {
-    const std::shared_ptr<const Model> model = load_model(path);
-    CHECK(describe_model(path).weights.mapped_bytes > 0);
+    const std::shared_ptr<const Model> model = load_model(path, {.compute = Compute::f32});
+    CHECK(describe_model(path, Compute::f32).weights.mapped_bytes > 0);
     session.emplace(model);
   }
 #if !defined(_WIN32)
@@ -175,8 +182,8 @@ TEST_CASE("nothing is read behind a mapped tensor at the end of its file and of 
     void* const guard = static_cast<std::byte*>(place) + bytes.size();
     ::munmap(place, bytes.size());
     {
-      const std::shared_ptr<const Model> model = load_model(path);
-      CHECK(describe_model(path).weights.mapped_bytes > 0);
+      const std::shared_ptr<const Model> model = load_model(path, {.compute = Compute::f32});
+      CHECK(describe_model(path, Compute::f32).weights.mapped_bytes > 0);
       if (guard_behind(path)) {
         for (const index_t rows : {1, 2, 3, 5}) {
           Session session(model, {.rows_per_pass = rows});

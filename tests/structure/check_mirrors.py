@@ -12,6 +12,7 @@ from source_text import headers, report
 ELSEWHERE = {
     "headgate.hpp": "tests/consume/main.cpp",
     "attention/attention_projections.hpp": "tests/attention/gqa_test.cpp",
+    "core/compute.hpp": "tests/models/load_test.cpp",
     "core/config.hpp": "tests/odr/check_link.py",
     "core/types.hpp": "tests/core/matrix_view_test.cpp",
     "experts/experts.hpp": "tests/experts/any_experts_test.cpp",

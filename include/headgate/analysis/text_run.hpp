@@ -127,23 +127,24 @@ inline PolicyInput live_input(const std::string& folder, Session& session, std::
   const Model& model = session.model();
   const index_t width = model.hidden_size();
   PolicyInput input;
-  detail::read_checkpoint(folder, [&](const Blueprint& blueprint, const TensorSource&, const detail::CheckpointNotes&) {
-    blueprint.each_operation([&](const auto& part, index_t layer) {
-      if (part.routing() == nullptr) return;
-      const WeightRows* const rows = part.linear_gate();
-      if (rows == nullptr || rows->cols() != width) {
-        throw Error(ErrorCode::usage,
-                    {folder, "layer " + std::to_string(layer), -1,
-                     "the router is no linear gate of the hidden state, which policies are compared on"});
-      }
-      const index_t num_experts = part.routing()->num_experts;
-      std::vector<float> gate(as_size(std::int64_t{num_experts} * width));
-      for (index_t e = 0; e < num_experts; ++e) {
-        rows->read(e, std::span(gate).subspan(as_size(std::int64_t{e} * width), as_size(width)));
-      }
-      input.layers.push_back({{ConstRows(gate.data(), num_experts, width), k}, {}});
-    });
-  });
+  detail::read_checkpoint(
+      folder, Compute::f32, [&](const Blueprint& blueprint, const TensorSource&, const detail::CheckpointNotes&) {
+        blueprint.each_operation([&](const auto& part, index_t layer) {
+          if (part.routing() == nullptr) return;
+          const WeightRows* const rows = part.linear_gate();
+          if (rows == nullptr || rows->cols() != width) {
+            throw Error(ErrorCode::usage,
+                        {folder, "layer " + std::to_string(layer), -1,
+                         "the router is no linear gate of the hidden state, which policies are compared on"});
+          }
+          const index_t num_experts = part.routing()->num_experts;
+          std::vector<float> gate(as_size(std::int64_t{num_experts} * width));
+          for (index_t e = 0; e < num_experts; ++e) {
+            rows->read(e, std::span(gate).subspan(as_size(std::int64_t{e} * width), as_size(width)));
+          }
+          input.layers.push_back({{ConstRows(gate.data(), num_experts, width), k}, {}});
+        });
+      });
   const std::vector<index_t> layers = routed_layers(model);
   if (layers.empty()) throw Error(ErrorCode::usage, {"", "", -1, "the model has no layer with experts"});
   input.expert_bytes = model.block(layers.front()).routed()->experts().expert_bytes();

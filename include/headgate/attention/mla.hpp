@@ -55,6 +55,13 @@ class MultiHeadLatentAttention {
     if (Status status = shape.check(); !status.ok()) return status;
     if (rope && 2 * rope->half() != shape.rope_dim)
       return Status::mismatch("rotary width against qk_rope_head_dim", 2 * rope->half(), shape.rope_dim);
+    if constexpr (!std::is_empty_v<typename Format::Tile>) {
+      for (const Format& format : {formats.key_up, formats.value_up}) {
+        if (tile_of(format) != F32Tile{}) {
+          return Status{ErrorCode::usage, "what goes to latents and back is multiplied with floats"};
+        }
+      }
+    }
     return MultiHeadLatentAttention(shape, std::move(rope), formats, Checked{});
   }
   MultiHeadLatentAttention(const MlaShape& shape, std::shared_ptr<const Rope> rope, const Formats& formats = {})
@@ -323,10 +330,9 @@ class MultiHeadLatentAttention {
   // Whole panels of a matrix by a tile.
   static void multiply(const PanelView<Format>& weights, index_t first_row, index_t rows, const float* tile, index_t m,
                        float* y, std::int64_t stride) noexcept {
-    visit_format(weights.format, [&](auto format) {
-      Backend::multiply(format, weights.panel(first_row / panel_rows), weights.cols, rows / panel_rows, tile, m, y,
-                        stride);
-    });
+    using Element = typename Format::Tile::Element;
+    multiply_any<Backend>(weights.format, weights.panel(first_row / panel_rows), weights.cols, rows / panel_rows,
+                          reinterpret_cast<const Element*>(tile), m, y, stride);
   }
 
   static constexpr index_t tile_rows = F32Tile::max_rows;

@@ -47,12 +47,16 @@
 
 // kernels/simd/arch.hpp says which of xsimd's architectures each is. Where compilers may fuse, they fuse, also in code
 // that is no kernel.
-#if HEADGATE_AVX512
+#if HEADGATE_AVX512 && defined(__AVX512VNNI__)
+#define HEADGATE_ISA avx512_vnni
+#elif HEADGATE_AVX512
 #define HEADGATE_ISA avx512
 #elif defined(__AVX512F__) && defined(__FMA__)
 #define HEADGATE_ISA avx512f
 #elif defined(__AVX512F__)
 #define HEADGATE_ISA avx512f_alone
+#elif defined(__AVX2__) && defined(__FMA__) && defined(__AVXVNNI__)
+#define HEADGATE_ISA avx_vnni
 #elif defined(__AVX2__) && defined(__FMA__)
 #define HEADGATE_ISA avx2
 #elif defined(__FMA__)

@@ -35,19 +35,58 @@ inline constexpr std::int8_t nonlinear[16] = {-127, -104, -83, -65, -49, -35, -2
 // Twice the number of e2m1.
 inline constexpr std::int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
+// What most types are: 32 weights y = scale * value(q) + minimum, where q is a number of a few bits, with a scale for
+// each half where there are two. Scales are exact, and so is the minimum.
+template <std::size_t num_scales = 1>
+struct AffineGroup {
+  std::array<std::uint8_t, 32> q;
+  std::array<float, num_scales> scale;
+  float minimum = 0.0f;
+};
+template <class Blocks>
+HEADGATE_INLINE void decode_affine(const std::byte* block, index_t g, float* out) noexcept {
+  const auto weights = Blocks::affine(block, g);
+  constexpr std::size_t each = 32 / std::tuple_size_v<decltype(weights.scale)>;
+  for (std::size_t i = 0; i < 32; ++i) {
+    const float y = weights.scale[i / each] * static_cast<float>(Blocks::value(weights.q[i]));
+    out[i] = Blocks::has_minimum ? y + weights.minimum : y;
+  }
+}
+
+// Four bits each: weights 0 to 15 in the low ones of the bytes, 16 to 31 in the high ones. Eight bytes are one word.
+HEADGATE_INLINE std::array<std::uint8_t, 32> load_four_bits(const std::byte* from) noexcept {
+  constexpr std::uint64_t low = 0x0f0f0f0f0f0f0f0fu;
+  const auto words = std::bit_cast<std::array<std::uint64_t, 2>>(load<16>(from));
+  return std::bit_cast<std::array<std::uint8_t, 32>>(
+      std::array{words[0] & low, words[1] & low, words[0] >> 4 & low, words[1] >> 4 & low});
+}
+// Five bits: the low four, and the fifth of all weights in a word.
+HEADGATE_INLINE std::array<std::uint8_t, 32> load_five_bits(const std::byte* high, const std::byte* low) noexcept {
+  auto words = std::bit_cast<std::array<std::uint64_t, 4>>(load_four_bits(low));
+  const auto fifth = load<4>(high);
+  for (std::size_t i = 0; i < 4; ++i) {
+    // Bit j of byte j, moved up to bit 7 of it.
+    const std::uint64_t apart = (fifth[i] * 0x0101010101010101u & 0x8040201008040201u) + 0x00406070787c7e7fu;
+    words[i] |= (apart >> 7 & 0x0101010101010101u) << 4;
+  }
+  return std::bit_cast<std::array<std::uint8_t, 32>>(words);
+}
+
 // y = d (q - 8)
 struct Q4_0 {
   static constexpr DType dtype = DType::q4_0;
-  static constexpr index_t size = 32;   // weights of a block
-  static constexpr index_t bytes = 18;  // that it takes
+  static constexpr index_t size = 32;     // weights of a block
+  static constexpr index_t bytes = 18;    // that it takes
+  static constexpr index_t scale_at = 0;  // of its half
+  static constexpr index_t bits = 4;      // of q
+  static constexpr bool has_minimum = false;
+  static constexpr int value(int q) noexcept { return q - 8; }
+  static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t /*g*/) noexcept {
+    return {load_four_bits(block + 2), {load_half(block)}};
+  }
   // The 32 weights of group g of a block.
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
-    const float d = load_half(block);
-    const auto q = load<16>(block + 2);
-    for (std::size_t i = 0; i < 16; ++i) {
-      out[i] = d * static_cast<float>((q[i] & 15) - 8);
-      out[i + 16] = d * static_cast<float>((q[i] >> 4) - 8);
-    }
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+    decode_affine<Q4_0>(block, g, out);
   }
 };
 
@@ -56,39 +95,33 @@ struct Q4_1 {
   static constexpr DType dtype = DType::q4_1;
   static constexpr index_t size = 32;
   static constexpr index_t bytes = 20;
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
-    const float d = load_half(block);
-    const float m = load_half(block + 2);
-    const auto q = load<16>(block + 4);
-    for (std::size_t i = 0; i < 16; ++i) {
-      out[i] = d * static_cast<float>(q[i] & 15) + m;
-      out[i + 16] = d * static_cast<float>(q[i] >> 4) + m;
-    }
+  static constexpr index_t scale_at = 0;
+  static constexpr index_t minimum_at = 2;
+  static constexpr index_t bits = 4;
+  static constexpr bool has_minimum = true;
+  static constexpr int value(int q) noexcept { return q; }
+  static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t /*g*/) noexcept {
+    return {load_four_bits(block + 4), {load_half(block)}, load_half(block + 2)};
+  }
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+    decode_affine<Q4_1>(block, g, out);
   }
 };
-
-// Five bits: the low four, and the fifth of all weights in a word.
-HEADGATE_INLINE std::array<std::int32_t, 32> load_five_bits(const std::byte* high, const std::byte* low) noexcept {
-  std::uint32_t fifth;
-  std::memcpy(&fifth, high, 4);
-  const auto q = load<16>(low);
-  std::array<std::int32_t, 32> values;
-  for (std::size_t i = 0; i < 16; ++i) {
-    values[i] = (q[i] & 15) | static_cast<std::int32_t>((fifth >> i & 1u) << 4);
-    values[i + 16] = (q[i] >> 4) | static_cast<std::int32_t>((fifth >> (i + 16) & 1u) << 4);
-  }
-  return values;
-}
 
 // y = d (q - 16)
 struct Q5_0 {
   static constexpr DType dtype = DType::q5_0;
   static constexpr index_t size = 32;
   static constexpr index_t bytes = 22;
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
-    const float d = load_half(block);
-    const auto q = load_five_bits(block + 2, block + 6);
-    for (std::size_t i = 0; i < 32; ++i) out[i] = d * static_cast<float>(q[i] - 16);
+  static constexpr index_t scale_at = 0;
+  static constexpr index_t bits = 5;
+  static constexpr bool has_minimum = false;
+  static constexpr int value(int q) noexcept { return q - 16; }
+  static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t /*g*/) noexcept {
+    return {load_five_bits(block + 2, block + 6), {load_half(block)}};
+  }
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+    decode_affine<Q5_0>(block, g, out);
   }
 };
 
@@ -97,23 +130,35 @@ struct Q5_1 {
   static constexpr DType dtype = DType::q5_1;
   static constexpr index_t size = 32;
   static constexpr index_t bytes = 24;
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
-    const float d = load_half(block);
-    const float m = load_half(block + 2);
-    const auto q = load_five_bits(block + 4, block + 8);
-    for (std::size_t i = 0; i < 32; ++i) out[i] = d * static_cast<float>(q[i]) + m;
+  static constexpr index_t scale_at = 0;
+  static constexpr index_t minimum_at = 2;
+  static constexpr index_t bits = 5;
+  static constexpr bool has_minimum = true;
+  static constexpr int value(int q) noexcept { return q; }
+  static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t /*g*/) noexcept {
+    return {load_five_bits(block + 4, block + 8), {load_half(block)}, load_half(block + 2)};
+  }
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+    decode_affine<Q5_1>(block, g, out);
   }
 };
 
-// y = d q
+// y = d (q - 128): the file's eight bits with their sign turned over
 struct Q8_0 {
   static constexpr DType dtype = DType::q8_0;
   static constexpr index_t size = 32;
   static constexpr index_t bytes = 34;
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
-    const float d = load_half(block);
-    const auto q = load<32>(block + 2);
-    for (std::size_t i = 0; i < 32; ++i) out[i] = d * static_cast<float>(static_cast<std::int8_t>(q[i]));
+  static constexpr index_t scale_at = 0;
+  static constexpr index_t bits = 8;
+  static constexpr bool has_minimum = false;
+  static constexpr int value(int q) noexcept { return q - 128; }
+  static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t /*g*/) noexcept {
+    AffineGroup<> weights{load<32>(block + 2), {load_half(block)}};
+    for (std::uint8_t& q : weights.q) q = static_cast<std::uint8_t>(q ^ 0x80u);
+    return weights;
+  }
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+    decode_affine<Q8_0>(block, g, out);
   }
 };
 
@@ -162,15 +207,14 @@ struct Q3_K {
 };
 
 // Scale and minimum, six bits each, of eight groups in 12 bytes.
-struct SixBits {
-  int scale;
-  int minimum;
-};
-HEADGATE_INLINE SixBits load_six_bits(const std::byte* from, index_t g) noexcept {
+HEADGATE_INLINE std::array<std::uint8_t, 2> load_six_bits(const std::byte* from, index_t g) noexcept {
   const auto q = load<12>(from);
-  const auto at = [&](index_t i) { return static_cast<int>(q[as_size(i)]); };
-  if (g < 4) return {at(g) & 63, at(g + 4) & 63};
-  return {(at(g + 4) & 15) | (at(g - 4) >> 6) << 4, at(g + 4) >> 4 | (at(g) >> 6) << 4};
+  const auto at = [&](index_t i) { return static_cast<unsigned>(q[as_size(i)]); };
+  const auto both = [](unsigned scale, unsigned minimum) {
+    return std::array{static_cast<std::uint8_t>(scale), static_cast<std::uint8_t>(minimum)};
+  };
+  if (g < 4) return both(at(g) & 63u, at(g + 4) & 63u);
+  return both((at(g + 4) & 15u) | (at(g - 4) >> 6) << 4, at(g + 4) >> 4 | (at(g) >> 6) << 4);
 }
 
 // y = d s q - dmin m
@@ -178,13 +222,26 @@ struct Q4_K {
   static constexpr DType dtype = DType::q4_k;
   static constexpr index_t size = 256;
   static constexpr index_t bytes = 144;
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
-    const SixBits six = load_six_bits(block + 4, g);
-    const float scale = load_half(block) * static_cast<float>(six.scale);
-    const float minimum = load_half(block + 2) * static_cast<float>(six.minimum);
-    const auto q = load<32>(block + 16 + 32 * (g / 2));
+  static constexpr index_t scale_at = 0;
+  static constexpr index_t minimum_at = 2;
+  static constexpr index_t bits = 4;
+  static constexpr bool has_minimum = true;
+  static constexpr int value(int q) noexcept { return q; }
+  // Scale and minimum of a group.
+  static HEADGATE_INLINE std::array<std::uint8_t, 2> group_scales(const std::byte* block, index_t g) noexcept {
+    return load_six_bits(block + 4, g);
+  }
+  static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t g) noexcept {
+    const auto six = group_scales(block, g);
+    AffineGroup<> weights{load<32>(block + 16 + 32 * (g / 2)),
+                          {load_half(block) * static_cast<float>(six[0])},
+                          -(load_half(block + 2) * static_cast<float>(six[1]))};
     const int shift = 4 * (g % 2);
-    for (std::size_t i = 0; i < 32; ++i) out[i] = scale * static_cast<float>(q[i] >> shift & 15) - minimum;
+    for (std::uint8_t& q : weights.q) q = q >> shift & 15;
+    return weights;
+  }
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+    decode_affine<Q4_K>(block, g, out);
   }
 };
 
@@ -193,16 +250,29 @@ struct Q5_K {
   static constexpr DType dtype = DType::q5_k;
   static constexpr index_t size = 256;
   static constexpr index_t bytes = 176;
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
-    const SixBits six = load_six_bits(block + 4, g);
-    const float scale = load_half(block) * static_cast<float>(six.scale);
-    const float minimum = load_half(block + 2) * static_cast<float>(six.minimum);
+  static constexpr index_t scale_at = 0;
+  static constexpr index_t minimum_at = 2;
+  static constexpr index_t bits = 5;
+  static constexpr bool has_minimum = true;
+  static constexpr int value(int q) noexcept { return q; }
+  // Scale and minimum of a group.
+  static HEADGATE_INLINE std::array<std::uint8_t, 2> group_scales(const std::byte* block, index_t g) noexcept {
+    return load_six_bits(block + 4, g);
+  }
+  static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t g) noexcept {
+    const auto six = group_scales(block, g);
+    AffineGroup<> weights{load<32>(block + 48 + 32 * (g / 2)),
+                          {load_half(block) * static_cast<float>(six[0])},
+                          -(load_half(block + 2) * static_cast<float>(six[1]))};
     const auto high = load<32>(block + 16);
-    const auto q = load<32>(block + 48 + 32 * (g / 2));
     const int shift = 4 * (g % 2);
     for (std::size_t i = 0; i < 32; ++i) {
-      out[i] = scale * static_cast<float>((q[i] >> shift & 15) | (high[i] >> g & 1) << 4) - minimum;
+      weights.q[i] = static_cast<std::uint8_t>((weights.q[i] >> shift & 15) | (high[i] >> g & 1) << 4);
     }
+    return weights;
+  }
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+    decode_affine<Q5_K>(block, g, out);
   }
 };
 
@@ -211,20 +281,29 @@ struct Q6_K {
   static constexpr DType dtype = DType::q6_k;
   static constexpr index_t size = 256;
   static constexpr index_t bytes = 210;
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
-    const auto low = load<32>(block + 64 * (g / 4) + 32 * (g % 2));
-    const auto high = load<32>(block + 128 + 32 * (g / 4));
-    const auto scales = load<2>(block + 192 + 2 * g);
+  static constexpr index_t scale_at = 208;
+  static constexpr index_t bits = 6;
+  static constexpr bool has_minimum = false;
+  static constexpr int value(int q) noexcept { return q - 32; }
+  // The scales of either half of a group.
+  static HEADGATE_INLINE std::array<std::int8_t, 2> group_scales(const std::byte* block, index_t g) noexcept {
+    return std::bit_cast<std::array<std::int8_t, 2>>(load<2>(block + 192 + 2 * g));
+  }
+  static HEADGATE_INLINE AffineGroup<2> affine(const std::byte* block, index_t g) noexcept {
+    const auto scales = group_scales(block, g);
     const float d = load_half(block + 208);
+    const auto scale = [&](std::size_t half) { return d * static_cast<float>(scales[half]); };
+    AffineGroup<2> weights{load<32>(block + 64 * (g / 4) + 32 * (g % 2)), {scale(0), scale(1)}};
+    const auto high = load<32>(block + 128 + 32 * (g / 4));
     const int low_shift = 4 * (g % 4 / 2);
     const int high_shift = 2 * (g % 4);
-    for (std::size_t half = 0; half < 2; ++half) {
-      const float scale = d * static_cast<float>(static_cast<std::int8_t>(scales[half]));
-      for (std::size_t i = 16 * half; i < 16 * half + 16; ++i) {
-        const int q = (low[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4;
-        out[i] = scale * static_cast<float>(q - 32);
-      }
+    for (std::size_t i = 0; i < 32; ++i) {
+      weights.q[i] = static_cast<std::uint8_t>((weights.q[i] >> low_shift & 15) | (high[i] >> high_shift & 3) << 4);
     }
+    return weights;
+  }
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+    decode_affine<Q6_K>(block, g, out);
   }
 };
 
@@ -233,13 +312,15 @@ struct IQ4_NL {
   static constexpr DType dtype = DType::iq4_nl;
   static constexpr index_t size = 32;
   static constexpr index_t bytes = 18;
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
-    const float d = load_half(block);
-    const auto q = load<16>(block + 2);
-    for (std::size_t i = 0; i < 16; ++i) {
-      out[i] = d * static_cast<float>(nonlinear[q[i] & 15]);
-      out[i + 16] = d * static_cast<float>(nonlinear[q[i] >> 4]);
-    }
+  static constexpr index_t scale_at = 0;
+  static constexpr index_t bits = 4;
+  static constexpr bool has_minimum = false;
+  static constexpr int value(int q) noexcept { return nonlinear[q]; }
+  static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t /*g*/) noexcept {
+    return {load_four_bits(block + 2), {load_half(block)}};
+  }
+  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+    decode_affine<IQ4_NL>(block, g, out);
   }
 };
 
@@ -267,6 +348,16 @@ struct MXFP4 {
   static constexpr DType dtype = DType::mxfp4;
   static constexpr index_t size = 32;
   static constexpr index_t bytes = 17;
+  static constexpr index_t bits = 4;
+  static constexpr bool has_minimum = false;
+  static constexpr int value(int q) noexcept { return doubled[q]; }
+  // 2^(e - 128)
+  static HEADGATE_INLINE float scale(std::uint32_t e) noexcept {
+    return std::bit_cast<float>(e < 2 ? 0x200000u << e : (e - 1) << 23);
+  }
+  static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t /*g*/) noexcept {
+    return {load_four_bits(block + 1), {scale(std::to_integer<std::uint32_t>(*block))}};
+  }
   static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
     const auto e = std::to_integer<std::uint32_t>(*block);
     // In two steps, each a normal float, so that a thread that takes denormals as zero computes the same where it can.
@@ -302,9 +393,18 @@ struct TypeList {
   static_assert(((info(Types::dtype).size == Types::bytes && info(Types::dtype).block == Types::size) && ...));
 };
 using All = TypeList<Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4>;
+using AllAffine = TypeList<Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_NL, MXFP4>;
 
 }  // namespace blocks
 
+// Blocks of affine groups.
+template <class B>
+concept AffineBlocks = requires(const std::byte* block, index_t g, int q) {
+  B::affine(block, g).scale;
+  { B::value(q) } noexcept -> std::same_as<int>;
+  { B::bits } -> std::convertible_to<index_t>;
+  { B::has_minimum } -> std::convertible_to<bool>;
+};
 template <class B>
 concept QuantizedBlocks = std::is_empty_v<B> && requires(const std::byte* block, index_t g, float* out) {
   { B::dtype } -> std::convertible_to<DType>;

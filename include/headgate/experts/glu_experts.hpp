@@ -127,7 +127,6 @@ class GluExperts {
   struct Checked {};
   using Tile = typename Format::Tile;
   using Element = typename Tile::Element;
-  static_assert(panel_rows % Tile::columns == 0);  // a tile of h is made block by block
 
   // A kernel call makes at most 16 panels x the rows of a tile of outputs, which stay in the L1 cache.
   static constexpr index_t max_panels = 16;
@@ -147,7 +146,7 @@ class GluExperts {
   }
   static void multiply(Format format, const std::byte* panels, index_t k, index_t num_panels, const Element* tile,
                        index_t m, float* out, std::int64_t stride) noexcept {
-    visit_format(format, [&](auto known) { Backend::multiply(known, panels, k, num_panels, tile, m, out, stride); });
+    multiply_any<Backend>(format, panels, k, num_panels, tile, m, out, stride);
   }
   const std::byte* gate_panel(ExpertId e, index_t b) const noexcept {
     if (layout_.is_seen) return seen_[as_size(e)].gate + b * layout_.gate_panel_bytes();
@@ -163,17 +162,22 @@ class GluExperts {
   }
   index_t h_width() const noexcept { return layout_.ffn_blocks() * panel_rows; }
   index_t block_rows() const noexcept { return layout_.panels_per_block() * panel_rows; }
+  // Of the rows of x, and of those of h.
+  Tile x_tile() const noexcept { return tile_of(formats().up); }
+  Tile h_tile() const noexcept { return tile_of(formats().down); }
+  // A tile of h is made piece by piece: so many blocks are one.
+  index_t blocks_at_once() const noexcept { return divide_up(h_tile().columns, panel_rows); }
 
   Status apply_batch(const ExpertBatch& batch, ConstRows x, Rows y, Context& ctx) const {
     const Workspace::Mark mark(ctx.workspace);
-    const bool gathers = !Tile::is_row || batch.has_tiles();
-    const std::int64_t tiles_size = gathers ? batch.size() * Tile::row_size(hidden_size()) : 0;
+    const bool gathers = !x_tile().is_row || batch.has_tiles();
+    const std::int64_t tiles_size = gathers ? batch.size() * x_tile().row_size(hidden_size()) : 0;
     const index_t n = ctx.slices(layout_.down_panels());
     const std::span<std::int64_t> bad = ctx.workspace.take<std::int64_t>(n);
-    Element* const tiles = ctx.workspace.take<Element>(tiles_size + batch.size() * Tile::row_size(h_width())).data();
+    Element* const tiles = ctx.workspace.take<Element>(tiles_size + batch.size() * h_tile().row_size(h_width())).data();
     Element* const h = tiles + tiles_size;
     if (gathers) {
-      const index_t units = divide_up(hidden_size(), Tile::columns);
+      const index_t units = divide_up(hidden_size(), x_tile().columns);
       ctx.parallel(n, [&](index_t i) { gather(batch, x, Slice::of(units, n, i), tiles); });
     }
     const index_t threads = ctx.executor.size();
@@ -186,35 +190,38 @@ class GluExperts {
     return Status::not_finite("output of an expert is not finite", -1, batch.token(first_bad), batch.expert(first_bad));
   }
 
-  // Some columns of the tiles of x, counted in Tile::columns.
+  // Some columns of the tiles of x, counted as tiles do.
   void gather(const ExpertBatch& batch, ConstRows x, Slice units, Element* tiles) const noexcept {
-    const index_t first = units.first * Tile::columns;
-    const index_t last = units.last * Tile::columns < hidden_size() ? units.last * Tile::columns : hidden_size();
+    const Tile kind = x_tile();
+    const index_t first = units.first * kind.columns;
+    const index_t last = units.last * kind.columns < hidden_size() ? units.last * kind.columns : hidden_size();
     batch.for_each_tile([&](ExpertId, const ExpertBatch::Tile& tile) {
-      if (Tile::is_row && tile.m == 1) return;
+      if (kind.is_row && tile.m == 1) return;
       const float* rows[as_size(Tile::max_rows)];
       for (index_t r = 0; r < tile.m; ++r) rows[r] = x.row_data(tile.tokens[as_size(r)]) + first;
-      Backend::make_tile(Tile{}, rows, tile.m, last - first,
-                         tiles + tile.place * Tile::row_size(hidden_size()) + tile.m * Tile::row_size(first));
+      make_any_tile<Backend>(kind, rows, tile.m, last - first,
+                             tiles + tile.place * kind.row_size(hidden_size()) + tile.m * kind.row_size(first));
     });
   }
   const Element* tile_of_x(const ExpertBatch::Tile& tile, ConstRows x, const Element* tiles) const noexcept {
-    if constexpr (Tile::is_row) {
-      if (tile.m == 1) return x.row_data(tile.tokens[0]);
-    }
-    return tiles + tile.place * Tile::row_size(hidden_size());
+    if (x_tile().is_row && tile.m == 1) return reinterpret_cast<const Element*>(x.row_data(tile.tokens[0]));
+    return tiles + tile.place * x_tile().row_size(hidden_size());
   }
 
   // Part i of n of the tiles of h.
   void compute_h(const ExpertBatch& batch, ConstRows x, const Element* tiles, index_t i, index_t n,
                  Element* h) const noexcept {
     // What the division leaves over goes to another thread with every expert.
-    const auto blocks_of = [&](ExpertId e) { return Slice::of(layout_.ffn_blocks(), n, (i + e % n) % n); };
+    const index_t each = blocks_at_once();
+    const index_t units = divide_up(layout_.ffn_blocks(), each);
+    const auto units_of = [&](ExpertId e) { return Slice::of(units, n, (i + e % n) % n); };
     float out[scratch_size];
-    batch.for_each_block(blocks_of, layout_.block_bytes(), max_panels / layout_.panels_per_block(),
-                         [&](ExpertId e, Slice blocks, const ExpertBatch::Tile& tile) {
+    batch.for_each_block(units_of, each * layout_.block_bytes(), max_panels / layout_.panels_per_block() / each,
+                         [&](ExpertId e, Slice unit, const ExpertBatch::Tile& tile) {
+                           const Slice blocks{unit.first * each,
+                                              unit.last == units ? layout_.ffn_blocks() : unit.last * each};
                            multiply_block(e, blocks, tile_of_x(tile, x, tiles), tile.m, out);
-                           activate(e, blocks, tile.m, out, h + tile.place * Tile::row_size(h_width()));
+                           activate(e, blocks, tile.m, out, h + tile.place * h_tile().row_size(h_width()));
                          });
   }
   // Rows of up, and of gate where there is one, of some blocks: out (m, block_rows * blocks). The 16 numbers of gate
@@ -237,7 +244,6 @@ class GluExperts {
     const index_t up = shape().gated ? (layout_.is_interleaved() ? panel_rows : count * panel_rows) : 0;
     for (index_t b = 0; b < count; ++b) {
       const index_t first = (blocks.first + b) * panel_rows;  // row of gate and up
-      const float* rows[as_size(Tile::max_rows)];
       for (index_t r = 0; r < m; ++r) {
         float* const row = out + r * count * block_rows() + b * step;
         if (shape().has_bias) {
@@ -249,9 +255,25 @@ class GluExperts {
         } else {
           Backend::activate(shape().activation, row, panel_rows, row);
         }
+      }
+    }
+    make_h_tile(blocks, m, out, count * block_rows(), step, h);
+  }
+  // From the first 16 of every `step` floats of m rows, the numbers of a block.
+  void make_h_tile(Slice blocks, index_t m, float* out, index_t stride, index_t step, Element* h) const noexcept {
+    const Tile kind = h_tile();
+    const index_t each = blocks_at_once();
+    for (index_t b = blocks.first; b < blocks.last; b += each) {
+      const index_t taken = blocks.last - b < each ? blocks.last - b : each;
+      const float* rows[as_size(Tile::max_rows)];
+      for (index_t r = 0; r < m; ++r) {
+        float* const row = out + r * stride + (b - blocks.first) * step;
+        for (index_t i = 1; i < taken && step != panel_rows; ++i) {
+          std::memmove(row + i * panel_rows, row + i * step, panel_rows * sizeof(float));
+        }
         rows[r] = row;
       }
-      Backend::make_tile(Tile{}, rows, m, panel_rows, h + m * Tile::row_size(first));
+      make_any_tile<Backend>(kind, rows, m, taken * panel_rows, h + m * kind.row_size(b * panel_rows));
     }
   }
 
@@ -265,7 +287,7 @@ class GluExperts {
         [&](ExpertId e, Slice block, const ExpertBatch::Tile& tile) {
           const index_t stride = (block.last - block.first) * panel_rows;
           multiply(formats().down, down_panel(e, block.first), shape().ffn_size, block.last - block.first,
-                   h + tile.place * Tile::row_size(h_width()), tile.m, out, stride);
+                   h + tile.place * h_tile().row_size(h_width()), tile.m, out, stride);
           const index_t column = block.first * panel_rows;
           const index_t width = hidden_size() - column < stride ? hidden_size() - column : stride;
           for (index_t r = 0; r < tile.m; ++r) {

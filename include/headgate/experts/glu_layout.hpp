@@ -117,6 +117,11 @@ struct GluLayout {
     const bool fits = formats.up.fits(shape.hidden_size) && formats.down.fits(shape.ffn_size) &&
                       (!shape.gated || formats.gate.fits(shape.hidden_size));
     if (!fits) return {ErrorCode::usage, "a row of an expert is no whole blocks of its format"};
+    if constexpr (!std::is_empty_v<typename Format::Tile>) {
+      if (shape.gated && tile_of(formats.gate) != tile_of(formats.up)) {
+        return {ErrorCode::usage, "gate and up are multiplied with activations of different formats"};
+      }
+    }
     constexpr double tebi = 0x1p40;
     constexpr double max_bytes = 0x1p62;
     const double bytes =

@@ -7,6 +7,7 @@
 // they live as long as the source.
 #pragma once
 
+#include "headgate/core/compute.hpp"
 #include "headgate/core/error.hpp"
 #include "headgate/io/gguf.hpp"
 #include "headgate/io/json.hpp"
@@ -146,6 +147,9 @@ class TensorSource {
   // The rows of queries and keys stand in pairs side by side that are halves of a head to the reader of these names.
   void set_rotary_pairs() noexcept { has_rotary_pairs_ = true; }
   bool has_rotary_pairs() const noexcept { return has_rotary_pairs_; }
+  // What the reader's quantized weights will meet, which says how they are packed.
+  void set_compute(Compute compute) noexcept { compute_ = compute; }
+  Compute compute() const noexcept { return compute_; }
 
   std::span<const MappedFile> files() const noexcept { return *files_; }
   // Keeps the bytes of the files where they are, longer than the source.
@@ -344,6 +348,7 @@ class TensorSource {
   std::vector<SkippedPart> skipped_;
   std::optional<GgufMetadata> metadata_;
   bool has_rotary_pairs_ = false;
+  Compute compute_ = Compute::f32;
   std::map<std::string, std::string, std::less<>> stored_names_;  // of names that are not the file's
 };
 

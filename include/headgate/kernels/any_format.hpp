@@ -3,7 +3,7 @@
 // looked at once around a kernel call, which multiplies whole panels.
 #pragma once
 
-#include "headgate/kernels/weight_formats.hpp"
+#include "headgate/kernels/any_tile.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -21,7 +21,10 @@ class AnyFormat {
     return WeightFormats::visit(index_, use);
   }
 
-  using Tile = F32Tile;
+  using Tile = AnyTile;
+  constexpr AnyTile tile() const noexcept {
+    return visit([](auto format) { return AnyTile(tile_of(format)); });
+  }
   constexpr const char* name() const noexcept {
     return visit([](auto format) { return format.name(); });
   }
@@ -48,7 +51,5 @@ class AnyFormat {
   std::uint8_t index_;
 };
 static_assert(WeightFormat<AnyFormat>);
-// Matrices of one product share tiles. Formats with other tiles need a tile that is chosen at run time, too.
-static_assert(WeightFormats::all_have_tile<AnyFormat::Tile>);
 
 }  // namespace headgate::inline HEADGATE_ABI

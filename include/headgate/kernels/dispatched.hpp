@@ -7,6 +7,10 @@
 #include <atomic>
 #include <string_view>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include "headgate/core/status.hpp"
 #include "headgate/kernels/kernel_table.hpp"
 #include "headgate/kernels/scalar.hpp"
@@ -14,7 +18,9 @@
 // Defined by the kernel objects that a program links; one that is not linked has a null address.
 extern "C" {
 __attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_avx2_v2() noexcept;
+__attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_avx_vnni_v2() noexcept;
 __attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_avx512_v2() noexcept;
+__attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_avx512_vnni_v2() noexcept;
 __attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_neon_v2() noexcept;
 }
 
@@ -32,10 +38,29 @@ inline bool cpu_has_avx2() noexcept {
   return false;
 #endif
 }
+// The compilers' names for it differ.
+inline bool cpu_has_avx_vnni() noexcept {
+#if defined(__x86_64__)
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  return cpu_has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1u) != 0;
+#else
+  return false;
+#endif
+}
 inline bool cpu_has_avx512() noexcept {
 #if defined(__x86_64__)
   return cpu_has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512cd") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+#else
+  return false;
+#endif
+}
+inline bool cpu_has_avx512_vnni() noexcept {
+#if defined(__x86_64__)
+  return cpu_has_avx512() && __builtin_cpu_supports("avx512vnni");
 #else
   return false;
 #endif
@@ -54,9 +79,11 @@ struct KernelChoice {
 };
 
 // Best first.
-inline std::array<KernelChoice, 4> kernel_choices() noexcept {
+inline std::array<KernelChoice, 6> kernel_choices() noexcept {
   const auto table = [](const KernelTableV2* (*get)() noexcept, bool runs) { return get && runs ? get() : nullptr; };
-  return {{{"avx512", table(headgate_kernels_avx512_v2, cpu_has_avx512())},
+  return {{{"avx512_vnni", table(headgate_kernels_avx512_vnni_v2, cpu_has_avx512_vnni())},
+           {"avx512", table(headgate_kernels_avx512_v2, cpu_has_avx512())},
+           {"avx_vnni", table(headgate_kernels_avx_vnni_v2, cpu_has_avx_vnni())},
            {"avx2", table(headgate_kernels_avx2_v2, cpu_has_avx2())},
            {"neon", table(headgate_kernels_neon_v2, cpu_has_neon())},
            {"scalar", &scalar_table}}};
@@ -66,7 +93,8 @@ inline std::atomic<const KernelTableV2*> active_table{nullptr};
 
 }  // namespace detail
 
-// Chooses the best kernels no better than cap ("avx512", "avx2", "neon", "scalar"; empty: the best).
+// Chooses the best kernels no better than cap ("avx512_vnni", "avx512", "avx_vnni", "avx2", "neon", "scalar"; empty:
+// the best).
 inline Status select_kernels(std::string_view cap = {}) noexcept {
   bool allowed = cap.empty();
   for (const detail::KernelChoice& choice : detail::kernel_choices()) {
@@ -76,7 +104,7 @@ inline Status select_kernels(std::string_view cap = {}) noexcept {
       return Status::success();
     }
   }
-  return Status::mismatch("instruction set is none of avx512, avx2, neon, scalar", 0, 0);
+  return Status::mismatch("instruction set is none of avx512_vnni, avx512, avx_vnni, avx2, neon, scalar", 0, 0);
 }
 
 struct Dispatched {

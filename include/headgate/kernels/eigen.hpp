@@ -12,6 +12,8 @@ namespace headgate::inline HEADGATE_ABI {
 struct EigenBackend : Scalar {
   static const char* name() noexcept { return "eigen"; }
 
+  using Scalar::make_tile;
+  using Scalar::multiply;
   template <WeightFormat Format>
   static void multiply(Format, const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m,
                        float* y, std::int64_t stride) noexcept {

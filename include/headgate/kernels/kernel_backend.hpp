@@ -62,4 +62,22 @@ concept KernelBackend =
       { B::top_k(x, n, n, order) } noexcept -> std::same_as<index_t>;
     };
 
+// Backend::multiply and make_tile for a format, and a kind of tile, that may have been chosen at run time.
+template <class Backend, WeightFormat Format>
+HEADGATE_INLINE void multiply_any(Format format, const std::byte* panels, index_t k, index_t num_panels,
+                                  const typename Format::Tile::Element* tile, index_t m, float* y,
+                                  std::int64_t stride) noexcept {
+  visit_format(format, [&]<class Known>(Known known) {
+    using Element = typename Known::Tile::Element;
+    Backend::multiply(known, panels, k, num_panels, reinterpret_cast<const Element*>(tile), m, y, stride);
+  });
+}
+template <class Backend, ActivationTile Tile>
+HEADGATE_INLINE void make_any_tile(Tile kind, const float* const* rows, index_t m, index_t k,
+                                   typename Tile::Element* tile) noexcept {
+  visit_format(kind, [&]<class Known>(Known known) {
+    Backend::make_tile(known, rows, m, k, reinterpret_cast<typename Known::Element*>(tile));
+  });
+}
+
 }  // namespace headgate::inline HEADGATE_ABI

@@ -27,7 +27,7 @@ void make_tiles(Tile kind, ConstRows x, Slice tiles, typename Tile::Element* out
     const Slice rows = cut.tile(i);
     const float* row[as_size(Tile::max_rows)];
     for (index_t r = rows.first; r < rows.last; ++r) row[r - rows.first] = x.row_data(r);
-    Backend::make_tile(kind, row, rows.last - rows.first, x.cols, out + rows.first * Tile::row_size(x.cols));
+    make_any_tile<Backend>(kind, row, rows.last - rows.first, x.cols, out + rows.first * kind.row_size(x.cols));
   }
 }
 
@@ -47,9 +47,7 @@ void multiply_tiles(const Factor<Format>& factor, Slice panels, const typename F
   constexpr std::int64_t l2_block = std::int64_t{256} << 10;
   const PanelView<Format>& weights = factor.weights;
   const auto multiply = [&](index_t first, index_t count, const auto* tile, index_t m, float* y, std::int64_t stride) {
-    visit_format(weights.format, [&](auto format) {
-      Backend::multiply(format, weights.panel(first), weights.cols, count, tile, m, y, stride);
-    });
+    multiply_any<Backend>(weights.format, weights.panel(first), weights.cols, count, tile, m, y, stride);
   };
   const std::int64_t panel_bytes = weights.format.panel_bytes(weights.cols < 1 ? 1 : weights.cols);
   const auto fitting = static_cast<index_t>(l2_block / panel_bytes & ~std::int64_t{1});
@@ -60,7 +58,7 @@ void multiply_tiles(const Factor<Format>& factor, Slice panels, const typename F
     for (index_t i = of_tiles.first; i < of_tiles.last; ++i) {
       const Slice rows = cut.tile(i);
       const index_t m = rows.last - rows.first;
-      const auto* const tile = tiles + rows.first * Format::Tile::row_size(weights.cols);
+      const auto* const tile = tiles + rows.first * tile_of(weights.format).row_size(weights.cols);
       if (whole > first) {
         multiply(first, whole - first, tile, m, factor.y.row_data(rows.first) + panel_rows * first, factor.y.stride);
       }
@@ -84,17 +82,29 @@ void multiply_tiles(const Factor<Format>& factor, Slice panels, const typename F
 template <class Backend = NativeBackend, WeightFormat Format>
 void products(std::span<const Factor<Format>> factors, ConstRows x, Context& ctx) {
   using Tile = typename Format::Tile;
+  if (factors.empty()) return;
+  const Tile kind = tile_of(factors.front().weights.format);
+  if constexpr (!std::is_empty_v<Tile>) {  // matrices of other tiles by themselves
+    const auto others = std::find_if(factors.begin(), factors.end(), [&](const Factor<Format>& factor) {
+      return tile_of(factor.weights.format) != kind;
+    });
+    if (others != factors.end()) {
+      const auto same = static_cast<std::size_t>(others - factors.begin());
+      products<Backend>(factors.first(same), x, ctx);
+      return products<Backend>(factors.subspan(same), x, ctx);
+    }
+  }
   index_t num_panels = 0;
   for (const Factor<Format>& factor : factors) num_panels += factor.weights.num_panels();
   if (x.rows == 0 || num_panels == 0) return;
   const Workspace::Mark mark(ctx.workspace);
   const TileCut cut{x.rows, Tile::max_rows};
   const typename Tile::Element* tiles = nullptr;
-  if constexpr (Tile::is_row) tiles = x.data;
-  if (x.rows > 1 || !Tile::is_row) {
-    auto* const out = ctx.workspace.take<typename Tile::Element>(x.rows * Tile::row_size(x.cols)).data();
+  if (kind.is_row) tiles = reinterpret_cast<const typename Tile::Element*>(x.data);
+  if (x.rows > 1 || !kind.is_row) {
+    auto* const out = ctx.workspace.take<typename Tile::Element>(x.rows * kind.row_size(x.cols)).data();
     const index_t n = ctx.slices(cut.count());
-    ctx.parallel(n, [&](index_t i) { make_tiles<Backend>(Tile{}, x, Slice::of(cut.count(), n, i), out); });
+    ctx.parallel(n, [&](index_t i) { make_tiles<Backend>(kind, x, Slice::of(cut.count(), n, i), out); });
     tiles = out;
   }
 

@@ -34,9 +34,74 @@ struct Scalar {
       }
     }
   }
+  // Of whole numbers the sum over the columns of a scale is exact: dot; y is one chain of fused multiply-adds of
+  // dot * (scale * scale of x), group by group, and of minimum * (scale of x * sum of x).
+  template <AffineBlocks Blocks>
+  static void multiply(PanelBlocks<Blocks>, const std::byte* panels, index_t k, index_t num_panels,
+                       const std::byte* tile, index_t m, float* y, std::int64_t stride) noexcept {
+    using Format = PanelBlocks<Blocks>;
+    const auto read = [](const std::byte* from, auto value) {
+      std::memcpy(&value, from, sizeof value);
+      return value;
+    };
+    for (index_t row = 0; row < num_panels * panel_rows; ++row) {
+      const std::byte* const panel = panels + row / panel_rows * Format::panel_bytes(k);
+      for (index_t r = 0; r < m; ++r) y[r * stride + row] = 0.0f;
+      for (index_t g = 0; g < k / Int8Tile::columns; ++g) {
+        const auto weights = Format::load_group(panel, k, row % panel_rows, g);
+        const std::byte* const group = tile + std::int64_t{Int8Tile::group_bytes} * m * g;
+        for (index_t r = 0; r < m; ++r) {
+          const float x_scale = read(group + Int8Tile::scale_at(m, r), 0.0f);
+          float& sum = y[r * stride + row];
+          for (std::size_t s = 0; s < weights.scale.size(); ++s) {
+            std::int32_t dot = 0;
+            for (std::size_t i = s * Format::columns_of_scale; i < (s + 1) * Format::columns_of_scale; ++i) {
+              const auto x = read(group + Int8Tile::values_at(m, r) + i, std::int8_t{});
+              dot += Blocks::value(weights.q[i]) * x;
+            }
+            sum = fused_multiply_add(static_cast<float>(dot), weights.scale[s] * x_scale, sum);
+          }
+          if (Blocks::has_minimum) {
+            sum = fused_multiply_add(weights.minimum, read(group + Int8Tile::scaled_sum_at(m, r), 0.0f), sum);
+          }
+        }
+      }
+    }
+  }
   static void make_tile(F32Tile, const float* const* rows, index_t m, index_t k, float* tile) noexcept {
     for (index_t i = 0; i < k; ++i) {
       for (index_t r = 0; r < m; ++r) tile[std::int64_t{i} * m + r] = rows[r][i];
+    }
+  }
+
+  static void make_tile(Int8Tile, const float* const* rows, index_t m, index_t k, std::byte* tile) noexcept {
+    for (index_t first = 0; first < k; first += Int8Tile::columns) {
+      const index_t count = k - first < Int8Tile::columns ? k - first : Int8Tile::columns;
+      for (index_t r = 0; r < m; ++r) {
+        const float* const x = rows[r] + first;
+        std::uint32_t largest = 0;
+        for (index_t i = 0; i < count; ++i) {
+          const std::uint32_t bits = std::bit_cast<std::uint32_t>(x[i]) & 0x7fffffffu;
+          largest = bits > largest ? bits : largest;
+        }
+        const Int8Tile::Scaling scaling = Int8Tile::scaling(largest);
+        std::int8_t q[Int8Tile::columns] = {};
+        std::int32_t sums[2] = {};  // of the first 16, of all
+        for (index_t i = 0; i < count && scaling.inverse > 0.0f; ++i) {
+          q[i] = static_cast<std::int8_t>(
+              std::bit_cast<std::int32_t>(fused_multiply_add(x[i], scaling.inverse, Int8Tile::magic)) -
+              std::bit_cast<std::int32_t>(Int8Tile::magic));
+          if (i < Int8Tile::columns / 2) sums[0] += q[i];
+          sums[1] += q[i];
+        }
+        const float scaled_sum = scaling.scale * static_cast<float>(sums[1]);
+        std::memcpy(tile + Int8Tile::scale_at(m, r), &scaling.scale, 4);
+        std::memcpy(tile + Int8Tile::scaled_sum_at(m, r), &scaled_sum, 4);
+        std::memcpy(tile + Int8Tile::half_sum_at(m, r), &sums[0], 4);
+        std::memcpy(tile + Int8Tile::sum_at(m, r), &sums[1], 4);
+        std::memcpy(tile + Int8Tile::values_at(m, r), q, sizeof q);
+      }
+      tile += std::int64_t{Int8Tile::group_bytes} * m;
     }
   }
 

@@ -2,9 +2,12 @@
 // else its values within the tolerances of tests/kernels.
 #pragma once
 
+#include "headgate/kernels/scalar.hpp"
 #include "headgate/kernels/simd/activation.hpp"
+#include "headgate/kernels/simd/int8_tile.hpp"
 #include "headgate/kernels/simd/multiply.hpp"
 #include "headgate/kernels/simd/norm.hpp"
+#include "headgate/kernels/simd/panel_blocks.hpp"
 #include "headgate/kernels/simd/rope.hpp"
 #include "headgate/kernels/simd/row_blocks.hpp"
 #include "headgate/kernels/simd/softmax.hpp"
@@ -21,6 +24,18 @@ struct Simd {
   static void multiply(Format, const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m,
                        float* y, std::int64_t stride) noexcept {
     headgate::multiply<Arch, Format>(panels, k, num_panels, tile, m, y, stride);
+  }
+  template <AffineBlocks Blocks>
+  static void multiply(PanelBlocks<Blocks> format, const std::byte* panels, index_t k, index_t num_panels,
+                       const std::byte* tile, index_t m, float* y, std::int64_t stride) noexcept {
+    if constexpr (has_dot<Arch>) {
+      headgate::multiply<Arch, PanelBlocks<Blocks>>(panels, k, num_panels, tile, m, y, stride);
+    } else {
+      Scalar::multiply(format, panels, k, num_panels, tile, m, y, stride);
+    }
+  }
+  static void make_tile(Int8Tile, const float* const* rows, index_t m, index_t k, std::byte* tile) noexcept {
+    headgate::make_int8_tile<Arch>(rows, m, k, tile);
   }
   static void make_tile(F32Tile, const float* const* rows, index_t m, index_t k, float* tile) noexcept {
     headgate::make_tile<Arch>(rows, m, k, tile);

@@ -10,14 +10,14 @@
 namespace headgate::inline HEADGATE_ABI {
 
 // A tile of m rows, 1 <= m <= max_rows, is m * row_size(k) elements. It can be made in pieces: columns from c on, a
-// multiple of T::columns, start at element m * row_size(c).
+// multiple of columns, start at element m * row_size(c). Kinds of tiles are used as values, like formats.
 template <class T>
-concept ActivationTile = std::is_empty_v<T> && requires(index_t k) {
+concept ActivationTile = std::copyable<T> && requires(const T& tile, index_t k) {
   typename T::Element;
   { T::max_rows } -> std::convertible_to<index_t>;
-  { T::columns } -> std::convertible_to<index_t>;
-  { T::is_row } -> std::convertible_to<bool>;  // a lone row of floats is its own tile, and is read in place
-  { T::row_size(k) } noexcept -> std::same_as<std::int64_t>;
+  { tile.columns } -> std::convertible_to<index_t>;
+  { tile.is_row } -> std::convertible_to<bool>;  // a lone row of floats is its own tile, and is read in place
+  { tile.row_size(k) } noexcept -> std::same_as<std::int64_t>;
 };
 
 // A row of weights as a format packs it: its floats, or the bytes of a file, for formats that keep those.
@@ -43,8 +43,18 @@ concept WeightFormat = std::copyable<F> && std::equality_comparable<F> && Activa
                          { format.unpack(packed, k, lane, k, k, out) } noexcept;
                        };
 
-// Calls use with a format known at compile time: the one that was chosen at run time, or the format itself.
-template <WeightFormat Format, class Use>
+// What a format is multiplied with.
+template <WeightFormat Format>
+constexpr typename Format::Tile tile_of(const Format& format) noexcept {
+  if constexpr (requires { format.tile(); }) {
+    return format.tile();
+  } else {
+    return {};
+  }
+}
+
+// Calls use with a format, or a kind of tile, known at compile time: the one that was chosen at run time, or itself.
+template <class Format, class Use>
 constexpr decltype(auto) visit_format(Format format, Use&& use) {
   if constexpr (requires { format.visit(use); }) {
     return format.visit(use);

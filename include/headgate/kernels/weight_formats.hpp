@@ -5,6 +5,7 @@
 
 #include "headgate/kernels/formats/bf16.hpp"
 #include "headgate/kernels/formats/f32.hpp"
+#include "headgate/kernels/formats/panel_blocks.hpp"
 #include "headgate/kernels/formats/row_blocks.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -14,9 +15,9 @@ struct FormatList {
   static constexpr index_t size = 1 + static_cast<index_t>(sizeof...(Rest));
   template <class F>
   static constexpr bool contains = std::same_as<F, First> || (std::same_as<F, Rest> || ...);
-  template <ActivationTile Tile>
-  static constexpr bool all_have_tile =
-      std::same_as<Tile, typename First::Tile> && (std::same_as<Tile, typename Rest::Tile> && ...);
+  template <index_t max_rows>
+  static constexpr bool all_have_height =
+      First::Tile::max_rows == max_rows && ((Rest::Tile::max_rows == max_rows) && ...);
 
   // The place of a format in the list, and of the first one with such a tile. Precondition: there is one.
   template <class F>
@@ -49,12 +50,13 @@ struct FormatList {
 
 namespace detail {
 
-template <class... Blocks>
-FormatList<F32, Bf16, RowBlocks<blocks::F16>, RowBlocks<Blocks>...> with_row_blocks(blocks::TypeList<Blocks...>);
+template <class... Blocks, class... Affine>
+FormatList<F32, Bf16, RowBlocks<blocks::F16>, RowBlocks<Blocks>..., PanelBlocks<Affine>...> with_blocks(
+    blocks::TypeList<Blocks...>, blocks::TypeList<Affine...>);
 
 }  // namespace detail
 
-// Floats, and every type of file whose rows can be multiplied as they lie there.
-using WeightFormats = decltype(detail::with_row_blocks(blocks::All{}));
+// Floats, and every type of file: rows as they lie there, to be multiplied with floats, and panels for whole numbers.
+using WeightFormats = decltype(detail::with_blocks(blocks::All{}, blocks::AllAffine{}));
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -26,6 +26,9 @@ struct LoadOptions {
   // layer; what the function throws passes through. Counts and costs of a model remain those of its checkpoint.
   MakeRouter make_router = nullptr;
   Progress progress = nullptr;  // what it throws passes through
+  // What activations are where weights are quantized (core/compute.hpp); without quantized weights there is no
+  // difference.
+  Compute compute = Compute::int8;
 };
 
 namespace detail {
@@ -69,8 +72,9 @@ inline void read_generation_config(const Descriptor& folder, std::uint64_t max_b
 
 // Calls use(blueprint, source, notes) for the checkpoint in a GGUF file.
 template <class List, class F>
-void read_gguf_checkpoint(const std::string& path, F&& use) {
+void read_gguf_checkpoint(const std::string& path, Compute compute, F&& use) {
   TensorSource source = TensorSource::open(path);
+  source.set_compute(compute);
   GgufTranslation gguf(source);
   List::visit(std::as_const(gguf), [&](auto family) {
     family.translate(gguf);
@@ -84,7 +88,7 @@ void read_gguf_checkpoint(const std::string& path, F&& use) {
 
 // Calls use(blueprint, source, notes) for the checkpoint in a folder or a GGUF file, of a family of the list.
 template <class List = Families, class F>
-void read_checkpoint(const std::string& path, F&& use) {
+void read_checkpoint(const std::string& path, Compute compute, F&& use) {
   constexpr std::uint64_t max_bytes = std::uint64_t{64} << 20;
   constexpr const char* name = "config.json";
   const Descriptor folder = Descriptor::open(path);
@@ -92,19 +96,20 @@ void read_checkpoint(const std::string& path, F&& use) {
     if (!path.ends_with(".gguf") && !MappedFile(folder).text().starts_with("GGUF")) {
       throw Error(ErrorCode::io, {path, "", -1, "expected a folder that holds config.json, or a GGUF file"});
     }
-    return read_gguf_checkpoint<List>(path, use);
+    return read_gguf_checkpoint<List>(path, compute, use);
   }
   const Descriptor file = folder.open_inside(name);
   const Json json =
       parse_json(read_small_file(file, max_bytes), file.path(), 0, {.non_finite = true, .repeated_keys = true});
   const JsonObject object(json, file.path());
   List::visit(object, [&](auto family) {
-    const TensorSource source = TensorSource::open(path);
-    Blueprint blueprint = family.blueprint(object, source);
+    TensorSource source = TensorSource::open(path);
+    source.set_compute(compute);
+    Blueprint blueprint = family.blueprint(object, std::as_const(source));
     refuse_custom_scales(object);
     CheckpointNotes notes{object.unread_keys(), {}, {name}};
     read_generation_config(folder, max_bytes, blueprint.config, notes);
-    use(std::as_const(blueprint), source, std::move(notes));
+    use(std::as_const(blueprint), std::as_const(source), std::move(notes));
   });
 }
 
@@ -116,7 +121,7 @@ template <class List = Families>
 std::shared_ptr<const Model> load_model(const std::string& path, const LoadOptions& options = {}) {
   std::shared_ptr<const Model> model;
   detail::read_checkpoint<List>(
-      path, [&](const Blueprint& blueprint, const TensorSource&, const detail::CheckpointNotes&) {
+      path, options.compute, [&](const Blueprint& blueprint, const TensorSource&, const detail::CheckpointNotes&) {
         Context ctx(options.executor);
         bool in_make_router = false;  // whose exceptions are the caller's
         MakeRouter make_router = nullptr;
@@ -154,10 +159,10 @@ Expected<std::shared_ptr<const Model>> try_load_model(const std::string& path, c
 // What the checkpoint is and costs, from config.json and the headers of its files: every check of load_model, no
 // weights. Throws the same errors.
 template <class List = Families>
-ModelDescription describe_model(const std::string& path) {
+ModelDescription describe_model(const std::string& path, Compute compute = Compute::int8) {
   ModelDescription description;
   detail::read_checkpoint<List>(
-      path, [&](const Blueprint& blueprint, const TensorSource& source, detail::CheckpointNotes notes) {
+      path, compute, [&](const Blueprint& blueprint, const TensorSource& source, detail::CheckpointNotes notes) {
         description = ModelDescription::of(blueprint, source);
         description.unknown_keys = std::move(notes.unknown_keys);
         description.skipped.insert(description.skipped.begin(), notes.skipped.begin(), notes.skipped.end());

@@ -17,6 +17,7 @@ struct WeightCount {
   std::int64_t bytes_per_token = 0;    // read for one token of decoding
   std::int64_t expert_bytes = 0;       // of one routed expert of the first routed layer
   std::int64_t largest_tensor = 0;     // bytes of one that is packed, as stored
+  Compute compute = Compute::f32;      // int8: there are weights that meet activations of eight bits
 
   std::int64_t weight_bytes() const noexcept { return packed_bytes + mapped_bytes; }
 
@@ -31,6 +32,7 @@ struct WeightCount {
       if (!use.is_mapped) count.bytes_to_pack += use.rows.stored_size();
       if (use.is_active) count.active_parameters += parameters;
       if (use.is_read) count.bytes_per_token += use.packed_bytes;
+      if (use.compute == Compute::int8) count.compute = Compute::int8;
       if (use.expert == 0 && is_first_expert) {
         seen = true;
         count.expert_bytes += use.packed_bytes;

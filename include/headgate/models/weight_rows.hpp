@@ -81,12 +81,23 @@ class WeightRows {
   }
   // The packed format with the fewest bytes that keeps every value: that of the file, where rows are whole blocks.
   AnyFormat format() const noexcept {
+    AnyFormat format = format_for_floats();
+    if (keeps_bytes_ && source_->compute() == Compute::int8) {
+      visit_blocks(tensor_->dtype, [&]<class Blocks>(Blocks) {
+        if constexpr (AffineBlocks<Blocks>) format = PanelBlocks<Blocks>{};
+      });
+    }
+    return format;
+  }
+  // The same of those that are multiplied with floats.
+  AnyFormat format_for_floats() const noexcept {
     if (keeps_bytes_) return stored_format();
     return fits_bf16_ ? AnyFormat(Bf16{}) : AnyFormat(F32{});
   }
   // Where all rows lie as format() packs them, whole panels one after the other; null: they do not.
   const std::byte* mapped() const noexcept {
-    const bool is_whole = keeps_bytes_ && step_ == 1 && num_pairs_ == 0 && rows_ > 0 && rows_ % panel_rows == 0;
+    const bool is_whole = keeps_bytes_ && format() == format_for_floats() && step_ == 1 && num_pairs_ == 0 &&
+                          rows_ > 0 && rows_ % panel_rows == 0;
     return is_whole ? stored_bytes(0) : nullptr;
   }
   // Keeps what is mapped where it is. Precondition: there are rows.
@@ -160,7 +171,7 @@ class WeightRows {
       }
     });
   }
-  // use(row, values) for every row, as `format` packs them: F32, Bf16 or format().
+  // use(row, values) for every row, as `format` packs them: F32, Bf16, format() or format_for_floats().
   template <class F>
   void read_all(AnyFormat format, F&& use, Context& ctx) const {
     if (format.packs_floats()) {

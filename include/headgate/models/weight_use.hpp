@@ -11,15 +11,18 @@ namespace headgate::inline HEADGATE_ABI {
 
 struct WeightUse {
   WeightRows rows;
-  std::int64_t packed_bytes;  // wherever they lie
-  bool is_active = true;      // it takes part in the computation of a token: not so most experts
-  bool is_read = true;        // and is read whole for it: not so an embedding, of which a token reads a row
-  index_t expert = -1;        // of which routed expert it is; -1: of none
-  bool is_mapped = false;     // it stays in the file
+  std::int64_t packed_bytes;       // wherever they lie
+  bool is_active = true;           // it takes part in the computation of a token: not so most experts
+  bool is_read = true;             // and is read whole for it: not so an embedding, of which a token reads a row
+  index_t expert = -1;             // of which routed expert it is; -1: of none
+  bool is_mapped = false;          // it stays in the file
+  Compute compute = Compute::f32;  // what the activations are that it meets
 
   // Packed for products.
   static WeightUse matrix(const WeightRows& rows, AnyFormat format) {
-    return {rows, divide_up(rows.rows(), panel_rows) * format.panel_bytes(rows.cols())};
+    WeightUse use{rows, divide_up(rows.rows(), panel_rows) * format.panel_bytes(rows.cols())};
+    if (format.tile() == AnyTile(Int8Tile{})) use.compute = Compute::int8;
+    return use;
   }
   // In the format that keeps its values: packed, or left where it lies.
   static WeightUse matrix(const WeightRows& rows) {

@@ -40,19 +40,23 @@ struct ExpertsPart {
             .gated = experts.front().gate.has_value(),
             .has_bias = experts.front().up_bias.has_value()};
   }
-  // One format a matrix, of all experts: the one that keeps the values of each.
+  // One format a matrix, of all experts: the one that keeps the values of each. Gate and up meet the same activations:
+  // both floats, where one of them must.
   GluFormats<AnyFormat> formats() const {
-    const auto keeping = [&](auto&& rows_of) {
-      const AnyFormat format = rows_of(experts.front()).format();
+    const auto keeping = [&](AnyFormat (WeightRows::*format_of)() const noexcept, auto&& rows_of) {
+      const AnyFormat format = (rows_of(experts.front()).*format_of)();
       for (const ExpertRows& expert : experts) {
-        if (rows_of(expert).format() != format) return AnyFormat(F32{});
+        if ((rows_of(expert).*format_of)() != format) return AnyFormat(F32{});
       }
       return format;
     };
-    const AnyFormat up = keeping([](const ExpertRows& e) -> const WeightRows& { return e.up; });
-    const AnyFormat down = keeping([](const ExpertRows& e) -> const WeightRows& { return e.down; });
-    if (!experts.front().gate) return {up, up, down};
-    return {keeping([](const ExpertRows& e) -> const WeightRows& { return *e.gate; }), up, down};
+    const auto gate_of = [](const ExpertRows& e) -> const WeightRows& { return e.gate ? *e.gate : e.up; };
+    const auto up_of = [](const ExpertRows& e) -> const WeightRows& { return e.up; };
+    const auto down_of = [](const ExpertRows& e) -> const WeightRows& { return e.down; };
+    const AnyFormat down = keeping(&WeightRows::format, down_of);
+    const GluFormats<AnyFormat> all{keeping(&WeightRows::format, gate_of), keeping(&WeightRows::format, up_of), down};
+    if (tile_of(all.gate) == tile_of(all.up)) return all;
+    return {keeping(&WeightRows::format_for_floats, gate_of), keeping(&WeightRows::format_for_floats, up_of), down};
   }
 
   // Whether every matrix of every expert lies in a file as kernels read it: a bank is left there whole, or not at all.

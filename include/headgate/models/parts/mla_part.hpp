@@ -151,10 +151,10 @@ struct MlaPart {
  private:
   // They are packed transposed, which no stored row survives.
   AnyFormat key_format() const {
-    const AnyFormat format = (key_up ? *key_up : up).format();
+    const AnyFormat format = (key_up ? *key_up : up).format_for_floats();
     return format.packs_floats() ? format : AnyFormat(F32{});
   }
-  AnyFormat value_format() const { return (value_up ? *value_up : up).format(); }
+  AnyFormat value_format() const { return (value_up ? *value_up : up).format_for_floats(); }
   // Of one head.
   WeightRows keys_of(index_t head) const {
     if (key_up) return key_up->part(head * shape.nope_dim, shape.nope_dim);

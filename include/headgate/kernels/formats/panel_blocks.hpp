@@ -1,0 +1,160 @@
+// PanelBlocks: the quantized blocks of GGUF files in panels, to be multiplied with whole numbers (int8_tile.hpp). Every
+// weight keeps its value; 16 rows x 4 columns lie side by side, as the dot products of processors take them.
+//
+// A panel is the scales of all its columns, up to a whole line, then their q (core/quantized_blocks.hpp):
+//   scales  block by block: d of 16 rows as halves (and their minima), then, where a block is several groups of 32
+//           columns, group by group the first byte of 16 rows, then the second. Of MXFP4 a byte a row.
+//   q       group by group, lines of 16 rows x 4 bytes. Of four bits 4 lines: line j has columns 8 j to 8 j + 3 in the
+//           low halves and the next four in the high ones. A fifth bit is a line more: bit j of byte i is that of
+//           column 4 j + i; a fifth and a sixth are two: bits 2 j and 2 j + 1 of byte i of line h are those of column
+//           16 h + 4 j + i. Of eight bits 8 lines, in order.
+#pragma once
+
+#include "headgate/core/quantized_blocks.hpp"
+#include "headgate/kernels/formats/int8_tile.hpp"
+#include "headgate/kernels/formats/row_blocks.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+template <AffineBlocks BlocksOfRow>
+struct PanelBlocks {
+  using Blocks = BlocksOfRow;
+  using Tile = Int8Tile;
+  static constexpr const char* name() noexcept { return text.data(); }
+  static constexpr bool packs_floats() noexcept { return false; }
+  static constexpr bool fits(index_t k) noexcept { return k % Blocks::size == 0; }
+  static constexpr std::int64_t panel_bytes(index_t k) noexcept {
+    return scale_bytes(k) + std::int64_t{k} / blocks::group * group_bytes;
+  }
+
+  static void pack(WeightRow row, index_t k, index_t lane, std::byte* panel) noexcept {
+    std::byte* const lines = panel + scale_bytes(k) + 4 * lane;
+    for (index_t g = 0; g < k / blocks::group; ++g) {
+      const std::byte* const block = row.bytes + std::int64_t{g / groups} * Blocks::bytes;
+      pack_scales(block, g, lane, panel);
+      pack_q(Blocks::affine(block, g % groups).q, lines + std::int64_t{g} * group_bytes);
+    }
+  }
+  static void unpack(const std::byte* panel, index_t k, index_t lane, index_t first, index_t count,
+                     float* out) noexcept {
+    for (index_t i = 0; i < count;) {
+      const index_t g = (first + i) / blocks::group;
+      const auto weights = load_group(panel, k, lane, g);
+      for (index_t c = (first + i) % blocks::group; c < blocks::group && i < count; ++c, ++i) {
+        const float y =
+            weights.scale[as_size(c) / columns_of_scale] * static_cast<float>(Blocks::value(weights.q[as_size(c)]));
+        out[i] = Blocks::has_minimum ? y + weights.minimum : y;
+      }
+    }
+  }
+
+  // Of the 32 columns of group g of one row.
+  static auto load_group(const std::byte* panel, index_t k, index_t lane, index_t g) noexcept {
+    decltype(Blocks::affine(panel, 0)) weights{};
+    const std::byte* const lines = panel + scale_bytes(k) + std::int64_t{g} * group_bytes + 4 * lane;
+    for (index_t i = 0; i < blocks::group; ++i) weights.q[as_size(i)] = static_cast<std::uint8_t>(q_at(lines, i));
+    if constexpr (has_halves) {
+      const std::byte* const halves = panel + half_at(g);
+      weights.scale.fill(blocks::load_half(halves + 2 * lane));
+      if constexpr (Blocks::has_minimum) weights.minimum = blocks::load_half(halves + 32 + 2 * lane);
+    }
+    const std::byte* const bytes = panel + bytes_at(g) + lane;
+    if constexpr (groups > 1) {
+      for (std::size_t s = 0; s < weights.scale.size(); ++s) {
+        weights.scale[s] *= static_cast<float>(static_cast<GroupScale>(bytes[16 * s]));
+      }
+      if constexpr (Blocks::has_minimum) weights.minimum *= -static_cast<float>(static_cast<GroupScale>(bytes[16]));
+    }
+    if constexpr (!has_halves) {
+      weights.scale[0] = Blocks::scale(std::to_integer<std::uint32_t>(*bytes));
+    }
+    return weights;
+  }
+
+  static constexpr index_t groups = Blocks::size / blocks::group;  // of a block
+  static constexpr std::size_t columns_of_scale = 32 / std::tuple_size_v<decltype(Blocks::affine(nullptr, 0).scale)>;
+  static constexpr bool has_halves = requires { Blocks::scale_at; };
+  static constexpr index_t group_bytes = Blocks::bits == 8 ? 512 : 64 * Blocks::bits;
+  // Bytes of scales of 16 rows, and where they stand.
+  static constexpr index_t half_bytes = has_halves ? Blocks::has_minimum ? 64 : 32 : 0;  // of a block
+  static constexpr index_t bytes_of_group = groups > 1 ? 32 : has_halves ? 0 : 16;       // of a group
+  static constexpr index_t block_scales = half_bytes + groups * bytes_of_group;
+  static constexpr std::int64_t scale_bytes(index_t k) noexcept {
+    return (std::int64_t{k} / Blocks::size * block_scales + 63) / 64 * 64;
+  }
+  static constexpr std::int64_t half_at(index_t g) noexcept { return std::int64_t{g / groups} * block_scales; }
+  static constexpr std::int64_t bytes_at(index_t g) noexcept {
+    return half_at(g) + half_bytes + g % groups * bytes_of_group;
+  }
+
+  // The bytes of groups: numbers with a sign, or without.
+  using GroupScale = decltype([] {
+    if constexpr (requires { Blocks::group_scales(nullptr, 0); }) {
+      return Blocks::group_scales(nullptr, 0)[0];
+    } else {
+      return std::uint8_t{};
+    }
+  }());
+
+  friend constexpr bool operator==(PanelBlocks, PanelBlocks) noexcept = default;
+
+ private:
+  static void pack_scales(const std::byte* block, index_t g, index_t lane, std::byte* panel) noexcept {
+    if constexpr (has_halves) {
+      if (g % groups == 0) {
+        std::memcpy(panel + half_at(g) + 2 * lane, block + Blocks::scale_at, 2);
+        if constexpr (Blocks::has_minimum) {
+          std::memcpy(panel + half_at(g) + 32 + 2 * lane, block + Blocks::minimum_at, 2);
+        }
+      }
+    } else {
+      panel[bytes_at(g) + lane] = *block;
+    }
+    if constexpr (groups > 1) {
+      const auto scales = Blocks::group_scales(block, g % groups);
+      panel[bytes_at(g) + lane] = static_cast<std::byte>(scales[0]);
+      panel[bytes_at(g) + 16 + lane] = static_cast<std::byte>(scales[1]);
+    }
+  }
+  static void pack_q(const std::array<std::uint8_t, 32>& q, std::byte* lines) noexcept {
+    const auto words = std::bit_cast<std::array<std::uint32_t, 8>>(q);
+    const auto put = [&](index_t line, std::uint32_t word) { std::memcpy(lines + 64 * line, &word, 4); };
+    if constexpr (Blocks::bits == 8) {
+      for (index_t j = 0; j < 8; ++j) put(j, words[as_size(j)]);
+      return;
+    }
+    for (index_t j = 0; j < 4; ++j) {
+      put(j, (words[as_size(2 * j)] & 0x0f0f0f0fu) | (words[as_size(2 * j) + 1] & 0x0f0f0f0fu) << 4);
+    }
+    constexpr index_t high = Blocks::bits - 4;
+    for (index_t h = 0; h < high; ++h) {
+      constexpr std::uint32_t mask = high == 1 ? 0x01010101u : 0x03030303u;
+      constexpr index_t each = high == 0 ? 8 : 8 / high;
+      std::uint32_t word = 0;
+      for (index_t j = 0; j < each; ++j) word |= (words[as_size(h * each + j)] >> 4 & mask) << (high * j);
+      put(4 + h, word);
+    }
+  }
+  // Of column i of a group.
+  static unsigned q_at(const std::byte* lines, index_t i) noexcept {
+    const auto byte = [&](index_t line) { return std::to_integer<unsigned>(lines[64 * line + i % 4]); };
+    const index_t j = i / 4;
+    if constexpr (Blocks::bits == 8) return byte(j);
+    const unsigned low = byte(j / 2) >> (4 * (j % 2)) & 15u;
+    if constexpr (Blocks::bits == 5) return low | (byte(4) >> j & 1u) << 4;
+    if constexpr (Blocks::bits == 6) return low | (byte(4 + j / 4) >> (2 * (j % 4)) & 3u) << 4;
+    return low;
+  }
+
+  // As its type is called in files, and what tells it from rows of the same.
+  static constexpr auto text = [] {
+    std::array<char, 16> name{};
+    std::size_t n = 0;
+    for (const char* c = RowBlocks<Blocks>::name(); *c != 0; ++c) name[n++] = *c;
+    for (const char c : std::string_view("-panels")) name[n++] = c;
+    return name;
+  }();
+};
+static_assert(WeightFormat<PanelBlocks<blocks::Q4_0>>);
+
+}  // namespace headgate::inline HEADGATE_ABI

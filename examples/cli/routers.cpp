@@ -44,6 +44,7 @@ std::string name_of(const std::string& folder, const std::vector<std::string>& f
 
 LoadedText load(const RoutersOptions& options, const std::string& folder, const std::string& name,
                 const std::string& text, headgate::ExecutorRef threads) {
+  headgate::ModelDescription about = describe_shown(folder, options.compute);
   std::shared_ptr<const headgate::Model> model = load_shown(folder, threads, options.compute);
   const headgate::Tokenizer tokenizer = headgate::load_tokenizer(folder);
   std::vector<std::int32_t> tokens = tokenizer.encode(text);
@@ -60,7 +61,7 @@ LoadedText load(const RoutersOptions& options, const std::string& folder, const 
   context = std::min<std::int64_t>(context, config.max_position_embeddings);
   headgate::Session session(model,
                             {.context_size = static_cast<index_t>(context), .rows_per_pass = 128, .all_logits = true});
-  return {folder, name, std::move(session), std::move(tokens)};
+  return {folder, name, std::move(about), std::move(session), std::move(tokens)};
 }
 
 // What a JSON document and a page say of the run.
@@ -150,7 +151,7 @@ void routers(const RoutersOptions& options) {
     if (options.policies) {
       tables.push_back(policy_table(loaded, options.seed, ctx));
     } else {
-      const headgate::ModelDescription about = describe_shown(loaded.folder, options.compute);
+      const headgate::ModelDescription& about = loaded.about;
       const headgate::TextRun run = headgate::run_text(loaded.session, loaded.tokens, ctx);
       models.rows.push_back(
           headgate::model_row({loaded.name, about.routing.router, about.words(about.mixers)}, run, options.seed));

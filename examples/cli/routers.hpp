@@ -11,6 +11,7 @@
 
 #include "headgate/analysis/comparison.hpp"
 #include "headgate/core/compute.hpp"
+#include "headgate/models/description.hpp"
 #include "headgate/models/session.hpp"
 
 struct RoutersOptions {
@@ -34,6 +35,7 @@ struct RoutersOptions {
 struct LoadedText {
   std::string folder;
   std::string name;  // for people
+  headgate::ModelDescription about;
   headgate::Session session;
   std::vector<std::int32_t> tokens;  // without a first token put before it
 };

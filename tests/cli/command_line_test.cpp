@@ -219,6 +219,8 @@ TEST_CASE(
   // The demo model's weights are floats.
   check_usage({"generate", "-p", "a", "--compute", "int8"}, "--compute");
   check_usage({"perplexity", "-p", "a b c d e f", "-c", "4", "--compute", "int8"}, "quantized");
+  check_usage({"routers", "-p", "a b c d e f", "--compute", "int8"}, "quantized");
+  check_usage({"routers", "-p", "a b c d e f", "--policies", "--compute", "int8"}, "quantized");
   const cli::Result floats = cli::run({"generate", "-p", "Once", "-n", "4", "--temp", "0", "--compute", "f32"});
   CHECK(floats.code == 0);
   CHECK(floats.out == cli::run({"generate", "-p", "Once", "-n", "4", "--temp", "0"}).out);

@@ -44,13 +44,12 @@ struct AffineGroup {
   float minimum = 0.0f;
 };
 template <class Blocks>
-HEADGATE_INLINE void decode_affine(const std::byte* block, index_t g, float* out) noexcept {
-  const auto weights = Blocks::affine(block, g);
-  constexpr std::size_t each = 32 / std::tuple_size_v<decltype(weights.scale)>;
-  for (std::size_t i = 0; i < 32; ++i) {
-    const float y = weights.scale[i / each] * static_cast<float>(Blocks::value(weights.q[i]));
-    out[i] = Blocks::has_minimum ? y + weights.minimum : y;
-  }
+inline constexpr bool has_minimum = requires { Blocks::minimum_at; };
+// Weight i of a group.
+template <class Blocks, std::size_t num_scales>
+HEADGATE_INLINE float weight_of(const AffineGroup<num_scales>& group_of_32, std::size_t i) noexcept {
+  const float y = group_of_32.scale[i / (32 / num_scales)] * static_cast<float>(Blocks::value(group_of_32.q[i]));
+  return has_minimum<Blocks> ? y + group_of_32.minimum : y;
 }
 
 // Four bits each: weights 0 to 15 in the low ones of the bytes, 16 to 31 in the high ones. Eight bytes are one word.
@@ -79,14 +78,9 @@ struct Q4_0 {
   static constexpr index_t bytes = 18;    // that it takes
   static constexpr index_t scale_at = 0;  // of its half
   static constexpr index_t bits = 4;      // of q
-  static constexpr bool has_minimum = false;
   static constexpr int value(int q) noexcept { return q - 8; }
   static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t /*g*/) noexcept {
     return {load_four_bits(block + 2), {load_half(block)}};
-  }
-  // The 32 weights of group g of a block.
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
-    decode_affine<Q4_0>(block, g, out);
   }
 };
 
@@ -98,13 +92,9 @@ struct Q4_1 {
   static constexpr index_t scale_at = 0;
   static constexpr index_t minimum_at = 2;
   static constexpr index_t bits = 4;
-  static constexpr bool has_minimum = true;
   static constexpr int value(int q) noexcept { return q; }
   static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t /*g*/) noexcept {
     return {load_four_bits(block + 4), {load_half(block)}, load_half(block + 2)};
-  }
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
-    decode_affine<Q4_1>(block, g, out);
   }
 };
 
@@ -115,13 +105,9 @@ struct Q5_0 {
   static constexpr index_t bytes = 22;
   static constexpr index_t scale_at = 0;
   static constexpr index_t bits = 5;
-  static constexpr bool has_minimum = false;
   static constexpr int value(int q) noexcept { return q - 16; }
   static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t /*g*/) noexcept {
     return {load_five_bits(block + 2, block + 6), {load_half(block)}};
-  }
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
-    decode_affine<Q5_0>(block, g, out);
   }
 };
 
@@ -133,13 +119,9 @@ struct Q5_1 {
   static constexpr index_t scale_at = 0;
   static constexpr index_t minimum_at = 2;
   static constexpr index_t bits = 5;
-  static constexpr bool has_minimum = true;
   static constexpr int value(int q) noexcept { return q; }
   static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t /*g*/) noexcept {
     return {load_five_bits(block + 4, block + 8), {load_half(block)}, load_half(block + 2)};
-  }
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
-    decode_affine<Q5_1>(block, g, out);
   }
 };
 
@@ -150,15 +132,11 @@ struct Q8_0 {
   static constexpr index_t bytes = 34;
   static constexpr index_t scale_at = 0;
   static constexpr index_t bits = 8;
-  static constexpr bool has_minimum = false;
   static constexpr int value(int q) noexcept { return q - 128; }
   static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t /*g*/) noexcept {
     AffineGroup<> weights{load<32>(block + 2), {load_half(block)}};
     for (std::uint8_t& q : weights.q) q = static_cast<std::uint8_t>(q ^ 0x80u);
     return weights;
-  }
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
-    decode_affine<Q8_0>(block, g, out);
   }
 };
 
@@ -217,6 +195,17 @@ HEADGATE_INLINE std::array<std::uint8_t, 2> load_six_bits(const std::byte* from,
   return both((at(g + 4) & 15u) | (at(g - 4) >> 6) << 4, at(g + 4) >> 4 | (at(g) >> 6) << 4);
 }
 
+// A group of such scales, with the low four bits of q, of which each 32 bytes hold those of two groups.
+HEADGATE_INLINE AffineGroup<> load_six_bit_group(const std::byte* block, const std::byte* low, index_t g) noexcept {
+  const auto six = load_six_bits(block + 4, g);
+  AffineGroup<> weights{load<32>(low + 32 * (g / 2)),
+                        {load_half(block) * static_cast<float>(six[0])},
+                        -(load_half(block + 2) * static_cast<float>(six[1]))};
+  const int shift = 4 * (g % 2);
+  for (std::uint8_t& q : weights.q) q = q >> shift & 15;
+  return weights;
+}
+
 // y = d s q - dmin m
 struct Q4_K {
   static constexpr DType dtype = DType::q4_k;
@@ -225,23 +214,13 @@ struct Q4_K {
   static constexpr index_t scale_at = 0;
   static constexpr index_t minimum_at = 2;
   static constexpr index_t bits = 4;
-  static constexpr bool has_minimum = true;
   static constexpr int value(int q) noexcept { return q; }
   // Scale and minimum of a group.
   static HEADGATE_INLINE std::array<std::uint8_t, 2> group_scales(const std::byte* block, index_t g) noexcept {
     return load_six_bits(block + 4, g);
   }
   static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t g) noexcept {
-    const auto six = group_scales(block, g);
-    AffineGroup<> weights{load<32>(block + 16 + 32 * (g / 2)),
-                          {load_half(block) * static_cast<float>(six[0])},
-                          -(load_half(block + 2) * static_cast<float>(six[1]))};
-    const int shift = 4 * (g % 2);
-    for (std::uint8_t& q : weights.q) q = q >> shift & 15;
-    return weights;
-  }
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
-    decode_affine<Q4_K>(block, g, out);
+    return load_six_bit_group(block, block + 16, g);
   }
 };
 
@@ -253,26 +232,18 @@ struct Q5_K {
   static constexpr index_t scale_at = 0;
   static constexpr index_t minimum_at = 2;
   static constexpr index_t bits = 5;
-  static constexpr bool has_minimum = true;
   static constexpr int value(int q) noexcept { return q; }
   // Scale and minimum of a group.
   static HEADGATE_INLINE std::array<std::uint8_t, 2> group_scales(const std::byte* block, index_t g) noexcept {
     return load_six_bits(block + 4, g);
   }
   static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t g) noexcept {
-    const auto six = group_scales(block, g);
-    AffineGroup<> weights{load<32>(block + 48 + 32 * (g / 2)),
-                          {load_half(block) * static_cast<float>(six[0])},
-                          -(load_half(block + 2) * static_cast<float>(six[1]))};
+    AffineGroup<> weights = load_six_bit_group(block, block + 48, g);
     const auto high = load<32>(block + 16);
-    const int shift = 4 * (g % 2);
     for (std::size_t i = 0; i < 32; ++i) {
-      weights.q[i] = static_cast<std::uint8_t>((weights.q[i] >> shift & 15) | (high[i] >> g & 1) << 4);
+      weights.q[i] = static_cast<std::uint8_t>(weights.q[i] | (high[i] >> g & 1) << 4);
     }
     return weights;
-  }
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
-    decode_affine<Q5_K>(block, g, out);
   }
 };
 
@@ -283,7 +254,6 @@ struct Q6_K {
   static constexpr index_t bytes = 210;
   static constexpr index_t scale_at = 208;
   static constexpr index_t bits = 6;
-  static constexpr bool has_minimum = false;
   static constexpr int value(int q) noexcept { return q - 32; }
   // The scales of either half of a group.
   static HEADGATE_INLINE std::array<std::int8_t, 2> group_scales(const std::byte* block, index_t g) noexcept {
@@ -302,9 +272,6 @@ struct Q6_K {
     }
     return weights;
   }
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
-    decode_affine<Q6_K>(block, g, out);
-  }
 };
 
 // y = d T[q]
@@ -314,13 +281,9 @@ struct IQ4_NL {
   static constexpr index_t bytes = 18;
   static constexpr index_t scale_at = 0;
   static constexpr index_t bits = 4;
-  static constexpr bool has_minimum = false;
   static constexpr int value(int q) noexcept { return nonlinear[q]; }
   static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t /*g*/) noexcept {
     return {load_four_bits(block + 2), {load_half(block)}};
-  }
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
-    decode_affine<IQ4_NL>(block, g, out);
   }
 };
 
@@ -349,7 +312,6 @@ struct MXFP4 {
   static constexpr index_t size = 32;
   static constexpr index_t bytes = 17;
   static constexpr index_t bits = 4;
-  static constexpr bool has_minimum = false;
   static constexpr int value(int q) noexcept { return doubled[q]; }
   // 2^(e - 128)
   static HEADGATE_INLINE float scale(std::uint32_t e) noexcept {
@@ -393,25 +355,48 @@ struct TypeList {
   static_assert(((info(Types::dtype).size == Types::bytes && info(Types::dtype).block == Types::size) && ...));
 };
 using All = TypeList<Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4>;
-using AllAffine = TypeList<Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K, IQ4_NL, MXFP4>;
 
-}  // namespace blocks
-
-// Blocks of affine groups.
+// Of affine groups, which are decoded group by group, unless they say otherwise.
 template <class B>
-concept AffineBlocks = requires(const std::byte* block, index_t g, int q) {
+concept Affine = requires(const std::byte* block, index_t g, int q) {
   B::affine(block, g).scale;
   { B::value(q) } noexcept -> std::same_as<int>;
   { B::bits } -> std::convertible_to<index_t>;
-  { B::has_minimum } -> std::convertible_to<bool>;
 };
+template <class... A, class... B>
+constexpr TypeList<A..., B...> operator+(TypeList<A...>, TypeList<B...>) noexcept {
+  return {};
+}
+template <class... Types>
+constexpr auto affine_of(TypeList<Types...>) noexcept {
+  return (TypeList<>() + ... + std::conditional_t<Affine<Types>, TypeList<Types>, TypeList<>>());
+}
+using AllAffine = decltype(affine_of(All()));
+
+// The 32 weights of group g of a block.
+template <class Blocks>
+HEADGATE_INLINE void decode_group(const std::byte* block, index_t g, float* out) noexcept {
+  if constexpr (requires { Blocks::decode(block, g, out); }) {
+    Blocks::decode(block, g, out);
+  } else {
+    const auto weights = Blocks::affine(block, g);
+    for (std::size_t i = 0; i < 32; ++i) out[i] = weight_of<Blocks>(weights, i);
+  }
+}
+
+}  // namespace blocks
+
 template <class B>
-concept QuantizedBlocks = std::is_empty_v<B> && requires(const std::byte* block, index_t g, float* out) {
+concept AffineBlocks = blocks::Affine<B>;
+
+template <class B>
+concept QuantizedBlocks = std::is_empty_v<B> && requires {
   { B::dtype } -> std::convertible_to<DType>;
   { B::size } -> std::convertible_to<index_t>;
   { B::bytes } -> std::convertible_to<index_t>;
-  { B::decode(block, g, out) } noexcept;
-};
+} && (AffineBlocks<B> || requires(const std::byte* block, index_t g, float* out) {
+                            { B::decode(block, g, out) } noexcept;
+                          });
 
 // Calls use(blocks::Q4_0{}) or ...: the blocks of a type. False: it has none.
 template <class Use>
@@ -429,13 +414,13 @@ HEADGATE_INLINE void decode_blocks(const std::byte* from, std::int64_t first, st
     const std::int64_t skipped = Blocks::size == 1 ? 0 : first % group;
     std::int64_t taken = group - skipped;
     if (taken == group && count >= group) {
-      Blocks::decode(block, g, out);
+      blocks::decode_group<Blocks>(block, g, out);
     } else {
       if (count < taken) taken = count;
       float all[as_size(group)];
       std::byte part[as_size(group * Blocks::bytes)] = {};
       if constexpr (Blocks::size == 1) std::memcpy(part, block, as_size(taken * Blocks::bytes));
-      Blocks::decode(Blocks::size == 1 ? part : block, g, all);
+      blocks::decode_group<Blocks>(Blocks::size == 1 ? part : block, g, all);
       for (std::int64_t i = 0; i < taken; ++i) out[i] = all[skipped + i];
     }
     first += taken;

@@ -55,13 +55,14 @@ struct Scalar {
           float& sum = y[r * stride + row];
           for (std::size_t s = 0; s < weights.scale.size(); ++s) {
             std::int32_t dot = 0;
-            for (std::size_t i = s * Format::columns_of_scale; i < (s + 1) * Format::columns_of_scale; ++i) {
+            constexpr std::size_t each = 32 / weights.scale.size();
+            for (std::size_t i = s * each; i < (s + 1) * each; ++i) {
               const auto x = read(group + Int8Tile::values_at(m, r) + i, std::int8_t{});
               dot += Blocks::value(weights.q[i]) * x;
             }
             sum = fused_multiply_add(static_cast<float>(dot), weights.scale[s] * x_scale, sum);
           }
-          if (Blocks::has_minimum) {
+          if (blocks::has_minimum<Blocks>) {
             sum = fused_multiply_add(weights.minimum, read(group + Int8Tile::scaled_sum_at(m, r), 0.0f), sum);
           }
         }

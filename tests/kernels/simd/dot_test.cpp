@@ -50,7 +50,7 @@ TEMPLATE_TEST_CASE("a dot product of bytes is exact for every byte that it is fo
 TEMPLATE_TEST_CASE("bytes are looked up in a table of sixteen", "", HEADGATE_SIMD_BACKENDS) {
   using Arch = typename ArchOf<TestType>::type;
   if constexpr (has_dot<Arch>) {
-    std::uint8_t table[16];
+    std::array<std::uint8_t, 16> table;
     for (std::size_t i = 0; i < 16; ++i) table[i] = static_cast<std::uint8_t>(251 * i + 3);
     std::array<std::uint8_t, 4 * as_size(lanes<Arch>)> bytes;
     for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::uint8_t>(7 * i % 16);

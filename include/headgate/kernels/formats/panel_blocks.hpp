@@ -41,9 +41,7 @@ struct PanelBlocks {
       const index_t g = (first + i) / blocks::group;
       const auto weights = load_group(panel, k, lane, g);
       for (index_t c = (first + i) % blocks::group; c < blocks::group && i < count; ++c, ++i) {
-        const float y =
-            weights.scale[as_size(c) / columns_of_scale] * static_cast<float>(Blocks::value(weights.q[as_size(c)]));
-        out[i] = Blocks::has_minimum ? y + weights.minimum : y;
+        out[i] = blocks::weight_of<Blocks>(weights, as_size(c));
       }
     }
   }
@@ -56,14 +54,15 @@ struct PanelBlocks {
     if constexpr (has_halves) {
       const std::byte* const halves = panel + half_at(g);
       weights.scale.fill(blocks::load_half(halves + 2 * lane));
-      if constexpr (Blocks::has_minimum) weights.minimum = blocks::load_half(halves + 32 + 2 * lane);
+      if constexpr (blocks::has_minimum<Blocks>) weights.minimum = blocks::load_half(halves + 32 + 2 * lane);
     }
     const std::byte* const bytes = panel + bytes_at(g) + lane;
     if constexpr (groups > 1) {
       for (std::size_t s = 0; s < weights.scale.size(); ++s) {
         weights.scale[s] *= static_cast<float>(static_cast<GroupScale>(bytes[16 * s]));
       }
-      if constexpr (Blocks::has_minimum) weights.minimum *= -static_cast<float>(static_cast<GroupScale>(bytes[16]));
+      if constexpr (blocks::has_minimum<Blocks>)
+        weights.minimum *= -static_cast<float>(static_cast<GroupScale>(bytes[16]));
     }
     if constexpr (!has_halves) {
       weights.scale[0] = Blocks::scale(std::to_integer<std::uint32_t>(*bytes));
@@ -72,12 +71,13 @@ struct PanelBlocks {
   }
 
   static constexpr index_t groups = Blocks::size / blocks::group;  // of a block
-  static constexpr std::size_t columns_of_scale = 32 / std::tuple_size_v<decltype(Blocks::affine(nullptr, 0).scale)>;
+  static constexpr auto num_scales =
+      static_cast<index_t>(std::tuple_size_v<decltype(Blocks::affine(nullptr, 0).scale)>);
   static constexpr bool has_halves = requires { Blocks::scale_at; };
   static constexpr index_t group_bytes = Blocks::bits == 8 ? 512 : 64 * Blocks::bits;
   // Bytes of scales of 16 rows, and where they stand.
-  static constexpr index_t half_bytes = has_halves ? Blocks::has_minimum ? 64 : 32 : 0;  // of a block
-  static constexpr index_t bytes_of_group = groups > 1 ? 32 : has_halves ? 0 : 16;       // of a group
+  static constexpr index_t half_bytes = has_halves ? blocks::has_minimum<Blocks> ? 64 : 32 : 0;  // of a block
+  static constexpr index_t bytes_of_group = groups > 1 ? 32 : has_halves ? 0 : 16;               // of a group
   static constexpr index_t block_scales = half_bytes + groups * bytes_of_group;
   static constexpr std::int64_t scale_bytes(index_t k) noexcept {
     return (std::int64_t{k} / Blocks::size * block_scales + 63) / 64 * 64;
@@ -103,7 +103,7 @@ struct PanelBlocks {
     if constexpr (has_halves) {
       if (g % groups == 0) {
         std::memcpy(panel + half_at(g) + 2 * lane, block + Blocks::scale_at, 2);
-        if constexpr (Blocks::has_minimum) {
+        if constexpr (blocks::has_minimum<Blocks>) {
           std::memcpy(panel + half_at(g) + 32 + 2 * lane, block + Blocks::minimum_at, 2);
         }
       }

@@ -1,6 +1,8 @@
 // Dot products of four bytes: what processors multiply whole numbers with. Intrinsics that xsimd lacks.
 #pragma once
 
+#include <array>
+
 #include "headgate/kernels/simd/arch.hpp"
 
 #if defined(__aarch64__)
@@ -132,13 +134,13 @@ HEADGATE_INLINE typename Ints<Arch>::type dot(typename Ints<Arch>::type sum, typ
 
 // table[byte] for every byte, which are below 16.
 template <class Arch>
-HEADGATE_INLINE typename Words<Arch>::type look_up(const std::uint8_t (&table)[16],
+HEADGATE_INLINE typename Words<Arch>::type look_up(const std::array<std::uint8_t, 16>& table,
                                                    typename Words<Arch>::type bytes) noexcept {
   using Result = typename Words<Arch>::type;
 #if defined(__aarch64__)
-  return __builtin_bit_cast(Result, vqtbl1q_u8(vld1q_u8(table), __builtin_bit_cast(uint8x16_t, bytes)));
+  return __builtin_bit_cast(Result, vqtbl1q_u8(vld1q_u8(table.data()), __builtin_bit_cast(uint8x16_t, bytes)));
 #elif defined(__AVX2__)
-  const __m128i one = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table));
+  const __m128i one = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table.data()));
 #if HEADGATE_AVX512
   if constexpr (lanes<Arch> == 16) {
     return __builtin_bit_cast(
@@ -158,7 +160,8 @@ template <class Arch, bool WIDE>
 typename Ints<Arch>::type dot(typename Ints<Arch>::type sum, typename Words<Arch>::type q,
                               typename Words<Arch>::type x) noexcept;
 template <class Arch>
-typename Words<Arch>::type look_up(const std::uint8_t (&table)[16], typename Words<Arch>::type bytes) noexcept;
+typename Words<Arch>::type look_up(const std::array<std::uint8_t, 16>& table,
+                                   typename Words<Arch>::type bytes) noexcept;
 
 #endif
 

@@ -84,10 +84,8 @@ inline constexpr bool is_table = largest_of<Blocks> != (1 << Blocks::bits) - 1;
 // value(q) + bias for q below 16.
 template <class Blocks>
 inline constexpr auto table_of = [] {
-  struct {
-    std::uint8_t bytes[16];
-  } table{};
-  for (int q = 0; q < 16; ++q) table.bytes[q] = static_cast<std::uint8_t>(Blocks::value(q) + bias_of<Blocks>);
+  std::array<std::uint8_t, 16> table{};
+  for (int q = 0; q < 16; ++q) table[as_size(q)] = static_cast<std::uint8_t>(Blocks::value(q) + bias_of<Blocks>);
   return table;
 }();
 
@@ -99,13 +97,13 @@ HEADGATE_INLINE void unpack_scales(const std::byte* panel, index_t first, index_
                                    float* minima) noexcept {
   using Format = PanelBlocks<Blocks>;
   using Word = typename Words<Arch>::type;
-  constexpr auto num_scales = static_cast<index_t>(32 / Format::columns_of_scale);
+  constexpr index_t num_scales = Format::num_scales;
   const std::byte* const halves = panel + Format::half_at(first) + 2 * lane;
   Floats<Arch> d;
   Floats<Arch> minimum;
   if constexpr (Format::has_halves && Format::groups > 1) {
     d = detail::load_halves<Arch>(halves);
-    if constexpr (Blocks::has_minimum) minimum = -detail::load_halves<Arch>(halves + 32);
+    if constexpr (blocks::has_minimum<Blocks>) minimum = -detail::load_halves<Arch>(halves + 32);
   }
   for (index_t i = 0; i < count; ++i) {
     float* const scale = scales + i * num_scales * panel_rows + lane;
@@ -117,13 +115,13 @@ HEADGATE_INLINE void unpack_scales(const std::byte* panel, index_t first, index_
         const auto factor = detail::widened<Arch, typename Format::GroupScale>(bytes + 16 * s);
         (d * detail::to_floats<Arch>(factor)).store_unaligned(scale + s * panel_rows);
       }
-      if constexpr (Blocks::has_minimum) {
+      if constexpr (blocks::has_minimum<Blocks>) {
         const auto factor = detail::widened<Arch, typename Format::GroupScale>(bytes + 16);
         (minimum * detail::to_floats<Arch>(factor)).store_unaligned(least);
       }
     } else if constexpr (Format::has_halves) {
       detail::load_halves<Arch>(halves + i * Format::block_scales).store_unaligned(scale);
-      if constexpr (Blocks::has_minimum) {
+      if constexpr (blocks::has_minimum<Blocks>) {
         detail::load_halves<Arch>(halves + i * Format::block_scales + 32).store_unaligned(least);
       }
     } else {
@@ -150,7 +148,7 @@ HEADGATE_INLINE void unpack_lines(const std::byte* packed, std::byte* out) noexc
       const index_t quad = 2 * j + i;
       if constexpr (Blocks::bits == 5) q[i] |= (high[0] >> quad & 0x01010101u) << 4;
       if constexpr (Blocks::bits == 6) q[i] |= (high[quad / 4] >> (2 * (quad % 4)) & 0x03030303u) << 4;
-      if constexpr (detail::is_table<Blocks>) q[i] = look_up<Arch>(detail::table_of<Blocks>.bytes, q[i]);
+      if constexpr (detail::is_table<Blocks>) q[i] = look_up<Arch>(detail::table_of<Blocks>, q[i]);
       std::memcpy(out + 64 * quad, &q[i], sizeof q[i]);
     }
   }
@@ -403,10 +401,10 @@ void multiply(const std::byte* panels, index_t k, index_t num_panels, const std:
               std::int64_t stride) noexcept {
   using Blocks = typename Format::Blocks;
   constexpr bool wide = wide_dot_costs_more<Arch> && detail::largest_of<Blocks> > 127;
-  constexpr auto num_scales = static_cast<index_t>(32 / Format::columns_of_scale);
   const UnpackedType type{unpack_groups<Arch, Blocks>, Format::panel_bytes(k),
                           Blocks::bits == 8 ? Format::scale_bytes(k) : -1, detail::bias_of<Blocks>};
-  multiply_unpacked<Arch, wide, num_scales, Blocks::has_minimum>(type, panels, k, num_panels, tile, m, y, stride);
+  multiply_unpacked<Arch, wide, Format::num_scales, blocks::has_minimum<Blocks>>(type, panels, k, num_panels, tile, m,
+                                                                                 y, stride);
 }
 
 }  // namespace headgate::inline HEADGATE_ABI

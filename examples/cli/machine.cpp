@@ -3,7 +3,8 @@
 #include <ctime>
 
 #include <cstdlib>
-#include <string_view>
+
+#include <fmt/ranges.h>
 
 #include "headgate/core/thread_pool.hpp"
 #include "headgate/kernels/native.hpp"
@@ -12,8 +13,9 @@
 void choose_kernels() {
   const char* const cap = std::getenv("HEADGATE_ISA");
   if (cap == nullptr || headgate::select_kernels(cap).ok()) return;
-  throw_usage("HEADGATE_ISA",
-              "got '" + headgate::escaped(cap) + "', allowed are avx512_vnni, avx512, avx_vnni, avx2, neon and scalar");
+  const auto names = headgate::kernel_names();
+  throw_usage("HEADGATE_ISA", fmt::format("got '{}', allowed are {} and {}", headgate::escaped(cap),
+                                          fmt::join(names.begin(), names.end() - 1, ", "), names.back()));
 }
 
 const char* kernels_name() { return headgate::NativeBackend::name(); }

@@ -6,7 +6,7 @@
 
 // Chooses the kernels, no better than HEADGATE_ISA says. Throws a usage error for a name that is none.
 void choose_kernels();
-// Of those chosen: "avx512_vnni", "avx512", "avx_vnni", "avx2", "neon", "scalar".
+// Of those chosen: one of kernels/dispatched.hpp's kernel_names().
 const char* kernels_name();
 
 // Threads to run on: those asked for, or, for 0, one on each processor that this process is allowed.

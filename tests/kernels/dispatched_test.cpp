@@ -88,6 +88,9 @@ TEST_CASE("a cap is obeyed, and one that is no instruction set is an error") {
   for (const char* const unknown : {"avx99", "AVX2", " scalar", "sse2"}) {
     const Status status = select_kernels(unknown);
     CHECK(status.code == ErrorCode::usage);
+    for (const std::string_view name : kernel_names()) {
+      CHECK(std::string_view(status.what).find(name) != std::string_view::npos);
+    }
     CHECK(std::string_view(status.what).find("scalar") != std::string_view::npos);
     CHECK(std::string_view(Dispatched::name()) == "scalar");
   }

@@ -93,8 +93,15 @@ inline std::atomic<const KernelTableV2*> active_table{nullptr};
 
 }  // namespace detail
 
-// Chooses the best kernels no better than cap ("avx512_vnni", "avx512", "avx_vnni", "avx2", "neon", "scalar"; empty:
-// the best).
+// The names of all kernels, best first, whether they are there or not.
+inline auto kernel_names() noexcept {
+  const auto choices = detail::kernel_choices();
+  std::array<std::string_view, std::tuple_size_v<decltype(detail::kernel_choices())>> names;
+  for (std::size_t i = 0; i < names.size(); ++i) names[i] = choices[i].name;
+  return names;
+}
+
+// Chooses the best kernels no better than cap, one of kernel_names(); empty: the best.
 inline Status select_kernels(std::string_view cap = {}) noexcept {
   bool allowed = cap.empty();
   for (const detail::KernelChoice& choice : detail::kernel_choices()) {

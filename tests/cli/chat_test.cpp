@@ -24,18 +24,22 @@ cli::Result chat(const std::string& input, const Words& more, const cli::Launch&
   with_input.input = input;
   return cli::run(words, with_input);
 }
+// One on each line.
+std::vector<json> documents(const std::string& lines) {
+  std::vector<json> all;
+  for (std::size_t first = 0; first < lines.size();) {
+    const std::size_t end = lines.find('\n', first);
+    all.push_back(json::parse(lines.substr(first, end - first)));
+    first = end + 1;
+  }
+  return all;
+}
 std::vector<json> answers(const std::string& input, Words more) {
   more.emplace_back("--json");
   const cli::Result result = chat(input, more);
   CAPTURE(result.err);
   REQUIRE(result.code == 0);
-  std::vector<json> all;
-  for (std::size_t first = 0; first < result.out.size();) {
-    const std::size_t end = result.out.find('\n', first);
-    all.push_back(json::parse(result.out.substr(first, end - first)));
-    first = end + 1;
-  }
-  return all;
+  return documents(result.out);
 }
 
 }  // namespace
@@ -206,13 +210,7 @@ TEST_CASE("every chat format holds a conversation, and what the cache held makes
       const cli::Result result = cli::run(words, {.input = input});
       CAPTURE(result.err);
       CHECK(result.code == 0);
-      std::vector<json> all;
-      for (std::size_t begin = 0; begin < result.out.size();) {
-        const std::size_t line = result.out.find('\n', begin);
-        all.push_back(json::parse(result.out.substr(begin, line - begin)));
-        begin = line + 1;
-      }
-      return all;
+      return documents(result.out);
     };
     const std::vector<json> once = talk("Hi <s>[INST] there\nAnd \xC3\xA9?\n/regen\n", {});
     const std::vector<json> again = talk("Other\n/reset\nHi <s>[INST] there\nAnd \xC3\xA9?\n", {"-ub", "3", "-t", "2"});

@@ -13,18 +13,7 @@
 #include "cli/program.hpp"
 #include "cli/scratch_folder.hpp"
 #include "support/catch.hpp"
-
-#if defined(__has_feature)
-#define HEADGATE_CLANG_SANITIZER (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
-#else
-#define HEADGATE_CLANG_SANITIZER 0
-#endif
-// They take memory and time of their own.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || HEADGATE_CLANG_SANITIZER
-#define HEADGATE_SANITIZED 1
-#else
-#define HEADGATE_SANITIZED 0
-#endif
+#include "support/sanitized.hpp"
 
 namespace {
 

@@ -135,6 +135,25 @@ TEMPLATE_TEST_CASE("a product of a format chosen at run time has the bits of tha
   }
 }
 
+namespace {
+
+// What all matrices make of the same rows together.
+std::vector<std::vector<float>> products_of(const std::vector<Panel16<AnyFormat>>& matrices,
+                                            const std::vector<float>& x, index_t tokens, index_t threads) {
+  ThreadExecutor executor(threads);
+  Context ctx(executor);
+  std::vector<std::vector<float>> found;
+  std::vector<Factor<AnyFormat>> factors;
+  for (const Panel16<AnyFormat>& matrix : matrices) {
+    found.emplace_back(as_size(tokens * matrix.rows()), -1.0f);
+    factors.push_back({matrix.view(), {found.back().data(), tokens, matrix.rows()}});
+  }
+  products<NativeBackend, AnyFormat>(factors, ConstRows(x.data(), tokens, matrices.front().cols()), ctx);
+  return found;
+}
+
+}  // namespace
+
 TEST_CASE("matrices of several formats that read the same rows have the bits of a product each") {
   const index_t cols = 37;
   const struct {
@@ -156,15 +175,7 @@ TEST_CASE("matrices of several formats that read the same rows have the bits of 
       expected.push_back(y);
     }
     for (const index_t threads : {1, 2, 3, 8, 11}) {
-      ThreadExecutor executor(threads);
-      Context ctx(executor);
-      std::vector<std::vector<float>> found;
-      std::vector<Factor<AnyFormat>> factors;
-      for (const Panel16<AnyFormat>& matrix : packed) {
-        found.emplace_back(as_size(tokens * matrix.rows()), -1.0f);
-        factors.push_back({matrix.view(), {found.back().data(), tokens, matrix.rows()}});
-      }
-      products<NativeBackend, AnyFormat>(factors, ConstRows(x.data(), tokens, cols), ctx);
+      const std::vector<std::vector<float>> found = products_of(packed, x, tokens, threads);
       CAPTURE(tokens, threads);
       for (std::size_t i = 0; i < found.size(); ++i) CHECK(same_bits(found[i], expected[i]));
     }
@@ -213,15 +224,7 @@ TEST_CASE("matrices that are multiplied with floats and with whole numbers read 
   for (const index_t tokens : {1, 2, 40}) {
     const std::vector<float> x = random_floats(tokens * cols, 3);
     for (const index_t threads : {1, 2, 3, 8}) {
-      ThreadExecutor executor(threads);
-      Context ctx(executor);
-      std::vector<std::vector<float>> found;
-      std::vector<Factor<AnyFormat>> factors;
-      for (const Panel16<AnyFormat>& matrix : packed) {
-        found.emplace_back(as_size(tokens * matrix.rows()), -1.0f);
-        factors.push_back({matrix.view(), {found.back().data(), tokens, matrix.rows()}});
-      }
-      products<NativeBackend, AnyFormat>(factors, ConstRows(x.data(), tokens, cols), ctx);
+      const std::vector<std::vector<float>> found = products_of(packed, x, tokens, threads);
       CAPTURE(tokens, threads);
       for (std::size_t i = 0; i < found.size(); ++i) {
         std::vector<float> expected(found[i].size());

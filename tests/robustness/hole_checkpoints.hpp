@@ -11,19 +11,8 @@
 #include "io/gguf_writer.hpp"
 #include "io/safetensors_writer.hpp"
 #include "support/catch.hpp"
+#include "support/sanitized.hpp"
 #include "support/scratch_folder.hpp"
-
-#if defined(__has_feature)
-#define HEADGATE_CLANG_SANITIZER (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
-#else
-#define HEADGATE_CLANG_SANITIZER 0
-#endif
-// They take memory and time of their own.
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || HEADGATE_CLANG_SANITIZER
-#define HEADGATE_SANITIZED 1
-#else
-#define HEADGATE_SANITIZED 0
-#endif
 
 namespace robustness {
 

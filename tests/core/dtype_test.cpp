@@ -56,6 +56,32 @@ TEST_CASE("every half is the float that IEEE 754 says") {
   CHECK(same);
 }
 
+TEST_CASE("floats become the nearest half, ties to even, and halves survive the way there and back") {
+  bool same = true;
+  const auto half = [](std::uint32_t bits) {
+    f16 value;
+    value.bits = static_cast<std::uint16_t>(bits);
+    return static_cast<float>(value);
+  };
+  for (std::uint32_t bits = 0; bits < 0x10000; ++bits) {
+    const float wide = half(bits);
+    const f16 back(wide);
+    same = same && (std::isnan(wide) ? std::isnan(static_cast<float>(back)) : back.bits == bits);
+    if ((bits & 0x7fffu) >= 0x7bffu) continue;  // from here to the next one
+    const float next = half(bits + 1);
+    const float middle = 0.5f * (wide + next);  // exact
+    same = same && f16(middle).bits == bits + (bits & 1u);
+    same = same && f16(std::nextafter(middle, wide)).bits == bits && f16(std::nextafter(middle, next)).bits == bits + 1;
+  }
+  CHECK(same);
+  CHECK(f16(65519.996f).bits == 0x7bff);
+  CHECK(f16(65520.0f).bits == 0x7c00);
+  CHECK(f16(-INFINITY).bits == 0xfc00);
+  CHECK(f16(1e-45f).bits == 0);
+  CHECK(f16(-1e-45f).bits == 0x8000);
+  CHECK(std::isnan(static_cast<float>(f16(std::bit_cast<float>(0x7f800001u)))));
+}
+
 TEST_CASE("every number of eight bits is the float that its format says") {
   bool same = true;
   for (int bits = 0; bits < 256; ++bits) {

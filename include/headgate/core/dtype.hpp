@@ -27,10 +27,28 @@ struct bf16 {
   }
 };
 
-// IEEE half precision, storage only: every f16 is a float, so the conversion is exact.
+// IEEE half precision. Every f16 is a float; encoding rounds to nearest even, to infinity from 65520 on, and keeps NaN
+// quiet.
 struct f16 {
   std::uint16_t bits = 0;
 
+  constexpr f16() = default;
+  constexpr explicit f16(float value) noexcept {
+    const auto u = std::bit_cast<std::uint32_t>(value);
+    const std::uint32_t sign = u >> 16 & 0x8000u;
+    const std::uint32_t magnitude = u & 0x7fffffffu;
+    std::uint32_t rounded = 0;
+    if (magnitude > 0x7f800000u) {
+      rounded = 0x7e00u | (magnitude >> 13 & 0x3ffu);
+    } else if (magnitude >= 0x477ff000u) {
+      rounded = 0x7c00u;
+    } else if (magnitude >= 0x38800000u) {
+      rounded = (magnitude - (112u << 23) + 0xfffu + (magnitude >> 13 & 1u)) >> 13;
+    } else {  // a multiple of 2^-24, which is the last bit of a float in [0.5, 1)
+      rounded = std::bit_cast<std::uint32_t>(std::bit_cast<float>(magnitude) + 0.5f) - 0x3f000000u;
+    }
+    bits = static_cast<std::uint16_t>(sign | rounded);
+  }
   // Without branches, so that loops become vector code.
   constexpr explicit operator float() const noexcept {
     const std::uint32_t sign = (bits & 0x8000u) << 16;

@@ -1,0 +1,192 @@
+// encode_block: weights as a quantized block of an affine type (quantized_blocks.hpp), with scales of least error
+// (scale_fit.hpp), the same bytes on every machine.
+#pragma once
+
+#include "headgate/core/block_bytes.hpp"
+#include "headgate/core/scale_fit.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+namespace blocks {
+
+// Weights may be this large at most: scales and minima are halves.
+inline constexpr float largest_weight = 65504.0f;
+
+namespace detail {
+
+template <class Blocks>
+struct CodesOf {
+  using type = WholeCodes<Blocks::value(0), Blocks::value((1 << Blocks::bits) - 1)>;
+};
+template <>
+struct CodesOf<IQ4_NL> {
+  using type = TableCodes<std::to_array({-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113})>;
+};
+template <>
+struct CodesOf<MXFP4> {
+  using type = TableCodes<std::to_array({-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12})>;
+};
+template <class Blocks>
+using ValuesOf = typename CodesOf<Blocks>::type;
+
+// The code of a value of these.
+template <class Blocks>
+std::uint8_t code_of(double value) noexcept {
+  const auto whole = static_cast<int>(value);
+  if constexpr (requires { ValuesOf<Blocks>::is_table; }) {
+    int q = 0;
+    while (Blocks::value(q) != whole) ++q;
+    return static_cast<std::uint8_t>(q);
+  }
+  return static_cast<std::uint8_t>(whole - Blocks::value(0));
+}
+
+// The nearest codes of n weights, for a scale and minimum as they will be decoded.
+template <class Blocks, std::size_t n>
+void choose_codes(const WeighedRow<n>& row, const ScaleAndMinimum& fit, std::uint8_t* q) noexcept {
+  const double inverse = inverse_of(fit.scale);
+  for (std::size_t i = 0; i < n; ++i) {
+    q[i] = code_of<Blocks>(ValuesOf<Blocks>::nearest(double{above(row.x[i], fit.minimum)} * inverse));
+  }
+}
+
+inline float as_half(float value) noexcept { return static_cast<float>(f16(value)); }
+inline float as_float(float value) noexcept { return value; }
+
+// Scales that are multiples of a half: the whole number for `scale`, from low to high.
+inline int multiple_of(float scale, float unit, int low, int high) noexcept {
+  const double inverse = inverse_of(unit);
+  return static_cast<int>(std::clamp(std::nearbyint(double{scale} * inverse), double(low), double(high)));
+}
+
+// Of 32 weights.
+template <class Blocks>
+void encode_group(const WeighedRow<32>& row, std::byte* block) noexcept {
+  ScaleAndMinimum fit;
+  if constexpr (has_minimum<Blocks>) {
+    fit = fit_scale_and_minimum<ValuesOf<Blocks>, false>(row, as_half);
+  } else {
+    fit.scale = fit_scale<ValuesOf<Blocks>>(row, as_half);
+  }
+  store_halves<Blocks>(block, f16(fit.scale), f16(fit.minimum));
+  Codes q;
+  choose_codes<Blocks>(row, fit, q.data());
+  store_q<Blocks>(block, 0, q);
+}
+
+// Powers of two: the one with which nothing is cut off, and the two below it; none whose inverse is no float.
+inline void encode_powers(const WeighedRow<32>& row, std::byte* block) noexcept {
+  float largest = 0.0f;
+  for (const float x : row.x) largest = std::max(largest, std::abs(x));
+  int exponent = 2;  // largest <= 12 * 2^(exponent - 128)
+  while (exponent < 254 && double{largest} > 12.0 * std::ldexp(1.0, exponent - 128)) ++exponent;
+  int best = exponent;
+  double least = 0.0;
+  for (int e = exponent; e >= std::max(exponent - 2, 2); --e) {
+    const double error = fit_error<ValuesOf<MXFP4>>(row, {MXFP4::scale(static_cast<std::uint32_t>(e))});
+    if (e < exponent && !(error < least)) continue;
+    least = error;
+    best = e;
+  }
+  *block = static_cast<std::byte>(best);
+  Codes q;
+  choose_codes<MXFP4>(row, {MXFP4::scale(static_cast<std::uint32_t>(best))}, q.data());
+  store_q<MXFP4>(block, 0, q);
+}
+
+// Eight groups, whose scales and minima are multiples, of six bits, of two halves.
+template <class Blocks>
+void encode_six_bit_groups(const float* x, const float* importance, std::byte* block) noexcept {
+  using Values = ValuesOf<Blocks>;
+  std::array<WeighedRow<32>, 8> rows;
+  std::array<ScaleAndMinimum, 8> fits;
+  float largest = 0.0f;
+  float lowest = 0.0f;
+  for (std::size_t g = 0; g < 8; ++g) {
+    rows[g] = WeighedRow<32>::of(x + 32 * g, importance == nullptr ? nullptr : importance + 32 * g);
+    fits[g] = fit_scale_and_minimum<Values, true>(rows[g], as_float);
+    largest = std::max(largest, fits[g].scale);
+    lowest = std::min(lowest, fits[g].minimum);
+  }
+  const float d = as_half(largest / 63.0f);
+  const float dmin = as_half(-lowest / 63.0f);
+  store_halves<Blocks>(block, f16(d), f16(dmin));
+  for (std::size_t g = 0; g < 8; ++g) {
+    const auto decoded = [&](int scale, int minimum) {
+      return ScaleAndMinimum{d * static_cast<float>(scale), -(dmin * static_cast<float>(minimum))};
+    };
+    const int scale = multiple_of(fits[g].scale, d, 0, 63);
+    const int minimum = multiple_of(-fits[g].minimum, dmin, 0, 63);
+    std::array<int, 2> best = {scale, minimum};
+    double least = fit_error<Values>(rows[g], decoded(scale, minimum));
+    for (int s = std::max(scale - 1, 0); s <= std::min(scale + 1, 63); ++s) {
+      for (int m = std::max(minimum - 1, 0); m <= std::min(minimum + 1, 63); ++m) {
+        const double error = fit_error<Values>(rows[g], decoded(s, m));
+        if (!(error < least)) continue;
+        least = error;
+        best = {s, m};
+      }
+    }
+    store_scales<Blocks>(block, static_cast<index_t>(g),
+                         {static_cast<std::uint8_t>(best[0]), static_cast<std::uint8_t>(best[1])});
+    Codes q;
+    choose_codes<Blocks>(rows[g], decoded(best[0], best[1]), q.data());
+    store_q<Blocks>(block, static_cast<index_t>(g), q);
+  }
+}
+
+// Sixteen halves of groups, whose scales are multiples, of eight bits with a sign, of a half.
+inline void encode_eight_bit_halves(const float* x, const float* importance, std::byte* block) noexcept {
+  using Values = ValuesOf<Q6_K>;
+  std::array<WeighedRow<16>, 16> rows;
+  std::array<float, 16> scales;
+  float largest = 0.0f;  // by magnitude, with its sign
+  for (std::size_t s = 0; s < 16; ++s) {
+    rows[s] = WeighedRow<16>::of(x + 16 * s, importance == nullptr ? nullptr : importance + 16 * s);
+    scales[s] = fit_scale<Values>(rows[s], as_float);
+    if (std::abs(scales[s]) > std::abs(largest)) largest = scales[s];
+  }
+  const float d = as_half(largest / -128.0f);
+  store_halves<Q6_K>(block, f16(d));
+  for (std::size_t g = 0; g < 8; ++g) {
+    std::array<std::uint8_t, 2> codes;
+    Codes q;
+    for (std::size_t half = 0; half < 2; ++half) {
+      const WeighedRow<16>& row = rows[2 * g + half];
+      const int first = multiple_of(scales[2 * g + half], d, -128, 127);
+      int best = first;
+      double least = fit_error<Values>(row, {d * static_cast<float>(first)});
+      for (const int other : {std::max(first - 1, -128), std::min(first + 1, 127)}) {
+        const double error = fit_error<Values>(row, {d * static_cast<float>(other)});
+        if (!(error < least)) continue;
+        least = error;
+        best = other;
+      }
+      codes[half] = static_cast<std::uint8_t>(best);
+      choose_codes<Q6_K>(row, {d * static_cast<float>(best)}, &q[16 * half]);
+    }
+    store_scales<Q6_K>(block, static_cast<index_t>(g), codes);
+    store_q<Q6_K>(block, static_cast<index_t>(g), q);
+  }
+}
+
+}  // namespace detail
+
+}  // namespace blocks
+
+// x: Blocks::size weights, finite and of magnitude largest_weight at most. importance: of each, finite and not negative
+// with some above zero, what errors are weighed by; null: all the same. All of block is written.
+template <AffineBlocks Blocks>
+void encode_block(const float* x, const float* importance, std::byte* block) noexcept {
+  if constexpr (Blocks::dtype == DType::mxfp4) {
+    blocks::detail::encode_powers(blocks::WeighedRow<32>::of(x, importance), block);
+  } else if constexpr (Blocks::size == 32) {
+    blocks::detail::encode_group<Blocks>(blocks::WeighedRow<32>::of(x, importance), block);
+  } else if constexpr (Blocks::dtype == DType::q6_k) {
+    blocks::detail::encode_eight_bit_halves(x, importance, block);
+  } else {
+    blocks::detail::encode_six_bit_groups<Blocks>(x, importance, block);
+  }
+}
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -22,6 +22,15 @@ TEST_CASE("a description lists what the files hold") {
   CHECK(model.unused_tensors.empty());
 }
 
+TEST_CASE("what a row reads of a text grows with the text") {
+  const ModelDescription model = describe_model(tiny("tied_bf16"));  // three layers of 6 heads of 26, 2 KV heads
+  CHECK(model.text_multiply_adds(0) == 0);
+  CHECK(model.text_multiply_adds(37) == 3 * 37 * 2 * 6 * 26);
+  const MemoryPlan plan = model.memory({.context_size = 37, .rows_per_pass = 1, .spare_positions = 0});
+  CHECK(model.text_bytes_read(37) == plan.kv_cache);
+  CHECK(model.text_bytes_read(64) > model.text_bytes_read(37));
+}
+
 TEST_CASE("memory is planned from context and rows of a pass") {
   const ModelDescription model = describe_model(tiny("tied_bf16"));
   const MemoryPlan own = model.memory();

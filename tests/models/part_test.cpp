@@ -16,6 +16,9 @@ struct Knowing : PlainPart {
   StateNeed state() const {
     return [](const StateSize& size) { return std::int64_t{2} * size.context_size; };
   }
+  ReadCount reads() const {
+    return [](index_t length) { return TextRead{length / 2, 10}; };
+  }
   const RoutingSummary& routing() const noexcept { return summary; }
   const WeightRows* linear_gate() const noexcept { return nullptr; }
 };
@@ -26,6 +29,7 @@ TEST_CASE("a part that knows no state, rotary positions or routes has none") {
   const AnyPart<DecoderBlock::Dense> part = PlainPart{[](const PassSize& pass) { return 3 * pass.rows; }};
   CHECK(part.words() == "plain");
   CHECK(!part.state());
+  CHECK(!part.reads());
   CHECK(part.rope() == nullptr);
   CHECK(part.routing() == nullptr);
   CHECK(part.linear_gate() == nullptr);
@@ -39,6 +43,8 @@ TEST_CASE("what a part knows is asked of it through its erased form, and copies 
   const AnyPart<DecoderBlock::Dense> part = Knowing{};
   const AnyPart<DecoderBlock::Dense> copy = part;
   CHECK(copy.state()({24, 1, 0}) == 48);
+  CHECK(copy.reads()(24).positions == 12);
+  CHECK(copy.reads()(24).multiply_adds == 10);
   REQUIRE(copy.rope() != nullptr);
   CHECK(copy.rope() == part.rope());
   CHECK(copy.rope()->half() == 7);

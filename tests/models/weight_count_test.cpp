@@ -44,6 +44,11 @@ TEST_CASE("parameters are the elements of all tensors, active ones those a token
     const std::int64_t idle = model.routed_layers * (c.experts - c.k) * 3 * c.expert_width * c.hidden;
     CHECK(model.routed_layers == 2);
     CHECK(model.weights.active_parameters == elements - idle);
+    const std::int64_t table = std::int64_t{model.config.vocab_size} * c.hidden;
+    const auto f32 = static_cast<std::size_t>(Compute::f32);
+    CHECK(model.weights.multiply_adds[f32] == elements - idle - (c.is_tied ? table : 2 * table));
+    CHECK(model.weights.head_multiply_adds[f32] == table);
+    CHECK(model.weights.multiply_adds[static_cast<std::size_t>(Compute::int8)] == 0);
   }
   CHECK(describe_model(tales).weights.parameters == 9334784);  // with the embedding once, because it is tied
 }
@@ -87,6 +92,9 @@ TEST_CASE("bytes counted from shapes are those of the packed parts") {
     }
     CHECK(count.weight_bytes() == packed);
     CHECK(count.bytes_per_token == read);
+    CHECK(count.head_bytes == table);
+    CHECK(count.routed_bytes * c.k == count.chosen_bytes * c.experts);
+    CHECK(count.routed_bytes > 0);
     CHECK(model->weight_bytes() == packed);
     CHECK(model->bytes_per_token() == read);
   }

@@ -61,8 +61,12 @@ struct Blueprint {
     WeightList list;
     WeightUse table = WeightUse::matrix(embedding.table);
     table.is_read = !head.matrix;  // of the table a token reads a row, but for a head that it is
+    table.is_head = table.is_read;
     list.push_back(std::move(table));
-    if (head.matrix) list.push_back(WeightUse::matrix(*head.matrix));
+    if (head.matrix) {
+      list.push_back(WeightUse::matrix(*head.matrix));
+      list.back().is_head = true;
+    }
     if (head.bias) list.push_back(WeightUse::vector(*head.bias));
     norm.list_weights(list);
     const auto add = [&](const std::optional<NormPart>& part) {

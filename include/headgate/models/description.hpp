@@ -98,6 +98,21 @@ struct ModelDescription {
             .mapped = weights.mapped_bytes};
   }
 
+  // What a row costs with what layers keep of a text that is so many positions long, itself included.
+  std::int64_t text_bytes_read(index_t length) const {
+    std::int64_t bytes = 0;
+    for (std::size_t i = 0; i < states_.size(); ++i) {
+      const std::int64_t read = reads_[i] ? reads_[i](length).positions : 1;
+      bytes += states_[i] ? states_[i]({static_cast<index_t>(read), 1, 0}) : 0;
+    }
+    return bytes;
+  }
+  std::int64_t text_multiply_adds(index_t length) const {
+    std::int64_t sum = 0;
+    for (const ReadCount& reads : reads_) sum += reads ? reads(length).multiply_adds : 0;
+    return sum;
+  }
+
  private:
   static void count(const std::string& words, std::vector<PartSummary>& all) {
     const auto found = std::find_if(all.begin(), all.end(), [&](const PartSummary& s) { return s.words == words; });
@@ -110,6 +125,7 @@ struct ModelDescription {
   void add(const MixerPart& part) {
     count(part.words(), mixers);
     states_.push_back(part.state());
+    reads_.push_back(part.reads());
   }
   template <class Made>
   void add(const AnyPart<Made>& part) {
@@ -120,6 +136,7 @@ struct ModelDescription {
 
   ScratchCount scratch_;
   std::vector<StateNeed> states_;  // one a mixer
+  std::vector<ReadCount> reads_;
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

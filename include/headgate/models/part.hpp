@@ -22,6 +22,14 @@ using ScratchNeed = std::function<std::int64_t(const PassSize&)>;
 // Bytes that something keeps of one text. As little a tensor.
 using StateNeed = std::function<std::int64_t(const StateSize&)>;
 
+// What a row costs that reads a text which is so many positions long, itself included: of these how many, and
+// multiply-adds with what is kept of them.
+struct TextRead {
+  std::int64_t positions = 0;
+  std::int64_t multiply_adds = 0;
+};
+using ReadCount = std::function<TextRead(index_t length)>;
+
 template <class P, class Made>
 concept Part = std::copy_constructible<P> && requires(const P& part, WeightList& weights, Packer& packer) {
   { part.words() } -> std::convertible_to<std::string>;  // what it is, in a few words for people
@@ -33,6 +41,11 @@ concept Part = std::copy_constructible<P> && requires(const P& part, WeightList&
 template <class P>
 concept HasState = requires(const P& part) {
   { part.state() } -> std::convertible_to<StateNeed>;
+};
+// ... position by position.
+template <class P>
+concept HasReads = requires(const P& part) {
+  { part.reads() } -> std::convertible_to<ReadCount>;
 };
 // A part that rotates by positions.
 template <class P>
@@ -62,6 +75,7 @@ class AnyPart {
   void list_weights(WeightList& weights) const { part_->list_weights(weights); }
   ScratchNeed scratch() const { return part_->scratch(); }
   StateNeed state() const { return part_->state(); }                               // empty: it keeps nothing
+  ReadCount reads() const { return part_->reads(); }                               // empty: no positions
   const Rope* rope() const noexcept { return part_->rope(); }                      // null: it does not rotate
   const RoutingSummary* routing() const noexcept { return part_->routing(); }      // null: it does not route
   const WeightRows* linear_gate() const noexcept { return part_->linear_gate(); }  // null: it has none
@@ -74,6 +88,7 @@ class AnyPart {
     virtual void list_weights(WeightList& weights) const = 0;
     virtual ScratchNeed scratch() const = 0;
     virtual StateNeed state() const = 0;
+    virtual ReadCount reads() const = 0;
     virtual const Rope* rope() const noexcept = 0;
     virtual const RoutingSummary* routing() const noexcept = 0;
     virtual const WeightRows* linear_gate() const noexcept = 0;
@@ -87,6 +102,10 @@ class AnyPart {
     ScratchNeed scratch() const override { return part.scratch(); }
     StateNeed state() const override {
       if constexpr (HasState<P>) return part.state();
+      return nullptr;
+    }
+    ReadCount reads() const override {
+      if constexpr (HasReads<P>) return part.reads();
       return nullptr;
     }
     const Rope* rope() const noexcept override {

@@ -3,10 +3,15 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
+#include <iterator>
 
 #include "headgate/models/weight_use.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
+
+// Multiply-adds, by what the activations are: the value of a Compute.
+using MultiplyAdds = std::array<std::int64_t, std::size(all_computes)>;
 
 struct WeightCount {
   std::int64_t parameters = 0;         // all
@@ -16,8 +21,13 @@ struct WeightCount {
   std::int64_t bytes_to_pack = 0;      // of the files, that are read for packed_bytes
   std::int64_t bytes_per_token = 0;    // read for one token of decoding
   std::int64_t expert_bytes = 0;       // of one routed expert of the first routed layer
-  std::int64_t largest_tensor = 0;     // bytes of one that is packed, as stored
-  Compute compute = Compute::f32;      // int8: there are weights that meet activations of eight bits
+  std::int64_t routed_bytes = 0;       // of all routed experts
+  std::int64_t chosen_bytes = 0;       // of those that a token chooses
+  std::int64_t head_bytes = 0;         // of the output head, in bytes_per_token, too
+  MultiplyAdds multiply_adds = {};     // of a token with weights, but those of the head
+  MultiplyAdds head_multiply_adds = {};
+  std::int64_t largest_tensor = 0;  // bytes of one that is packed, as stored
+  Compute compute = Compute::f32;   // int8: there are weights that meet activations of eight bits
 
   std::int64_t weight_bytes() const noexcept { return packed_bytes + mapped_bytes; }
 
@@ -33,6 +43,15 @@ struct WeightCount {
       if (use.is_active) count.active_parameters += parameters;
       if (use.is_read) count.bytes_per_token += use.packed_bytes;
       if (use.compute == Compute::int8) count.compute = Compute::int8;
+      if (use.is_head) count.head_bytes += use.packed_bytes;
+      if (use.expert >= 0) {
+        count.routed_bytes += use.packed_bytes;
+        if (use.is_read) count.chosen_bytes += use.packed_bytes;
+      }
+      if (use.is_read) {
+        MultiplyAdds& all = use.is_head ? count.head_multiply_adds : count.multiply_adds;
+        all[static_cast<std::size_t>(use.compute)] += parameters;
+      }
       if (use.expert == 0 && is_first_expert) {
         seen = true;
         count.expert_bytes += use.packed_bytes;

@@ -14,6 +14,7 @@ struct WeightUse {
   std::int64_t packed_bytes;       // wherever they lie
   bool is_active = true;           // it takes part in the computation of a token: not so most experts
   bool is_read = true;             // and is read whole for it: not so an embedding, of which a token reads a row
+  bool is_head = false;            // it meets only the rows whose logits are wanted
   index_t expert = -1;             // of which routed expert it is; -1: of none
   bool is_mapped = false;          // it stays in the file
   Compute compute = Compute::f32;  // what the activations are that it meets

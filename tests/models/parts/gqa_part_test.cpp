@@ -44,6 +44,24 @@ TEST_CASE("an attention has the tensors that its shape asks for, each in its for
   CHECK(io_test::error_of([&] { GqaPart::find(file.source, "a.", shape, nullptr); }).detail().field == "a.o_proj.bias");
 }
 
+TEST_CASE("a row reads the text before it, of a window its end, of regions those it chose") {
+  const SmallFile file = attention_file();
+  GqaShape shape = three_heads;
+  const TextRead all = GqaPart::find(file.source, "a.", shape, nullptr).reads()(40);
+  CHECK(all.positions == 40);
+  CHECK(all.multiply_adds == 40 * 2 * 12);  // scores and sums of three heads of four
+  const GqaPart part = GqaPart::find(file.source, "a.", shape, nullptr);
+  const BilevelPart bilevel{part, 5, 2};
+  CHECK(bilevel.reads()(40).positions == 15);
+  CHECK(bilevel.reads()(40).multiply_adds == 15 * 2 * 12 + 8 * 12);
+  CHECK(bilevel.reads()(9).positions == 9);
+  shape.window = 6;
+  const TextRead window = GqaPart::find(file.source, "a.", shape, nullptr).reads()(40);
+  CHECK(window.positions == 6);
+  CHECK(window.multiply_adds == 6 * 2 * 12);
+  CHECK(GqaPart::find(file.source, "a.", shape, nullptr).reads()(4).positions == 4);
+}
+
 TEST_CASE("interleaved rotary pairs are put apart within each head of queries and keys, biases too") {
   const SmallFile file = attention_file();
   GqaShape shape = three_heads;

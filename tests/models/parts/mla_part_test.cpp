@@ -30,6 +30,8 @@ TEST_CASE("a latent attention reads its queries from the row or from latents of 
   CHECK(weights.size() == 5);
   const StateSize size{20, 4, 0};
   CHECK(direct.state()(size) == shape.state_bytes(size));
+  CHECK(direct.reads()(20).positions == 20);
+  CHECK(direct.reads()(20).multiply_adds == 20 * 3 * (13 + 9));  // keys, then latents alone
   Context ctx;
   CHECK(direct.pack(Packer(ctx)).hidden_size() == 5);
 

@@ -1,6 +1,7 @@
 // GqaPart: the weights of grouped-query attention (attention/gqa.hpp). BilevelPart: the same, routed by regions.
 #pragma once
 
+#include <algorithm>
 #include <memory>
 #include <optional>
 #include <string>
@@ -92,6 +93,12 @@ struct GqaPart {
   StateNeed state() const {
     return [sizes = shape](const StateSize& size) { return sizes.state_bytes(size); };
   }
+  ReadCount reads() const {
+    return [window = shape.window, width = std::int64_t{shape.query_size()}](index_t length) -> TextRead {
+      const index_t read = window > 0 ? std::min(window, length) : length;
+      return {read, 2 * width * read};
+    };
+  }
   ScratchNeed scratch() const {
     return [sizes = shape](const PassSize& pass) { return sizes.scratch_floats(pass); };
   }
@@ -136,6 +143,14 @@ struct BilevelPart {
   void list_weights(WeightList& weights) const { attention.list_weights(weights); }
   StateNeed state() const {
     return [sizes = shape()](const StateSize& size) { return sizes.state_bytes(size); };
+  }
+  // Affinities of earlier regions, then scores and sums of those that were chosen.
+  ReadCount reads() const {
+    return [sizes = shape()](index_t length) -> TextRead {
+      const std::int64_t width = sizes.attention.query_size();
+      const std::int64_t read = sizes.longest_read(length);
+      return {read, width * (length / sizes.region_size + 2 * read)};
+    };
   }
   ScratchNeed scratch() const {
     return [sizes = shape()](const PassSize& pass) { return sizes.scratch_floats(pass); };

@@ -117,6 +117,12 @@ struct MlaPart {
   StateNeed state() const {
     return [sizes = shape](const StateSize& size) { return sizes.state_bytes(size); };
   }
+  // Of latents: absorbed queries with all of a position, weights with its latent.
+  ReadCount reads() const {
+    return [per_position = std::int64_t{shape.num_heads} * (shape.key_size() + shape.latent_size)](index_t length) {
+      return TextRead{length, per_position * length};
+    };
+  }
   ScratchNeed scratch() const {
     return [sizes = shape](const PassSize& pass) { return sizes.scratch_floats(pass); };
   }

@@ -33,7 +33,12 @@ inline constexpr KernelTableV2 scalar_table = make_kernel_table<Scalar>("scalar"
 inline bool cpu_has_avx2() noexcept {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  const bool has_halves = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c >> 29 & 1u) != 0;  // not every compiler names it
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_halves;
 #else
   return false;
 #endif

@@ -48,7 +48,7 @@ struct Scalar {
       const std::byte* const panel = panels + row / panel_rows * Format::panel_bytes(k);
       for (index_t r = 0; r < m; ++r) y[r * stride + row] = 0.0f;
       for (index_t g = 0; g < k / Int8Tile::columns; ++g) {
-        const auto weights = Format::load_group(panel, k, row % panel_rows, g);
+        const auto weights = Format::load_group(panel, row % panel_rows, g);
         const std::byte* const group = tile + std::int64_t{Int8Tile::group_bytes} * m * g;
         for (index_t r = 0; r < m; ++r) {
           const float x_scale = read(group + Int8Tile::scale_at(m, r), 0.0f);

@@ -20,6 +20,17 @@ struct Ints {
 
 namespace detail {
 
+// The sum as it is. g++ adds whole numbers in an order of its own otherwise, keeps what it has not added, and spills.
+template <class Register>
+HEADGATE_INLINE Register in_order(Register sum) noexcept {
+#if defined(__aarch64__)
+  __asm__ volatile("" : "+w"(sum));
+#elif defined(__AVX2__)
+  __asm__("" : "+v"(sum));
+#endif
+  return sum;
+}
+
 // sum[i] += q[4 i] x[4 i] + ... + q[4 i + 3] x[4 i + 3], q without a sign, x with one. WIDE: q may be more than 127.
 #if defined(__AVX512VNNI__) && HEADGATE_AVX512
 template <bool WIDE>
@@ -33,10 +44,10 @@ HEADGATE_INLINE __m512i dot_bytes(__m512i sum, __m512i q, __m512i x) noexcept {
   if constexpr (WIDE) {
     const __m512i low = _mm512_maddubs_epi16(_mm512_and_si512(q, _mm512_set1_epi8(0x7f)), x);
     const __m512i high = _mm512_maddubs_epi16(_mm512_and_si512(_mm512_srli_epi16(q, 7), _mm512_set1_epi8(1)), x);
-    return _mm512_add_epi32(_mm512_add_epi32(sum, _mm512_madd_epi16(low, _mm512_set1_epi16(1))),
-                            _mm512_madd_epi16(high, _mm512_set1_epi16(128)));
+    sum = in_order(_mm512_add_epi32(sum, _mm512_madd_epi16(low, _mm512_set1_epi16(1))));
+    return in_order(_mm512_add_epi32(sum, _mm512_madd_epi16(high, _mm512_set1_epi16(128))));
   } else {
-    return _mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(q, x), _mm512_set1_epi16(1)));
+    return in_order(_mm512_add_epi32(sum, _mm512_madd_epi16(_mm512_maddubs_epi16(q, x), _mm512_set1_epi16(1))));
   }
 }
 #endif
@@ -52,27 +63,28 @@ HEADGATE_INLINE __m256i dot_bytes(__m256i sum, __m256i q, __m256i x) noexcept {
   if constexpr (WIDE) {
     const __m256i low = _mm256_maddubs_epi16(_mm256_and_si256(q, _mm256_set1_epi8(0x7f)), x);
     const __m256i high = _mm256_maddubs_epi16(_mm256_and_si256(_mm256_srli_epi16(q, 7), _mm256_set1_epi8(1)), x);
-    return _mm256_add_epi32(_mm256_add_epi32(sum, _mm256_madd_epi16(low, _mm256_set1_epi16(1))),
-                            _mm256_madd_epi16(high, _mm256_set1_epi16(128)));
+    sum = in_order(_mm256_add_epi32(sum, _mm256_madd_epi16(low, _mm256_set1_epi16(1))));
+    return in_order(_mm256_add_epi32(sum, _mm256_madd_epi16(high, _mm256_set1_epi16(128))));
   } else {
-    return _mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(q, x), _mm256_set1_epi16(1)));
+    return in_order(_mm256_add_epi32(sum, _mm256_madd_epi16(_mm256_maddubs_epi16(q, x), _mm256_set1_epi16(1))));
   }
 }
 #elif defined(__aarch64__)
 HEADGATE_INLINE int32x4_t dot_signed(int32x4_t sum, int8x16_t q, int8x16_t x) noexcept {
 #if defined(__ARM_FEATURE_DOTPROD)
-  return vdotq_s32(sum, q, x);
+  return in_order(vdotq_s32(sum, q, x));
 #else
   const int16x8_t low = vmull_s8(vget_low_s8(q), vget_low_s8(x));
   const int16x8_t high = vmull_s8(vget_high_s8(q), vget_high_s8(x));
-  return vaddq_s32(sum, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high)));
+  return in_order(vaddq_s32(sum, vpaddq_s32(vpaddlq_s16(low), vpaddlq_s16(high))));
 #endif
 }
 template <bool WIDE>
 HEADGATE_INLINE int32x4_t dot_bytes(int32x4_t sum, uint8x16_t q, int8x16_t x) noexcept {
   if constexpr (WIDE) {
     sum = dot_signed(sum, vreinterpretq_s8_u8(vandq_u8(q, vdupq_n_u8(0x7f))), x);
-    return vaddq_s32(sum, vshlq_n_s32(dot_signed(vdupq_n_s32(0), vreinterpretq_s8_u8(vshrq_n_u8(q, 7)), x), 7));
+    return in_order(
+        vaddq_s32(sum, vshlq_n_s32(dot_signed(vdupq_n_s32(0), vreinterpretq_s8_u8(vshrq_n_u8(q, 7)), x), 7)));
   } else {
     return dot_signed(sum, vreinterpretq_s8_u8(q), x);
   }

@@ -15,6 +15,7 @@ RunCommand generate_command(Flags& flags);
 RunCommand chat_command(Flags& flags);
 RunCommand inspect_command(Flags& flags);
 RunCommand perplexity_command(Flags& flags);
+RunCommand bench_command(Flags& flags);
 RunCommand routers_command(Flags& flags);
 RunCommand tokenize_command(Flags& flags);
 
@@ -29,6 +30,7 @@ inline constexpr Command commands[] = {
     {"chat", "Talk to a model", chat_command},
     {"inspect", "Say what a model is and what a token costs", inspect_command},
     {"perplexity", "Say how well a model predicts a text, and how two models differ", perplexity_command},
+    {"bench", "Measure tokens per second, beside what the machine could do", bench_command},
     {"routers", "Compare models, or router policies, on the same text", routers_command},
     {"tokenize", "Print the token ids of a text", tokenize_command},
 };

@@ -19,7 +19,7 @@ namespace {
 using Words = std::vector<std::string>;
 using nlohmann::json;
 
-const char* const commands[] = {"generate", "chat", "inspect", "perplexity", "routers", "tokenize"};
+const char* const commands[] = {"generate", "chat", "inspect", "perplexity", "bench", "routers", "tokenize"};
 
 // A flag of a command, of --help's line "  -n,--max-tokens,--predict N   ...".
 struct Flag {
@@ -50,6 +50,7 @@ std::vector<Flag> flags_of(const std::string& command) {
 Words begun(const std::string& command) {
   if (command == "chat") return {"chat", "--chat-format", "zephyr"};
   if (command == "generate" || command == "tokenize" || command == "perplexity") return {command, "-p", "a"};
+  if (command == "bench") return {command, "-p", "2", "-n", "1", "-r", "1"};
   return {command};
 }
 bool is_given(const Words& words, const Flag& flag) {
@@ -92,7 +93,8 @@ TEST_CASE("each command refuses unknown flags with a suggestion, stray words, fl
     for (const Flag& flag : flags_of(command)) {
       if (flag.unit.empty()) continue;
       const bool may_repeat =
-          flag.names.front() == "--stop" || (command == std::string("routers") && flag.names.front() == "-m");
+          flag.names.front() == "--stop" ||
+          ((command == std::string("routers") || command == std::string("bench")) && flag.names.front() == "-m");
       check_usage(words, {flag.names.back()}, flag.names);
       if (!may_repeat) check_usage(words, {flag.names.front(), "1", flag.names.back(), "1"}, flag.names);
     }
@@ -194,8 +196,8 @@ TEST_CASE("a pipe whose reader is gone kills no command") {
   const std::string code = (folder / "code").string();
   for (const std::string command :
        {"inspect", "tokenize -p a", "perplexity -p 'The king and the fox went into the wide world.' -c 4",
-        "routers -p 'The king and the fox.'", "generate -p a -n 5", "generate -p a -n 5 --json", "--help",
-        "--version"}) {
+        "routers -p 'The king and the fox.'", "bench -p 2 -n 1 -r 1", "generate -p a -n 5", "generate -p a -n 5 --json",
+        "--help", "--version"}) {
     CAPTURE(command);
     const std::string line = "{ sleep 0.2; '" + std::string(HEADGATE_PROGRAM) + "' " + command +
                              " 2>/dev/null; echo $? >'" + code + "'; } | true; while [ ! -s '" + code +
@@ -306,7 +308,7 @@ TEST_CASE("templates, bases and counts that are devices, pipes or folders are er
     each_kind(model / name, {"chat", "-m", model.string()});
   }
   each_kind(folder / "base", {"perplexity", "-p", "a", "--kl-base", (folder / "base").string()});
-  for (const char* const command : {"generate", "chat", "inspect", "perplexity", "routers", "tokenize"}) {
+  for (const char* const command : commands) {
     Words words = begun(command);
     words.insert(words.end(), {"-m", (folder / "m.gguf").string()});
     each_kind(folder / "m.gguf", words);

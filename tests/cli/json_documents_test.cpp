@@ -44,6 +44,7 @@ TEST_CASE("what a command prints with --json is as its schema says, and nothing 
                                    {"chat", "--chat-format", "zephyr", "-n", "2", "-t", "2", "-s", "3"},
                                    {"perplexity", "-p", text, "-c", "8"},
                                    {"perplexity", "-p", text, "-c", "8", "--kl-base", base},
+                                   {"bench", "-p", "3", "-n", "2", "-r", "1"},
                                    {"routers", "-p", text},
                                    {"routers", "-m", model, "-m", model, "-p", text, "-c", "8"},
                                    {"tokenize", "-p", text},

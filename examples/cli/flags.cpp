@@ -53,12 +53,14 @@ void Flags::prompt(std::optional<std::string>& text_target, std::optional<std::s
 }
 
 void Flags::compute(std::optional<headgate::Compute>& target) {
-  value("--compute", "TYPE", "activations at quantized weights: int8, or f32, exact and slow (int8)",
+  value("--compute", "TYPE",
+        "activations: int8 at quantized weights, bf16 at weights in bf16, or f32, exact and slow (int8)",
         [&target](const std::string& text) {
           for (const headgate::Compute known : headgate::all_computes) {
             if (text == name_of(known)) target = known;
           }
-          if (!target) throw_usage("--compute", "got '" + headgate::escaped(text, 80) + "', allowed are int8 and f32");
+          if (!target)
+            throw_usage("--compute", "got '" + headgate::escaped(text, 80) + "', allowed are int8, bf16 and f32");
         });
 }
 

@@ -7,6 +7,7 @@
 
 #include "headgate/core/compute.hpp"
 #include "headgate/kernels/simd/dot.hpp"
+#include "headgate/kernels/simd/pairs.hpp"
 
 struct LimitProbesV1 {
   // Multiply-adds in registers alone; what it returns depends on all of them.
@@ -17,7 +18,7 @@ struct LimitProbesV1 {
 
   // Adds `count` floats, a multiple of 128, read as 1, 4 or 8 streams side by side.
   float (*read[3])(const float* from, std::int64_t count) noexcept;
-  Unit units[2];  // by Compute
+  Unit units[3];  // by Compute
 };
 static_assert(std::size(headgate::all_computes) == std::extent_v<decltype(LimitProbesV1::units)>);
 
@@ -98,10 +99,28 @@ HEADGATE_NOINLINE float multiply_add_bytes(std::int64_t rounds) noexcept {
 }
 
 template <class Arch>
+HEADGATE_NOINLINE float multiply_add_pairs(std::int64_t rounds) noexcept {
+  constexpr index_t chains = 12;
+  typename Floats<Arch>::register_type x = Floats<Arch>(0.999f);
+  Floats<Arch> sums[as_size(chains)];
+#pragma GCC unroll 16
+  for (index_t i = 0; i < chains; ++i) sums[i] = Floats<Arch>(static_cast<float>(i));
+  for (; rounds > 0; --rounds) {
+    forget(x);
+#pragma GCC unroll 16
+    for (index_t i = 0; i < chains; ++i) sums[i] = dot_pairs<Arch>(Floats<Arch>(x), Floats<Arch>(x), sums[i]);
+  }
+#pragma GCC unroll 16
+  for (index_t i = 1; i < chains; ++i) sums[0] = sums[0] + sums[i];
+  return sum_lanes<Arch>(sums[0]);
+}
+
+template <class Arch>
 constexpr LimitProbesV1 make_limit_probes() noexcept {
   constexpr std::int64_t width = lanes<Arch>;
   const LimitProbesV1::Unit floats{multiply_add_floats<Arch>, 2 * 12 * width};
-  LimitProbesV1 probes{{read_streams<Arch, 1>, read_streams<Arch, 4>, read_streams<Arch, 8>}, {floats, floats}};
+  LimitProbesV1 probes{{read_streams<Arch, 1>, read_streams<Arch, 4>, read_streams<Arch, 8>}, {floats, floats, floats}};
+  if constexpr (has_pair_dots) probes.units[2] = {multiply_add_pairs<Arch>, 2 * 12 * 2 * width};
   if constexpr (has_dot<Arch>) probes.units[1] = {multiply_add_bytes<Arch>, 2 * 10 * 4 * width};
   return probes;
 }

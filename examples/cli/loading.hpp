@@ -21,8 +21,11 @@ extern template ModelDescription describe_model<Families>(const std::string& fol
 // describe_model, which warns of parts that are damaged and not needed. compute: as --compute has it.
 inline headgate::ModelDescription describe_shown(const std::string& path, std::optional<headgate::Compute> compute) {
   headgate::ModelDescription description = describe_model(path, compute.value_or(headgate::Compute::int8));
-  if (compute == headgate::Compute::int8 && description.weights.compute != headgate::Compute::int8) {
-    throw_usage("--compute", "no weights of this model are quantized, or of types that meet int8: all meet f32");
+  if (compute && *compute != headgate::Compute::f32 && description.weights.compute != *compute) {
+    const bool is_int8 = *compute == headgate::Compute::int8;
+    throw_usage("--compute", std::string("no weights of this model are ") +
+                                 (is_int8 ? "quantized, or of types that meet int8" : "in bfloat16") +
+                                 ": all meet f32");
   }
   for (const headgate::SkippedPart& part : description.skipped) {
     if (part.is_damaged) note("headgate: warning: skipped: " + headgate::escaped(part.why, 1000) + "\n");

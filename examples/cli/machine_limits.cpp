@@ -18,6 +18,7 @@ __attribute__((weak)) const LimitProbesV1* headgate_limits_avx2_v1() noexcept;
 __attribute__((weak)) const LimitProbesV1* headgate_limits_avx_vnni_v1() noexcept;
 __attribute__((weak)) const LimitProbesV1* headgate_limits_avx512_v1() noexcept;
 __attribute__((weak)) const LimitProbesV1* headgate_limits_avx512_vnni_v1() noexcept;
+__attribute__((weak)) const LimitProbesV1* headgate_limits_avx512_bf16_v1() noexcept;
 __attribute__((weak)) const LimitProbesV1* headgate_limits_neon_v1() noexcept;
 }
 
@@ -32,7 +33,8 @@ const LimitProbesV1& probes_in_use() {
   const struct {
     std::string_view name;
     Probes get;
-  } all[] = {{"avx512_vnni", headgate_limits_avx512_vnni_v1},
+  } all[] = {{"avx512_bf16", headgate_limits_avx512_bf16_v1},
+             {"avx512_vnni", headgate_limits_avx512_vnni_v1},
              {"avx512", headgate_limits_avx512_v1},
              {"avx_vnni", headgate_limits_avx_vnni_v1},
              {"avx2", headgate_limits_avx2_v1},

@@ -56,7 +56,7 @@ struct Statistics {
   MemoryUse memory;
   int threads = 1;
   std::string kernels;
-  std::string compute;  // activations at quantized weights
+  std::string compute;  // activations where they meet weights of fewer bits
   std::uint64_t seed = 0;
 
   void loaded(const headgate::Model& model, headgate::Compute activations, int thread_count, double seconds) {

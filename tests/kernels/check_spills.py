@@ -10,7 +10,7 @@ import sys
 FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 INSTRUCTION = re.compile(r"^ *([0-9a-f]+):\t(\S+)(?: +(.*))?$")
 SPILL = re.compile(r"%[xyz]mm\d+,-?(0x[0-9a-f]+)?\(%r[sb]p[,)]")
-KERNEL = "multiply_block<"
+KERNEL = re.compile("multiply_(block|panel)<")
 
 
 def functions(listing):
@@ -40,11 +40,11 @@ def main():
     listing = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     kernels, faults = 0, []
     for name, body in functions(listing):
-        if KERNEL not in name or not body:
+        if not KERNEL.search(name) or not body:
             continue
         kernels += 1
         inside = [step for low, high in loops(body) for step in body if low <= step[0] <= high]
-        if not any("fma" in mnemonic for _, mnemonic, _ in inside):
+        if not any("fma" in mnemonic or "vdpbf16" in mnemonic for _, mnemonic, _ in inside):
             faults.append(f"{name}: has no loop of multiply-adds")
         stores = {step for step in inside if step[1].startswith("vmov") and SPILL.search(step[2])}
         faults += [f"{name}: {address:x}: {mnemonic} {operands}" for address, mnemonic, operands in sorted(stores)]

@@ -70,8 +70,7 @@ void check_all_kernels() {
 }  // namespace
 
 TEST_CASE("dispatched kernels agree with the definition, whichever table is active") {
-  for (const char* const cap :
-       {"scalar", "avx2", "avx_vnni", "avx512", "avx512_vnni", "neon"}) {  // what is not linked falls back to scalar
+  for (const std::string_view cap : kernel_names()) {  // what is not linked falls back to scalar
     REQUIRE(select_kernels(cap).ok());
     CAPTURE(Dispatched::name());
     check_all_kernels();

@@ -1,7 +1,7 @@
 #include "headgate/models/load.hpp"
 
 #include "io/safetensors_writer.hpp"
-#include "models/checkpoints.hpp"
+#include "models/reference_run.hpp"
 #include "support/thread_executor.hpp"
 
 using namespace headgate;
@@ -244,4 +244,35 @@ TEST_CASE("loading keeps the packed weights and little else in memory") {
 #else
   CHECK(grown < 8 * model->weight_bytes());
 #endif
+}
+
+TEST_CASE(
+    "weights in bfloat16 meet activations in it where they are asked to, in any cut of the text and with any threads") {
+  for (const std::string& folder : {tales, tiny("tied_bf16")}) {
+    CAPTURE(folder);
+    CHECK(describe_model(folder).weights.compute == Compute::f32);
+    const WeightCount weights = describe_model(folder, Compute::bf16).weights;
+    CHECK(weights.compute == Compute::bf16);
+    CHECK(weights.multiply_adds[static_cast<std::size_t>(Compute::bf16)] > 0);
+    CHECK(weights.packed_bytes == describe_model(folder).weights.packed_bytes);
+    std::vector<std::int32_t> text;
+    for (int i = 0; i < 45; ++i) text.push_back((i * i * 31 + 7 * i) % 149);
+    const Run floats(load_model(folder), text, 512, 1);
+    const std::shared_ptr<const Model> rounded = load_model(folder, {.compute = Compute::bf16});
+    const Run run(rounded, text, 512, 1);
+    double products = 0.0;
+    double squares[2] = {};
+    for (std::size_t i = 0; i < run.logits.size(); ++i) {
+      const double found = static_cast<double>(run.logits[i]);
+      const double exact = static_cast<double>(floats.logits[i]);
+      products += found * exact;
+      squares[0] += found * found;
+      squares[1] += exact * exact;
+    }
+    CHECK(run.logits != floats.logits);
+    CHECK(products / std::sqrt(squares[0] * squares[1]) > 0.999);
+    for (const index_t piece : {1, 7}) {
+      for (const index_t threads : {1, 3}) CHECK(Run(rounded, text, piece, threads).logits == run.logits);
+    }
+  }
 }

@@ -22,6 +22,7 @@ FLAGS = {
     "avx512f": ["-mavx512f", "-mfma"],
     "avx512": [*AVX512, "-mfma"],
     "avx512_vnni": [*AVX512, "-mfma", "-mavx512vnni"],
+    "avx512_bf16": [*AVX512, "-mfma", "-mavx512vnni", "-mavx512bf16"],
     "avx_vnni": ["-mavx2", "-mfma", "-mavxvnni"],
     "sse2_dispatch": ["-DHEADGATE_DISPATCH=1"],
     "avx2_dispatch": ["-DHEADGATE_DISPATCH=1", "-mavx2", "-mfma"],

@@ -47,7 +47,9 @@
 
 // kernels/simd/arch.hpp says which of xsimd's architectures each is. Where compilers may fuse, they fuse, also in code
 // that is no kernel.
-#if HEADGATE_AVX512 && defined(__AVX512VNNI__)
+#if HEADGATE_AVX512 && defined(__AVX512VNNI__) && defined(__AVX512BF16__)
+#define HEADGATE_ISA avx512_bf16
+#elif HEADGATE_AVX512 && defined(__AVX512VNNI__)
 #define HEADGATE_ISA avx512_vnni
 #elif HEADGATE_AVX512
 #define HEADGATE_ISA avx512

@@ -21,6 +21,7 @@ __attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_avx2_v2() 
 __attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_avx_vnni_v2() noexcept;
 __attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_avx512_v2() noexcept;
 __attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_avx512_vnni_v2() noexcept;
+__attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_avx512_bf16_v2() noexcept;
 __attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_neon_v2() noexcept;
 }
 
@@ -70,6 +71,17 @@ inline bool cpu_has_avx512_vnni() noexcept {
   return false;
 #endif
 }
+inline bool cpu_has_avx512_bf16() noexcept {
+#if defined(__x86_64__)
+  unsigned a = 0;
+  unsigned b = 0;
+  unsigned c = 0;
+  unsigned d = 0;
+  return cpu_has_avx512_vnni() && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 5 & 1u) != 0;
+#else
+  return false;
+#endif
+}
 inline bool cpu_has_neon() noexcept {
 #if defined(__aarch64__)
   return true;
@@ -84,9 +96,10 @@ struct KernelChoice {
 };
 
 // Best first.
-inline std::array<KernelChoice, 6> kernel_choices() noexcept {
+inline std::array<KernelChoice, 7> kernel_choices() noexcept {
   const auto table = [](const KernelTableV2* (*get)() noexcept, bool runs) { return get && runs ? get() : nullptr; };
-  return {{{"avx512_vnni", table(headgate_kernels_avx512_vnni_v2, cpu_has_avx512_vnni())},
+  return {{{"avx512_bf16", table(headgate_kernels_avx512_bf16_v2, cpu_has_avx512_bf16())},
+           {"avx512_vnni", table(headgate_kernels_avx512_vnni_v2, cpu_has_avx512_vnni())},
            {"avx512", table(headgate_kernels_avx512_v2, cpu_has_avx512())},
            {"avx_vnni", table(headgate_kernels_avx_vnni_v2, cpu_has_avx_vnni())},
            {"avx2", table(headgate_kernels_avx2_v2, cpu_has_avx2())},
@@ -116,7 +129,8 @@ inline Status select_kernels(std::string_view cap = {}) noexcept {
       return Status::success();
     }
   }
-  return Status::mismatch("instruction set is none of avx512_vnni, avx512, avx_vnni, avx2, neon, scalar", 0, 0);
+  return Status::mismatch("instruction set is none of avx512_bf16, avx512_vnni, avx512, avx_vnni, avx2, neon, scalar",
+                          0, 0);
 }
 
 struct Dispatched {

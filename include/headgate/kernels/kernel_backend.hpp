@@ -3,7 +3,8 @@
 // or write beyond the counts given, whatever the alignment.
 //
 // Products: one output is one chain of fused multiply-adds, k ascending, from 0. It does not depend on how many panels
-// or rows are computed together, so prefill and decode, any batch and any thread count give the same bits.
+// or rows are computed together, so prefill and decode, any batch and any thread count give the same bits. Activations
+// in fewer bits than floats have chains of their own (scalar.hpp), with the same promise.
 #pragma once
 
 #include <concepts>

@@ -34,6 +34,24 @@ struct Scalar {
       }
     }
   }
+  // Of pairs the second column comes before the first. Numbers below 2^-126, given or found, may count as 0.
+  static void multiply(Bf16Dots, const std::byte* panels, index_t k, index_t num_panels, const std::uint32_t* tile,
+                       index_t m, float* y, std::int64_t stride) noexcept {
+    for (index_t row = 0; row < num_panels * panel_rows; ++row) {
+      const std::byte* const panel = panels + row / panel_rows * Bf16Dots::panel_bytes(k);
+      for (index_t r = 0; r < m; ++r) y[r * stride + row] = 0.0f;
+      for (index_t i = 0; i < k; i += 2) {
+        float weights[2] = {};
+        Bf16Dots::unpack(panel, k, row % panel_rows, i, i + 1 < k ? 2 : 1, weights);
+        for (index_t r = 0; r < m; ++r) {
+          const std::uint32_t x = tile[std::int64_t{i / 2} * m + r];
+          float& sum = y[r * stride + row];
+          sum = fused_multiply_add(weights[1], std::bit_cast<float>(x & 0xffff0000u), sum);
+          sum = fused_multiply_add(weights[0], std::bit_cast<float>(x << 16), sum);
+        }
+      }
+    }
+  }
   // Of whole numbers the sum over the columns of a scale is exact: dot; y is one chain of fused multiply-adds of
   // dot * (scale * scale of x), group by group, and of minimum * (scale of x * sum of x).
   template <AffineBlocks Blocks>
@@ -75,6 +93,13 @@ struct Scalar {
     }
   }
 
+  static void make_tile(Bf16Tile, const float* const* rows, index_t m, index_t k, std::uint32_t* tile) noexcept {
+    for (index_t i = 0; i < k; i += 2) {
+      for (index_t r = 0; r < m; ++r) {
+        tile[std::int64_t{i / 2} * m + r] = Bf16Tile::word(rows[r][i], i + 1 < k ? rows[r][i + 1] : 0.0f);
+      }
+    }
+  }
   static void make_tile(Int8Tile, const float* const* rows, index_t m, index_t k, std::byte* tile) noexcept {
     for (index_t first = 0; first < k; first += Int8Tile::columns) {
       const index_t count = k - first < Int8Tile::columns ? k - first : Int8Tile::columns;

@@ -25,6 +25,10 @@ struct Simd {
                        float* y, std::int64_t stride) noexcept {
     headgate::multiply<Arch, Format>(panels, k, num_panels, tile, m, y, stride);
   }
+  static void multiply(Bf16Dots, const std::byte* panels, index_t k, index_t num_panels, const std::uint32_t* tile,
+                       index_t m, float* y, std::int64_t stride) noexcept {
+    headgate::multiply<Arch, Bf16Dots>(panels, k, num_panels, tile, m, y, stride);
+  }
   template <AffineBlocks Blocks>
   static void multiply(PanelBlocks<Blocks> format, const std::byte* panels, index_t k, index_t num_panels,
                        const std::byte* tile, index_t m, float* y, std::int64_t stride) noexcept {
@@ -37,8 +41,11 @@ struct Simd {
   static void make_tile(Int8Tile, const float* const* rows, index_t m, index_t k, std::byte* tile) noexcept {
     headgate::make_int8_tile<Arch>(rows, m, k, tile);
   }
+  static void make_tile(Bf16Tile, const float* const* rows, index_t m, index_t k, std::uint32_t* tile) noexcept {
+    headgate::make_tile<Arch, Bf16Tile>(rows, m, k, tile);
+  }
   static void make_tile(F32Tile, const float* const* rows, index_t m, index_t k, float* tile) noexcept {
-    headgate::make_tile<Arch>(rows, m, k, tile);
+    headgate::make_tile<Arch, F32Tile>(rows, m, k, tile);
   }
 
   static float sum(const float* x, index_t n) noexcept { return headgate::sum<Arch>(x, n); }

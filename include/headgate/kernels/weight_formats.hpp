@@ -3,7 +3,7 @@
 // new format is its header and a name here.
 #pragma once
 
-#include "headgate/kernels/formats/bf16.hpp"
+#include "headgate/kernels/formats/bf16_dots.hpp"
 #include "headgate/kernels/formats/f32.hpp"
 #include "headgate/kernels/formats/panel_blocks.hpp"
 #include "headgate/kernels/formats/row_blocks.hpp"
@@ -51,12 +51,12 @@ struct FormatList {
 namespace detail {
 
 template <class... Blocks, class... Affine>
-FormatList<F32, Bf16, RowBlocks<blocks::F16>, RowBlocks<Blocks>..., PanelBlocks<Affine>...> with_blocks(
+FormatList<F32, Bf16, Bf16Dots, RowBlocks<blocks::F16>, RowBlocks<Blocks>..., PanelBlocks<Affine>...> with_blocks(
     blocks::TypeList<Blocks...>, blocks::TypeList<Affine...>);
 
 }  // namespace detail
 
-// Floats, and every type of file: rows as they lie there, to be multiplied with floats, and panels for whole numbers.
+// Floats, and every type of file: rows as they lie there, to be multiplied with floats, and panels for smaller numbers.
 using WeightFormats = decltype(detail::with_blocks(blocks::All{}, blocks::AllAffine{}));
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -27,7 +27,7 @@ struct WeightCount {
   MultiplyAdds multiply_adds = {};     // of a token with weights, but those of the head
   MultiplyAdds head_multiply_adds = {};
   std::int64_t largest_tensor = 0;  // bytes of one that is packed, as stored
-  Compute compute = Compute::f32;   // int8: there are weights that meet activations of eight bits
+  Compute compute = Compute::f32;   // that there are weights for: what activations are where they meet these
 
   std::int64_t weight_bytes() const noexcept { return packed_bytes + mapped_bytes; }
 
@@ -42,7 +42,7 @@ struct WeightCount {
       if (!use.is_mapped) count.bytes_to_pack += use.rows.stored_size();
       if (use.is_active) count.active_parameters += parameters;
       if (use.is_read) count.bytes_per_token += use.packed_bytes;
-      if (use.compute == Compute::int8) count.compute = Compute::int8;
+      if (use.compute != Compute::f32) count.compute = use.compute;
       if (use.is_head) count.head_bytes += use.packed_bytes;
       if (use.expert >= 0) {
         count.routed_bytes += use.packed_bytes;

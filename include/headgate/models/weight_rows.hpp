@@ -87,6 +87,7 @@ class WeightRows {
         if constexpr (AffineBlocks<Blocks>) format = PanelBlocks<Blocks>{};
       });
     }
+    if (!keeps_bytes_ && fits_bf16_ && source_->compute() == Compute::bf16) format = Bf16Dots{};
     return format;
   }
   // The same of those that are multiplied with floats.

@@ -23,6 +23,7 @@ struct WeightUse {
   static WeightUse matrix(const WeightRows& rows, AnyFormat format) {
     WeightUse use{rows, divide_up(rows.rows(), panel_rows) * format.panel_bytes(rows.cols())};
     if (format.tile() == AnyTile(Int8Tile{})) use.compute = Compute::int8;
+    if (format.tile() == AnyTile(Bf16Tile{})) use.compute = Compute::bf16;
     return use;
   }
   // In the format that keeps its values: packed, or left where it lies.

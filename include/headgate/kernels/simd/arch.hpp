@@ -20,7 +20,8 @@ namespace headgate::inline HEADGATE_ABI {
 // HEADGATE_ISA, what the flags of this translation unit allow, as xsimd spells it. Not xsimd::default_arch, which
 // depends on xsimd's version.
 namespace detail::isa {
-using avx512_vnni = xsimd::avx512bw;  // dot products of bytes are no matter of xsimd's: simd/dot.hpp
+using avx512_bf16 = xsimd::avx512bw;  // dot products of bytes and pairs are no matter of xsimd's: simd/dot.hpp
+using avx512_vnni = xsimd::avx512bw;
 using avx512 = xsimd::avx512bw;
 using avx512f = xsimd::fma3<xsimd::avx2>;
 using avx512f_alone = xsimd::avx2;

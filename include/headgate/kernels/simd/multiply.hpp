@@ -9,18 +9,38 @@
 #pragma once
 
 #include "headgate/kernels/kernel_backend.hpp"
-#include "headgate/kernels/simd/arch.hpp"
+#include "headgate/kernels/simd/pairs.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
 // A format whose line of 16 rows x 4 bytes becomes registers of floats by operations on words (formats/f32.hpp), to be
-// multiplied with an F32Tile.
+// multiplied with an F32Tile, or is multiplied as it is with a tile of pairs.
 template <class Format>
 concept LineFormat =
-    WeightFormat<Format> && std::same_as<typename Format::Tile, F32Tile> && requires(std::uint32_t word) {
+    WeightFormat<Format> && sizeof(typename Format::Tile::Element) == 4 && requires(std::uint32_t word) {
       { Format::per_line } -> std::convertible_to<index_t>;
       { Format::template float_bits<0>(word) } noexcept -> std::same_as<std::uint32_t>;
     };
+template <class Format>
+inline constexpr bool is_pairs = std::same_as<typename Format::Tile, Bf16Tile>;
+
+// An element of a tile for all lanes, and what it adds, with weights, to a sum.
+template <class Arch>
+HEADGATE_INLINE Floats<Arch> broadcast(const float* element) noexcept {
+  return Floats<Arch>(*element);
+}
+template <class Arch>
+HEADGATE_INLINE Floats<Arch> broadcast(const std::uint32_t* element) noexcept {
+  return as_floats<Arch>(*element - typename Words<Arch>::type{});
+}
+template <class Arch, class Format>
+HEADGATE_INLINE Floats<Arch> add_product(Floats<Arch> weights, Floats<Arch> x, Floats<Arch> sum) noexcept {
+  if constexpr (is_pairs<Format>) {
+    return dot_pairs<Arch>(weights, x, sum);
+  } else {
+    return fused<Arch>(weights, x, sum);
+  }
+}
 
 // Part `part` of 16 / lanes of the weights of column K of a line.
 template <class Arch, class Format, index_t K>
@@ -34,20 +54,22 @@ HEADGATE_INLINE Floats<Arch> weights_of(const std::byte* line, index_t part) noe
 // fewer wait in registers.
 template <class Arch, class Format, index_t K, index_t PANELS, index_t ROWS>
 HEADGATE_INLINE void multiply_column(
-    const std::byte* line, std::int64_t panel_bytes, const float* tile,
+    const std::byte* line, std::int64_t panel_bytes, const typename Format::Tile::Element* tile,
     Floats<Arch> (&sums)[as_size(PANELS)][as_size(panel_rows / lanes<Arch>)][as_size(ROWS)]) noexcept {
   constexpr index_t parts = panel_rows / lanes<Arch>;
   if constexpr (ROWS <= PANELS * parts) {
     Floats<Arch> x[as_size(ROWS)];
 #pragma GCC unroll 16
-    for (index_t r = 0; r < ROWS; ++r) x[r] = Floats<Arch>(tile[r]);
+    for (index_t r = 0; r < ROWS; ++r) x[r] = broadcast<Arch>(tile + r);
 #pragma GCC unroll 16
     for (index_t p = 0; p < PANELS; ++p) {
 #pragma GCC unroll 16
       for (index_t part = 0; part < parts; ++part) {
         const Floats<Arch> weights = weights_of<Arch, Format, K>(line + p * panel_bytes, part);
 #pragma GCC unroll 16
-        for (index_t r = 0; r < ROWS; ++r) sums[p][part][r] = fused<Arch>(weights, x[r], sums[p][part][r]);
+        for (index_t r = 0; r < ROWS; ++r) {
+          sums[p][part][r] = add_product<Arch, Format>(weights, x[r], sums[p][part][r]);
+        }
       }
     }
   } else {
@@ -60,23 +82,24 @@ HEADGATE_INLINE void multiply_column(
     }
 #pragma GCC unroll 16
     for (index_t r = 0; r < ROWS; ++r) {
-      const Floats<Arch> x(tile[r]);
+      const Floats<Arch> x = broadcast<Arch>(tile + r);
 #pragma GCC unroll 16
       for (index_t p = 0; p < PANELS; ++p) {
 #pragma GCC unroll 16
         for (index_t part = 0; part < parts; ++part) {
-          sums[p][part][r] = fused<Arch>(weights[p][part], x, sums[p][part][r]);
+          sums[p][part][r] = add_product<Arch, Format>(weights[p][part], x, sums[p][part][r]);
         }
       }
     }
   }
 }
 
-// One block. panel_bytes lie between panels, tile_stride floats between the columns of the tile. ADDS: the sums go on
-// from what y holds.
+// One block. k: columns, or pairs of them. panel_bytes lie between panels, tile_stride elements between the columns of
+// the tile. ADDS: the sums go on from what y holds.
 template <class Arch, class Format, index_t PANELS, index_t ROWS, bool ADDS>
-HEADGATE_NOINLINE void multiply_block(const std::byte* panels, std::int64_t panel_bytes, index_t k, const float* tile,
-                                      index_t tile_stride, float* y, std::int64_t stride) noexcept {
+HEADGATE_NOINLINE void multiply_block(const std::byte* panels, std::int64_t panel_bytes, index_t k,
+                                      const typename Format::Tile::Element* tile, index_t tile_stride, float* y,
+                                      std::int64_t stride) noexcept {
   constexpr index_t parts = panel_rows / lanes<Arch>;
   constexpr index_t per_line = Format::per_line;
   Floats<Arch> sums[as_size(PANELS)][as_size(parts)][as_size(ROWS)];
@@ -126,9 +149,11 @@ constexpr index_t registers_of_block(index_t num_panels, index_t rows) noexcept 
 // How many may be kept without spilling, as g++ 12 and clang 14 allocate them: 32 registers with AVX-512 and on
 // AArch64, else 16; bf16 needs some to unpack a line.
 template <class Arch, class Format>
-inline constexpr index_t free_registers = lanes<Arch> == 16 || std::is_base_of_v<xsimd::neon64, Arch> ? 27
-                                          : Format::per_line == 1                                     ? 15
-                                                                                                      : 12;
+inline constexpr index_t free_registers = [] {
+  const bool unpacks = Format::per_line > 1 || (is_pairs<Format> && !has_pair_dots);
+  if (lanes<Arch> == 16 || std::is_base_of_v<xsimd::neon64, Arch>) return is_pairs<Format> && unpacks ? 24 : 27;
+  return unpacks ? 12 : 15;
+}();
 
 template <class Arch, class Format>
 constexpr index_t panels_at_once(index_t rows) noexcept {
@@ -145,10 +170,11 @@ constexpr index_t rows_at_once() noexcept {
 
 // ROWS rows of every panel.
 template <class Arch, class Format, bool ADDS, index_t ROWS>
-void multiply_rows(const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t tile_stride,
-                   float* y, std::int64_t stride) noexcept {
+void multiply_rows(const std::byte* panels, index_t k, index_t num_panels, const typename Format::Tile::Element* tile,
+                   index_t tile_stride, float* y, std::int64_t stride) noexcept {
   constexpr index_t at_once = panels_at_once<Arch, Format>(ROWS);
   const std::int64_t panel_bytes = Format::panel_bytes(k);
+  k = divide_up(k, Format::Tile::columns);
   index_t p = 0;
   for (; p + at_once <= num_panels; p += at_once) {
     multiply_block<Arch, Format, at_once, ROWS, ADDS>(panels + p * panel_bytes, panel_bytes, k, tile, tile_stride,
@@ -162,8 +188,9 @@ void multiply_rows(const std::byte* panels, index_t k, index_t num_panels, const
 
 // rows <= ROWS rows of every panel.
 template <class Arch, class Format, bool ADDS, index_t ROWS>
-void multiply_up_to(index_t rows, const std::byte* panels, index_t k, index_t num_panels, const float* tile,
-                    index_t tile_stride, float* y, std::int64_t stride) noexcept {
+void multiply_up_to(index_t rows, const std::byte* panels, index_t k, index_t num_panels,
+                    const typename Format::Tile::Element* tile, index_t tile_stride, float* y,
+                    std::int64_t stride) noexcept {
   if constexpr (ROWS > 1) {
     if (rows < ROWS) {
       return multiply_up_to<Arch, Format, ADDS, ROWS - 1>(rows, panels, k, num_panels, tile, tile_stride, y, stride);
@@ -175,8 +202,8 @@ void multiply_up_to(index_t rows, const std::byte* panels, index_t k, index_t nu
 // KernelBackend's multiply, or, with ADDS, more columns of a sum that y holds. A tile that is too high for the
 // registers is cut into parts of nearly equal height.
 template <class Arch, LineFormat Format, bool ADDS = false>
-void multiply(const std::byte* panels, index_t k, index_t num_panels, const float* tile, index_t m, float* y,
-              std::int64_t stride) noexcept {
+void multiply(const std::byte* panels, index_t k, index_t num_panels, const typename Format::Tile::Element* tile,
+              index_t m, float* y, std::int64_t stride) noexcept {
   constexpr index_t most = rows_at_once<Arch, Format>();
   const index_t parts = divide_up(m, most);
   index_t first = 0;

@@ -165,46 +165,43 @@ HEADGATE_NOINLINE void multiply_panel(const std::byte* panel, index_t k, const s
     if constexpr (!Format::has_header) halves = bytes;
 #pragma GCC unroll 2
     for (index_t s = 0; s < num_scales; ++s) {
-      Int dots[as_size(parts)][as_size(ROWS)];
+#pragma GCC unroll 4
+      for (index_t part = 0; part < parts; ++part) {
+        const index_t lane = lanes<Arch> * part;
+        // Read x again for each part: kept, it would take the registers of sums.
+        if constexpr (parts > 1) __asm__ volatile("" : "+r"(x));
+        Int dots[as_size(ROWS)];
 #pragma GCC unroll 16
-      for (index_t r = 0; r < ROWS; ++r) {
-        Int start{};
-        if constexpr (!blocks::has_minimum<Blocks>) {
-          std::int32_t sum;
-          std::memcpy(&sum, x_sums + next_sums + 4 * r, 4);
-          if constexpr (num_scales == 2) {
-            std::int32_t half;
-            std::memcpy(&half, x_sums + 4 * r, 4);
-            sum = s == 0 ? half : sum - half;
+        for (index_t r = 0; r < ROWS; ++r) {
+          std::int32_t start = 0;
+          if constexpr (!blocks::has_minimum<Blocks>) {
+            std::int32_t sum;
+            std::memcpy(&sum, x_sums + next_sums + 4 * r, 4);
+            if constexpr (num_scales == 2) {
+              std::int32_t half;
+              std::memcpy(&half, x_sums + 4 * r, 4);
+              sum = s == 0 ? half : sum - half;
+            }
+            start = -detail::bias_of<Blocks> * sum;
           }
-          start = -detail::bias_of<Blocks> * sum - start;
+          dots[r] = start - Int{};
         }
-#pragma GCC unroll 16
-        for (index_t part = 0; part < parts; ++part) dots[part][r] = start;
-      }
 #pragma GCC unroll 8
-      for (index_t quad = s * quads; quad < (s + 1) * quads; ++quad) {
-#pragma GCC unroll 16
-        for (index_t part = 0; part < parts; ++part) {
-          const auto q = unpacked<Arch, Blocks>(line + 4 * lanes<Arch> * part, quad);
+        for (index_t quad = s * quads; quad < (s + 1) * quads; ++quad) {
+          const auto q = unpacked<Arch, Blocks>(line + 4 * lane, quad);
 #pragma GCC unroll 16
           for (index_t r = 0; r < ROWS; ++r) {
             std::uint32_t word;
             std::memcpy(&word, x + 32 * r + 4 * quad, 4);
-            dots[part][r] = dot<Arch, wide>(dots[part][r], q, detail::splat<Arch>(word));
+            dots[r] = dot<Arch, wide>(dots[r], q, detail::splat<Arch>(word));
           }
         }
-      }
-#pragma GCC unroll 16
-      for (index_t part = 0; part < parts; ++part) {
-        const index_t lane = lanes<Arch> * part;
         const auto scale = scale_of<Arch, Blocks>(halves + 2 * lane, bytes + lane, s);
 #pragma GCC unroll 16
         for (index_t r = 0; r < ROWS; ++r) {
           float x_scale;
           std::memcpy(&x_scale, x_scales + 4 * r, 4);
-          sums[part][r] =
-              fused<Arch>(detail::to_floats<Arch>(dots[part][r]), scale * Floats<Arch>(x_scale), sums[part][r]);
+          sums[part][r] = fused<Arch>(detail::to_floats<Arch>(dots[r]), scale * Floats<Arch>(x_scale), sums[part][r]);
         }
       }
     }
@@ -235,11 +232,14 @@ HEADGATE_NOINLINE void multiply_panel(const std::byte* panel, index_t k, const s
   }
 }
 
-// Rows of a block: each has whole numbers and floats in registers, of which there are 32, with AVX2 16.
+// Rows of a block, without spilling: each has whole numbers and floats in registers, of which there are 32, with
+// AVX2 16.
 template <class Arch, class Blocks>
-inline constexpr index_t rows_of_block = lanes<Arch> < 16                                ? 2
-                                         : Blocks::bits == 6 || detail::is_table<Blocks> ? 8
-                                                                                         : 12;
+inline constexpr index_t rows_of_block = [] {
+  if (lanes<Arch> < 16) return Blocks::bits == 6 || detail::is_table<Blocks> ? 1 : 2;
+  if (Blocks::bits == 6) return 6;
+  return wide_dot_costs_more<Arch> || detail::is_table<Blocks> ? 8 : 12;
+}();
 
 // multiply_panel for 1, 2, ... rows.
 template <class Arch, class Blocks>

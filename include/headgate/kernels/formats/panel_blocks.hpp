@@ -136,7 +136,7 @@ struct PanelBlocks {
     constexpr index_t high = Blocks::bits - 4;
     for (index_t h = 0; h < high; ++h) {
       constexpr std::uint32_t mask = high == 1 ? 0x01010101u : 0x03030303u;
-      constexpr index_t each = high == 0 ? 8 : 8 / high;
+      constexpr index_t each = 8 / (high == 0 ? 1 : high);
       std::uint32_t word = 0;
       for (index_t j = 0; j < each; ++j) word |= (words[as_size(h * each + j)] >> 4 & mask) << (high * j);
       put(4 + h, word);

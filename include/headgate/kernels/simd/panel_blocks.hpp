@@ -127,6 +127,49 @@ HEADGATE_INLINE typename Words<Arch>::type unpacked(const std::byte* packed, ind
   return q;
 }
 
+// Sums of one panel by ROWS rows: registers, or, where there are few of these, what y holds.
+template <class Arch, index_t ROWS>
+struct PanelSums {
+  static constexpr bool in_registers = lanes<Arch> == 16;
+  static constexpr index_t parts = panel_rows / lanes<Arch>;
+  float* y;
+  std::int64_t stride;
+  Floats<Arch> registers[in_registers ? as_size(parts) : 1][in_registers ? as_size(ROWS) : 1];
+
+  HEADGATE_INLINE float* at(index_t part, index_t r) const noexcept { return y + r * stride + lanes<Arch> * part; }
+  HEADGATE_INLINE void add(index_t part, index_t r, Floats<Arch> a, Floats<Arch> b) noexcept {
+    if constexpr (in_registers) {
+      registers[part][r] = fused<Arch>(a, b, registers[part][r]);
+    } else {
+      fused<Arch>(a, b, Floats<Arch>::load_unaligned(at(part, r))).store_unaligned(at(part, r));
+    }
+  }
+  HEADGATE_INLINE void clear() noexcept {
+    for_each([&](index_t part, index_t r) {
+      if constexpr (in_registers) {
+        registers[part][r] = Floats<Arch>(0.0f);
+      } else {
+        Floats<Arch>(0.0f).store_unaligned(at(part, r));
+      }
+    });
+  }
+  HEADGATE_INLINE void store() const noexcept {
+    if constexpr (in_registers) {
+      for_each([&](index_t part, index_t r) { registers[part][r].store_unaligned(at(part, r)); });
+    }
+  }
+
+ private:
+  template <class F>
+  static HEADGATE_INLINE void for_each(F&& f) noexcept {
+#pragma GCC unroll 16
+    for (index_t part = 0; part < parts; ++part) {
+#pragma GCC unroll 16
+      for (index_t r = 0; r < ROWS; ++r) f(part, r);
+    }
+  }
+};
+
 // One panel by ROWS rows of a tile of m, from row `first` on.
 template <class Arch, class Blocks, index_t ROWS>
 HEADGATE_NOINLINE void multiply_panel(const std::byte* panel, index_t k, const std::byte* tile, index_t m,
@@ -137,12 +180,8 @@ HEADGATE_NOINLINE void multiply_panel(const std::byte* panel, index_t k, const s
   constexpr index_t parts = panel_rows / lanes<Arch>;
   constexpr index_t num_scales = Format::num_scales;
   constexpr index_t quads = 8 / num_scales;
-  Floats<Arch> sums[as_size(parts)][as_size(ROWS)];
-#pragma GCC unroll 16
-  for (index_t part = 0; part < parts; ++part) {
-#pragma GCC unroll 16
-    for (index_t r = 0; r < ROWS; ++r) sums[part][r] = Floats<Arch>(0.0f);
-  }
+  PanelSums<Arch, ROWS> sums{.y = y, .stride = stride, .registers = {}};
+  sums.clear();
   const std::byte* x_scales = tile + Int8Tile::scale_at(m, first);
   const std::byte* x_sums = tile + Int8Tile::half_sum_at(m, first);
   const std::byte* x = tile + Int8Tile::values_at(m, first);
@@ -163,13 +202,13 @@ HEADGATE_NOINLINE void multiply_panel(const std::byte* panel, index_t k, const s
       line += 64;
     }
     if constexpr (!Format::has_header) halves = bytes;
-#pragma GCC unroll 2
-    for (index_t s = 0; s < num_scales; ++s) {
 #pragma GCC unroll 4
-      for (index_t part = 0; part < parts; ++part) {
-        const index_t lane = lanes<Arch> * part;
-        // Read x again for each part: kept, it would take the registers of sums.
-        if constexpr (parts > 1) __asm__ volatile("" : "+r"(x));
+    for (index_t part = 0; part < parts; ++part) {
+      const index_t lane = lanes<Arch> * part;
+      // Read x again for each part: kept, it would take the registers of dots.
+      if constexpr (parts > 1) __asm__ volatile("" : "+r"(x));
+#pragma GCC unroll 2
+      for (index_t s = 0; s < num_scales; ++s) {
         Int dots[as_size(ROWS)];
 #pragma GCC unroll 16
         for (index_t r = 0; r < ROWS; ++r) {
@@ -201,20 +240,16 @@ HEADGATE_NOINLINE void multiply_panel(const std::byte* panel, index_t k, const s
         for (index_t r = 0; r < ROWS; ++r) {
           float x_scale;
           std::memcpy(&x_scale, x_scales + 4 * r, 4);
-          sums[part][r] = fused<Arch>(detail::to_floats<Arch>(dots[r]), scale * Floats<Arch>(x_scale), sums[part][r]);
+          sums.add(part, r, detail::to_floats<Arch>(dots[r]), scale * Floats<Arch>(x_scale));
         }
       }
-    }
-    if constexpr (blocks::has_minimum<Blocks>) {
-#pragma GCC unroll 16
-      for (index_t part = 0; part < parts; ++part) {
-        const index_t lane = lanes<Arch> * part;
+      if constexpr (blocks::has_minimum<Blocks>) {
         const auto minimum = minimum_of<Arch, Blocks>(halves + 32 + 2 * lane, bytes + 16 + lane);
 #pragma GCC unroll 16
         for (index_t r = 0; r < ROWS; ++r) {
           float scaled_sum;
           std::memcpy(&scaled_sum, x_scales + scaled_sums + 4 * r, 4);
-          sums[part][r] = fused<Arch>(minimum, Floats<Arch>(scaled_sum), sums[part][r]);
+          sums.add(part, r, minimum, Floats<Arch>(scaled_sum));
         }
       }
     }
@@ -225,18 +260,13 @@ HEADGATE_NOINLINE void multiply_panel(const std::byte* panel, index_t k, const s
     x_sums += step;
     x += step;
   }
-#pragma GCC unroll 16
-  for (index_t part = 0; part < parts; ++part) {
-#pragma GCC unroll 16
-    for (index_t r = 0; r < ROWS; ++r) sums[part][r].store_unaligned(y + r * stride + lanes<Arch> * part);
-  }
+  sums.store();
 }
 
-// Rows of a block, without spilling: each has whole numbers and floats in registers, of which there are 32, with
-// AVX2 16.
+// Rows of a block, without spilling: each has whole numbers in a register, and floats where PanelSums keeps those.
 template <class Arch, class Blocks>
 inline constexpr index_t rows_of_block = [] {
-  if (lanes<Arch> < 16) return Blocks::bits == 6 || detail::is_table<Blocks> ? 1 : 2;
+  if (lanes<Arch> < 16) return detail::largest_of<Blocks> > 127 ? 4 : 6;
   if (Blocks::bits == 6) return 6;
   return wide_dot_costs_more<Arch> || detail::is_table<Blocks> ? 8 : 12;
 }();

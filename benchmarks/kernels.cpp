@@ -150,6 +150,4 @@ int main(int argc, char** argv) {
   line("axpy", rounds, [&] { NativeBackend::axpy(0.5f, x.data(), 2048, y.data()); });
   line("all_finite", rounds, [&] { bench::keep(NativeBackend::all_finite(x.data(), 2048)); });
   line("silu glu", rounds, [&] { NativeBackend::glu({}, x.data(), x.data(), 2048, y.data()); });
-  line("weighted_sum of 64 rows of 128", rounds,
-       [&] { NativeBackend::weighted_sum(x.data(), 64, x.data(), 128, 128, y.data()); });
 }

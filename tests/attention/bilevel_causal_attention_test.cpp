@@ -110,7 +110,7 @@ void check_plain_loops(const GqaShape& shape, index_t region_size, index_t route
       }
     }
     const auto key = [&](index_t position, index_t h, index_t i) {
-      return double(cache.kv().keys(h / group)(position, i));
+      return double(cache.kv().view(h / group).key(position, i));
     };
     const index_t own = t / region_size;
     std::vector<std::pair<double, index_t>> affinity;
@@ -148,8 +148,9 @@ void check_plain_loops(const GqaShape& shape, index_t region_size, index_t route
         total += weights.back();
       }
       for (std::size_t n = 0; n < positions.size(); ++n) {
-        const float* const value = cache.kv().values(h / group).row_data(positions[n]);
-        for (index_t i = 0; i < d; ++i) mixed[as_size(h * d + i)] += weights[n] / total * double(value[i]);
+        for (index_t i = 0; i < d; ++i) {
+          mixed[as_size(h * d + i)] += weights[n] / total * double(cache.kv().view(h / group).value(positions[n], i));
+        }
       }
     }
     for (index_t o = 0; o < 20; ++o) {

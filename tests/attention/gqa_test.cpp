@@ -106,6 +106,30 @@ TEST_CASE("grouped-query attention with each of its options is its definition in
   }
 }
 
+TEST_CASE("grouped-query attention over several chunks of positions is its definition, however a text is cut") {
+  for (const char* const name : {"plain", "smallest", "sinks", "window of a panel and one", "no positions, odd head"}) {
+    for (const index_t window : {0, 256, 300}) {
+      const std::vector<Variant> all = variants();
+      Variant variant =
+          *std::find_if(all.begin(), all.end(), [&](const Variant& v) { return v.name == std::string_view(name); });
+      if (variant.shape.window == 0) variant.shape.window = window;
+      INFO(name << ", window " << variant.shape.window);
+      const index_t length = 4 * chunk_positions / 2 + 61;
+      const std::vector<float> text = text_of(variant, length);
+      const auto attention = attention_of(variant);
+      const std::vector<float> whole = mixed(attention, text, length);
+      const std::vector<double> expected = ReferenceAttention(variant.shape, 100.0, variant.half, 1)(text);
+      double worst = 0.0;
+      for (std::size_t i = 0; i < whole.size(); ++i) {
+        worst = std::max(worst, std::abs(double(whole[i]) - expected[i]) / (1.0 + std::abs(expected[i])));
+      }
+      CHECK(worst < 3e-5);
+      for (const index_t chunk : {1, 37, 256}) CHECK(mixed(attention, text, chunk, 1 + chunk % 3) == whole);
+      CHECK(mixed(attention, text, 129, 8, 100) == whole);
+    }
+  }
+}
+
 TEST_CASE("chunks, threads and spare rows change no bit of an attention") {
   for (const Variant& variant : variants()) {
     INFO(variant.name);
@@ -339,9 +363,9 @@ TEST_CASE("the norm of queries and keys adds the epsilon of the shape") {
   Texts texts{{1.0f, 1.0f}};
   Context ctx;
   throw_if_error(mix_next(attention, states, {1}, texts, ctx));
-  CHECK(states[0].keys(0)(0, 0) == Catch::Approx(std::sqrt(0.5)));
-  CHECK(states[0].keys(0)(0, 1) == Catch::Approx(std::sqrt(0.5)));
-  CHECK(states[0].values(0).row(0)[0] == 1.0f);
+  CHECK(states[0].view(0).key(0, 0) == Catch::Approx(std::sqrt(0.5)));
+  CHECK(states[0].view(0).key(0, 1) == Catch::Approx(std::sqrt(0.5)));
+  CHECK(states[0].view(0).value(0, 0) == 1.0f);
   CHECK(texts[0][1] == 1.0f);
 }
 

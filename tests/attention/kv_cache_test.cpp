@@ -33,8 +33,8 @@ bool holds(const KvCache& cache, index_t first, index_t last, index_t heads, ind
   for (index_t p = first; p < last; ++p) {
     for (index_t h = 0; h < heads; ++h) {
       for (index_t i = 0; i < head_dim; ++i) {
-        if (cache.keys(h)(p - cache.origin(), i) != element(p, h, i, false)) return false;
-        if (cache.values(h).row(p - cache.origin())[as_size(i)] != element(p, h, i, true)) return false;
+        if (cache.view(h).key(p, i) != element(p, h, i, false)) return false;
+        if (cache.view(h).value(p, i) != element(p, h, i, true)) return false;
       }
     }
   }
@@ -73,8 +73,13 @@ TEST_CASE("a clone of a KV cache holds its positions and is independent") {
 }
 
 TEST_CASE("a KV cache takes the bytes that it says") {
-  CHECK(KvCache::bytes({16, 1, 0}, 2, 8) == 2 * 2 * 16 * 8 * 4);
-  CHECK(KvCache::bytes({17, 1, 0}, 2, 8) == 2 * 2 * 32 * 8 * 4);  // whole panels of 16 positions
+  CHECK(KvCache::bytes({16, 1, 0}, 2, 48) == 2 * 2 * 16 * 48 * 4);
+  CHECK(KvCache::bytes({17, 1, 0}, 2, 48) == 2 * (32 + 17) * 48 * 4);       // keys in whole panels of 16 positions
+  CHECK(KvCache::bytes({17, 1, 0}, 2, 24) == 2 * (32 * 24 + 17 * 32) * 4);  // values in whole lines of 16 channels
+  CHECK(KvCache::bytes({16, 1, 0, CacheType::f16}, 2, 48) == 2 * 2 * 16 * 48 * 2);
+  CHECK(KvCache::bytes({17, 1, 0, CacheType::f16}, 2, 24) == 2 * (32 * 24 + 17 * 32) * 2);
+  CHECK(KvCache::bytes({16, 1, 0, CacheType::q8_0}, 2, 64) == 2 * 2 * 16 * (64 + 2 * 2));
+  CHECK(KvCache::bytes({32, 1, 0, CacheType::q8_0}, 1, 40) == 32 * (40 + 2 * 2) + 32 * (48 + 2 * 2));
   CHECK(KvCache::bytes({0, 1, 0}, 2, 8) == 0);
   CHECK(KvCache::bytes({1 << 30, 1, 0}, 8, 128) == std::int64_t{1} << 43);
   // Of a window: what the next row reads, the spare rows, a panel's remainder, and a pass.
@@ -178,7 +183,7 @@ TEST_CASE("a KV cache with a window goes back to its snapshots, until it has gon
         CHECK(cache.keeps_present(100, false));
         const std::int64_t bytes = cache.bytes();
         CHECK(bytes - KvCache::bytes({500, 20, spare}, 2, 5, window) <=
-              2 * 2 * (window - 1 + 2 * panel_rows) * 5 * std::int64_t{sizeof(float)});
+              2 * (window - 1 + 2 * panel_rows) * (5 + 16) * std::int64_t{sizeof(float)});
         cache.snapshot();  // the same
         CHECK(cache.bytes() == bytes);
         go_on(cache, 300);

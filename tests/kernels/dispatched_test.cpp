@@ -28,7 +28,7 @@ void check_all_kernels() {
     CHECK(near(found, expected));
   };
   both([&](auto backend, float* y) { backend.axpy(0.5f, b.data(), n, y); });
-  both([&](auto backend, float* y) { backend.weighted_sum(b.data(), 3, a.data(), 7, 9, y); });
+  both([&](auto backend, float* y) { y[n - 1] = backend.exp_sum(y, n - 1, 0.25f); });
   both([&](auto backend, float* y) { backend.softmax(y, n); });
   both([&](auto backend, float* y) { backend.sigmoid(y, n); });
   both([&](auto backend, float* y) { backend.rms_norm(b.data(), a.data(), 1e-5f, n, y); });
@@ -48,6 +48,16 @@ void check_all_kernels() {
     const float* const rows[] = {b.data(), a.data(), b.data() + 1};
     backend.make_tile(F32Tile{}, rows, 3, 12, y);
   });
+  for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::q8_0}) {
+    visit_cache_format(type, [&]<class Format>(Format format) {
+      std::vector<std::byte> panel(as_size(Format::panel_bytes(18)));
+      std::vector<std::byte> rows(as_size(2 * Format::row_bytes(14)));
+      for (index_t lane = 0; lane < 16; ++lane) format.store_key(a.data() + lane, 18, lane, panel.data());
+      for (index_t j = 0; j < 2; ++j) format.store_value(b.data() + j, 14, rows.data() + j * Format::row_bytes(14));
+      both([&](auto backend, float* y) { backend.score(format, panel.data(), 18, 1, b.data(), 2, y, 16); });
+      both([&](auto backend, float* y) { backend.weigh(format, rows.data(), 14, 2, a.data(), 3, 2, y); });
+    });
+  }
   const std::vector<float> weights = random_floats(2 * panel_rows * n, 3);
   const ConstRows matrix(weights.data(), 2 * panel_rows, n);
   both([&](auto backend, float* y) {

@@ -47,11 +47,6 @@ TEST_CASE("Eigen's vectors agree with the definition") {
     EigenBackend::rms_norm(a.data(), b.data(), 1e-6f, n, y.data());
     Scalar::rms_norm(a.data(), b.data(), 1e-6f, n, expected.data());
     CHECK(distance(y.values(), expected.values(), 1.0) <= 1e-6);
-    const std::vector<float> rows = random_floats(3 * (n + 2), 3);
-    const float weights[] = {0.5f, -1.5f, 2.0f};
-    EigenBackend::weighted_sum(weights, 3, rows.data(), n + 2, n, y.data());
-    Scalar::weighted_sum(weights, 3, rows.data(), n + 2, n, expected.data());
-    CHECK(distance(y.values(), expected.values(), 4.0) <= 1e-6);
     Output pairs(random_floats(2 * n, 4), 1);
     Output turned(pairs.values(), 1);
     EigenBackend::rope(pairs.data(), a.data(), b.data(), n);

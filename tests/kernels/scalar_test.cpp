@@ -100,14 +100,35 @@ TEST_CASE("sums, products and weighted sums by hand") {
   float sum[] = {1.0f, 1.0f, 1.0f, 9.0f};
   Scalar::axpy(2.0f, x, 3, sum);
   CHECK(std::vector<float>(sum, sum + 4) == std::vector<float>{3.0f, -3.0f, 9.0f, 9.0f});
+}
 
-  const float rows[] = {1.0f, 2.0f, 77.0f, 3.0f, 5.0f};  // two rows of two, three apart
-  const float weights[] = {2.0f, -1.0f};
-  float out[] = {8.0f, 8.0f, 8.0f};
-  Scalar::weighted_sum(weights, 2, rows, 3, 2, out);
-  CHECK(std::vector<float>(out, out + 3) == std::vector<float>{-1.0f, -1.0f, 8.0f});
-  Scalar::weighted_sum(weights, 0, rows, 3, 2, out);
-  CHECK(std::vector<float>(out, out + 3) == std::vector<float>{0.0f, 0.0f, 8.0f});
+TEST_CASE("what attention reads of a cache is its sums of products, by hand") {
+  const float keys[] = {1.0f, 2.0f, 3.0f, 5.0f};  // two of two channels
+  std::vector<std::byte> panel(as_size(CacheF32::panel_bytes(2)));
+  for (index_t lane = 0; lane < 2; ++lane) CacheF32::store_key(keys + 2 * lane, 2, lane, panel.data());
+  const float tile[] = {2.0f, 10.0f, -1.0f, 1.0f};  // queries (2, -1) and (10, 1)
+  float scores[2 * 17];
+  Scalar::score(CacheF32{}, panel.data(), 2, 1, tile, 2, scores, 17);
+  CHECK(scores[0] == 0.0f);
+  CHECK(scores[1] == 1.0f);
+  CHECK(scores[17] == 12.0f);
+  CHECK(scores[18] == 35.0f);
+  CHECK(scores[2] == 0.0f);
+
+  std::vector<std::byte> values(as_size(2 * CacheF32::row_bytes(2)));
+  for (index_t j = 0; j < 2; ++j) CacheF32::store_value(keys + 2 * j, 2, values.data() + j * CacheF32::row_bytes(2));
+  const float weights[] = {2.0f, -1.0f, 77.0f, 0.0f, 1.0f};
+  std::vector<float> sums(32, 1.0f);
+  Scalar::weigh(CacheF32{}, values.data(), 2, 2, weights, 3, 2, sums.data());
+  CHECK(std::vector<float>(sums.begin(), sums.begin() + 3) == std::vector<float>{0.0f, 0.0f, 1.0f});
+  CHECK(std::vector<float>(sums.begin() + 16, sums.begin() + 19) == std::vector<float>{4.0f, 6.0f, 1.0f});
+  Scalar::weigh(CacheF32{}, values.data(), 2, 0, weights, 3, 2, sums.data());
+  CHECK(sums[16] == 4.0f);
+
+  float x[] = {0.0f, 1.0f, -std::numeric_limits<float>::infinity()};
+  CHECK(Scalar::exp_sum(x, 3, 1.0f) == Catch::Approx(1.0 + std::exp(-1.0)));
+  CHECK(x[1] == 1.0f);
+  CHECK(x[2] == 0.0f);
 }
 
 TEST_CASE("a row is finite where its first and its last number and all between are") {

@@ -34,11 +34,10 @@ struct BilevelCausalShape {
   std::int64_t state_bytes(const StateSize& size) const noexcept {
     return RegionCache::bytes(size, attention.num_kv_heads, attention.head_dim, region_size);
   }
-  // Chosen regions of every row; of every thread a sum of queries, affinities, and the scores as products give them and
-  // as they are read.
+  // Chosen regions of every row; of every thread a sum of queries and affinities, and what attending takes.
   std::int64_t scratch_floats(const PassSize& pass) const noexcept {
     const std::int64_t earlier = pass.positions / region_size;
-    const std::int64_t choice = attention.kv_size() + earlier + attend_floats(longest_read(pass.positions)) + 1;
+    const std::int64_t choice = attention.kv_size() + earlier + attend_floats() + 1;
     return attention.projection_floats(pass, pass.rows * chosen_width(pass.positions) + pass.threads * choice) +
            GqaShape::take_padding;
   }
@@ -47,14 +46,10 @@ struct BilevelCausalShape {
   std::int64_t chosen_width(std::int64_t positions) const noexcept {
     return std::min<std::int64_t>(positions / region_size, regions) + 1;
   }
-  // Positions that a query before `end` reads at most.
-  std::int64_t longest_read(std::int64_t end) const noexcept {
-    return std::min((std::int64_t{regions} + 1) * region_size, end);
-  }
-  // Of one thread: a tile of queries, scores of whole panels, scores of the positions read, and one head's sum.
-  std::int64_t attend_floats(std::int64_t longest) const noexcept {
-    return std::int64_t{F32Tile::max_rows + 1} * attention.head_dim +
-           F32Tile::max_rows * (2 * longest + 2 * panel_rows);
+  // Of one thread: a tile of queries, what they have read, their part of a chunk, and scores as products give them and
+  // as they are read.
+  std::int64_t attend_floats() const noexcept {
+    return std::int64_t{F32Tile::max_rows} * (attention.head_dim + 2 * attention.value_width()) + 2 * chunk_scores;
   }
 };
 
@@ -119,7 +114,7 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
     const auto width = static_cast<index_t>(regions_.chosen_width(longest));
     const MatrixView<index_t> chosen = ctx.workspace.take_rows<index_t>(queries.rows, width);
     choose(sequences, states, longest, queries, chosen, ctx);
-    return attend(sequences, states, longest, queries, chosen, mixed, ctx);
+    return attend(sequences, states, queries, chosen, mixed, ctx);
   }
   // A row of chosen: how many regions, then their numbers, ascending.
   void choose(std::span<const SequenceRows> sequences, std::span<RegionCache* const> states, index_t longest,
@@ -158,19 +153,17 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
   }
 
   // The query heads of one token and one KV head are the units of work; at most F32Tile::max_rows of them are one tile.
-  Status attend(std::span<const SequenceRows> sequences, std::span<RegionCache* const> states, index_t longest,
-                ConstRows queries, MatrixView<const index_t> chosen, Rows mixed, Context& ctx) const {
+  Status attend(std::span<const SequenceRows> sequences, std::span<RegionCache* const> states, ConstRows queries,
+                MatrixView<const index_t> chosen, Rows mixed, Context& ctx) const {
     const index_t group = shape().group();
     const TileCut cut{group, F32Tile::max_rows};
     const index_t units = queries.rows * shape().num_kv_heads * cut.count();
     const index_t n = ctx.slices(units);
-    const auto longest_read = static_cast<index_t>(regions_.longest_read(longest));
-    const std::int64_t scratch = regions_.attend_floats(longest_read);
+    const std::int64_t scratch = regions_.attend_floats();
     float* const all_scratch = ctx.workspace.take<float>(n * scratch).data();
     const std::span<index_t> first_bad = ctx.workspace.take<index_t>(n);
     ctx.parallel(n, [&](index_t i) {
       first_bad[as_size(i)] = queries.rows;
-      const Scratch own(all_scratch + i * scratch, shape().head_dim, longest_read);
       SequenceCursor text{sequences};
       for (index_t unit = i; unit < units; unit += n) {
         const index_t t = unit / (shape().num_kv_heads * cut.count());
@@ -178,8 +171,8 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
         const Slice in_group = cut.tile(unit % cut.count());
         const Slice heads{kv_head * group + in_group.first, kv_head * group + in_group.last};
         text.seek(t);
-        if (!attend_heads(queries.row_data(t), heads, states[text.index]->kv(), kv_head, text.position(t),
-                          chosen.row_data(t), own, mixed.row_data(t)) &&
+        if (!attend_heads(queries.row_data(t), heads, states[text.index]->kv().view(kv_head), text.position(t),
+                          chosen.row_data(t), all_scratch + i * scratch, mixed.row_data(t)) &&
             t < first_bad[as_size(i)]) {
           first_bad[as_size(i)] = t;
         }
@@ -187,60 +180,76 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
     });
     return Base::check_scores(first_bad, queries.rows);
   }
-  // Of one thread, of attend_floats.
-  struct Scratch {
-    Scratch(float* memory, index_t head_dim, index_t longest) noexcept
-        : tile(memory),
-          panels(tile + F32Tile::max_rows * head_dim),
-          scores(panels + std::int64_t{F32Tile::max_rows} * (longest + 2 * panel_rows)),
-          part(scores + std::int64_t{F32Tile::max_rows} * longest),
-          stride(longest) {}
-    float* tile;
-    float* panels;
-    float* scores;  // (heads, longest)
-    float* part;    // (head_dim)
-    index_t stride;
-  };
 
   // Whether all scores are finite.
-  bool attend_heads(const float* query, Slice heads, const KvCache& cache, index_t kv_head, index_t position,
-                    const index_t* chosen, const Scratch& scratch, float* mixed) const noexcept {
+  bool attend_heads(const float* query, Slice heads, const CacheView& cache, index_t position, const index_t* chosen,
+                    float* scratch, float* mixed) const noexcept {
     const index_t d = shape().head_dim;
+    const index_t width = cache.value_width();
     const index_t m = heads.last - heads.first;
+    float* const tile = scratch;
+    float* const sums = tile + F32Tile::max_rows * d;
+    float* const part = sums + std::int64_t{F32Tile::max_rows} * width;
+    float* const panels = part + std::int64_t{F32Tile::max_rows} * width;
+    float* const scores = panels + chunk_scores;
     const float* rows[as_size(F32Tile::max_rows)];
     for (index_t r = 0; r < m; ++r) rows[r] = query + (heads.first + r) * d;
-    Backend::make_tile(F32Tile{}, rows, m, d, scratch.tile);
+    Backend::make_tile(F32Tile{}, rows, m, d, tile);
+    std::fill_n(sums, std::int64_t{m} * width, 0.0f);
 
-    const PanelView<F32> keys = cache.keys(kv_head);
-    index_t count = 0;
-    each_stretch(chosen, position, [&](Slice positions) {
-      const index_t first_panel = positions.first / panel_rows;
-      const index_t panels = (positions.last - 1) / panel_rows + 1 - first_panel;
-      const index_t stride = panels * panel_rows;
-      Backend::multiply(F32{}, keys.panel(first_panel), d, panels, scratch.tile, m, scratch.panels, stride);
-      const index_t length = positions.last - positions.first;
-      for (index_t r = 0; r < m; ++r) {
-        const float* const from = scratch.panels + std::int64_t{r} * stride + positions.first % panel_rows;
-        std::memcpy(scratch.scores + std::int64_t{r} * scratch.stride + count, from, as_size(length) * sizeof(float));
-      }
-      count += length;
-    });
+    Softmax softmaxes[as_size(F32Tile::max_rows)];
     bool is_finite = true;
-    for (index_t r = 0; r < m; ++r) {
-      float* const weights = scratch.scores + std::int64_t{r} * scratch.stride;
-      is_finite = is_finite && Backend::all_finite(weights, count);
-      Backend::softmax(weights, count);
-      float* const out = mixed + (heads.first + r) * d;
+    each_chunk(chosen, position, [&](std::span<const Slice> stretches) {
+      // Scores of the chunk's stretches side by side, as if there were nothing between them.
+      index_t count = 0;
+      for (const Slice& positions : stretches) {
+        const index_t first_panel = positions.first / panel_rows;
+        const index_t num_panels = (positions.last - 1) / panel_rows + 1 - first_panel;
+        score_cache<Backend>(cache, first_panel, num_panels, tile, m, panels);
+        for (index_t r = 0; r < m; ++r) {
+          std::memcpy(scores + r * score_stride + count, panels + r * score_stride + positions.first % panel_rows,
+                      as_size(positions.last - positions.first) * sizeof(float));
+        }
+        count += positions.last - positions.first;
+      }
+      Softmax found[as_size(F32Tile::max_rows)];
+      for (index_t r = 0; r < m; ++r) {
+        is_finite = soften<Backend>(scores + r * score_stride, count, found[r]) && is_finite;
+      }
+      std::fill_n(part, std::int64_t{m} * width, 0.0f);
       index_t read = 0;
-      each_stretch(chosen, position, [&](Slice positions) {
-        const index_t length = positions.last - positions.first;
-        const float* const values = cache.values(kv_head).row_data(positions.first);
-        Backend::weighted_sum(weights + read, length, values, d, d, read == 0 ? out : scratch.part);
-        if (read != 0) Backend::axpy(1.0f, scratch.part, d, out);
-        read += length;
-      });
+      for (const Slice& positions : stretches) {
+        weigh_cache<Backend>(cache, positions, scores + read, m, part);
+        read += positions.last - positions.first;
+      }
+      for (index_t r = 0; r < m; ++r) {
+        softmaxes[r].template join<Backend>(found[r], part + std::int64_t{r} * width, sums + std::int64_t{r} * width,
+                                            width);
+      }
+    });
+    for (index_t r = 0; r < m; ++r) {
+      softmaxes[r].finish(sums + std::int64_t{r} * width, d, mixed + (heads.first + r) * d);
     }
     return is_finite;
+  }
+  // use(stretches) for every chunk that a query reads of, ascending.
+  template <class F>
+  void each_chunk(const index_t* chosen, index_t position, F&& use) const {
+    Slice stretches[chunk_positions / 2];  // with something between them
+    std::size_t count = 0;
+    each_stretch(chosen, position, [&](Slice stretch) {
+      while (stretch.first < stretch.last) {
+        const index_t chunk = stretch.first / chunk_positions;
+        if (count > 0 && stretches[0].first / chunk_positions != chunk) {
+          use(std::span<const Slice>(stretches, count));
+          count = 0;
+        }
+        const index_t end = std::min(stretch.last, (chunk + 1) * chunk_positions);
+        stretches[count++] = {stretch.first, end};
+        stretch.first = end;
+      }
+    });
+    use(std::span<const Slice>(stretches, count));
   }
   // use(positions) for every unbroken stretch that a query reads, ascending: neighbouring regions are one stretch.
   template <class F>

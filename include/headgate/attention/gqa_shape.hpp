@@ -67,8 +67,7 @@ struct GqaShape {
   }
   // What forward takes from the workspace at a time, at most, in floats, through an AnyMixer, too; x and y excluded.
   std::int64_t scratch_floats(const PassSize& pass) const noexcept {
-    const std::int64_t scores = attend_floats(score_stride(pass.positions)) * pass.threads + 2 * pass.sequences;
-    return projection_floats(pass, scores + pass.threads) + take_padding;
+    return projection_floats(pass, (attend_floats() + 1) * pass.threads + 2 * pass.sequences) + take_padding;
   }
 
   // Of every pass: queries, mixed values and pointers to states; then, one after the other, projections, whatever
@@ -78,17 +77,15 @@ struct GqaShape {
     const std::int64_t output = pass.rows * query_size();
     return 2 * output + 2 * pass.sequences + std::max({projection, mixing, output});
   }
-  // Floats from the scores of one query of a tile to those of the next, in a text of so many positions at most: whole
-  // panels of the positions that a tile reads, whose rows may be as many as its queries, and room for a sink.
-  std::int64_t score_stride(std::int64_t positions) const noexcept {
-    const std::int64_t read = std::int64_t{window} - 1 + F32Tile::max_rows + panel_rows - 1;
-    const std::int64_t span = window == 0 ? positions : std::min(positions, read);
-    return ((span + panel_rows - 1) / panel_rows + (has_sinks ? 1 : 0)) * panel_rows;
+  // Queries that share a KV head and meet a chunk of its positions together, while those are in the cache.
+  static constexpr index_t queries_at_once = 4 * F32Tile::max_rows;
+  // Of one thread: so many queries in tiles, what they have read, and a tile's part of a chunk.
+  std::int64_t attend_floats() const noexcept {
+    return queries_at_once * (head_dim + value_width() + softmax_floats) + F32Tile::max_rows * value_width() +
+           chunk_scores;
   }
-  // Of one thread: a tile of queries and their scores.
-  std::int64_t attend_floats(std::int64_t stride) const noexcept {
-    return std::int64_t{F32Tile::max_rows} * (stride + head_dim);
-  }
+  std::int64_t value_width() const noexcept { return std::int64_t{divide_up(head_dim, panel_rows)} * panel_rows; }
+  static constexpr index_t softmax_floats = sizeof(Softmax) / sizeof(float);
   // Every take is rounded up to whole lines of 16 floats.
   static constexpr std::int64_t take_padding = 16 * 16;
 };

@@ -1,6 +1,5 @@
-// KvCache: the keys and values of one text in one layer, by position, in float32. Keys of a head are packed as a matrix
-// (positions, head_dim) in Panel16, so that q . k for many positions is one product whose queries share a KV head;
-// values are rows, for the weighted sum.
+// KvCache: the keys and values of one text in one layer, by position, in float32, f16 or q8_0, as they lie in memory
+// (kernels/cache_format.hpp): keys of a head in panels of 16 positions, values as rows.
 //
 // With a window it holds the end of the text: the window - 1 positions that the next row reads, the spare ones, and the
 // rows of a pass. When it is full, what is still needed moves down by whole panels, so that it always lies in one
@@ -11,9 +10,9 @@
 #include <cstring>
 #include <vector>
 
+#include "headgate/attention/attention_chunk.hpp"
 #include "headgate/attention/sequence_state.hpp"
 #include "headgate/core/aligned_buffer.hpp"
-#include "headgate/kernels/panel16.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -22,7 +21,8 @@ class KvCache {
   // Bytes of a cache of these sizes, without snapshots. window: positions that a row reads, itself included; 0: all.
   static constexpr std::int64_t bytes(const StateSize& size, index_t num_kv_heads, index_t head_dim,
                                       index_t window = 0) noexcept {
-    return 2 * num_kv_heads * head_bytes(capacity(size, window), head_dim);
+    const index_t positions = capacity(size, window);
+    return num_kv_heads * (keys_bytes(size.cache, positions, head_dim) + values_bytes(size.cache, positions, head_dim));
   }
 
   // Empty. Preconditions: no size is negative, head_dim at most 2^20. Throws std::bad_alloc.
@@ -32,13 +32,16 @@ class KvCache {
         num_kv_heads_(num_kv_heads),
         head_dim_(head_dim),
         window_(window),
-        capacity_(capacity(size, window)) {}
+        capacity_(capacity(size, window)),
+        panel_bytes_(visit_cache_format(size.cache, [&](auto format) { return format.panel_bytes(head_dim); })),
+        row_bytes_(visit_cache_format(size.cache, [&](auto format) { return format.row_bytes(head_dim); })) {}
 
   index_t context_size() const noexcept { return size_.context_size; }
   index_t rows_per_pass() const noexcept { return window_ == 0 ? size_.context_size : size_.rows_per_pass; }
   index_t num_kv_heads() const noexcept { return num_kv_heads_; }
   index_t head_dim() const noexcept { return head_dim_; }
   index_t window() const noexcept { return window_; }
+  CacheType type() const noexcept { return size_.cache; }
 
   index_t position() const noexcept { return position_; }
   index_t nearest(index_t positions) const noexcept {
@@ -76,10 +79,10 @@ class KvCache {
   KvCache clone() const {
     KvCache copy(size_, num_kv_heads_, head_dim_, window_);
     const index_t held = position_ - origin_;
-    const std::int64_t used = divide_up(held, panel_rows) * F32::panel_bytes(head_dim_);
+    const std::int64_t used = divide_up(held, panel_rows) * panel_bytes_;
     for (index_t h = 0; h < num_kv_heads_; ++h) {
       std::memcpy(copy.keys_of(h), keys_of(h), as_size(used));
-      std::memcpy(copy.values_of(h), values_of(h), as_size(held * row_bytes()));
+      std::memcpy(copy.values_of(h), values_of(h), as_size(held * row_bytes_));
     }
     copy.position_ = position_;
     copy.origin_ = origin_;
@@ -93,30 +96,30 @@ class KvCache {
     const index_t first_kept = std::max(position_ - (window_ - 1) - size_.spare, 0);
     const index_t dropped = first_kept / panel_rows - origin_ / panel_rows;
     const index_t panels = divide_up(position_ - origin_, panel_rows) - dropped;
+    const index_t rows_held = position_ - origin_ - dropped * panel_rows;
     for (index_t h = 0; h < num_kv_heads_; ++h) {
-      std::memmove(keys_of(h), keys_of(h) + dropped * F32::panel_bytes(head_dim_),
-                   as_size(panels * F32::panel_bytes(head_dim_)));
-      std::memmove(values_of(h), values_of(h) + std::int64_t{dropped} * panel_rows * row_bytes(),
-                   as_size(std::int64_t{panels} * panel_rows * row_bytes()));
+      std::memmove(keys_of(h), keys_of(h) + dropped * panel_bytes_, as_size(panels * panel_bytes_));
+      std::memmove(values_of(h), values_of(h) + std::int64_t{dropped} * panel_rows * row_bytes_,
+                   as_size(std::int64_t{rows_held} * row_bytes_));
     }
     origin_ += dropped * panel_rows;
   }
   // Preconditions: there is room for the position, the head exists; key and value have head_dim elements.
   void store(index_t position, index_t kv_head, const float* key, const float* value) noexcept {
     const index_t row = position - origin_;
-    std::byte* const panel = keys_of(kv_head) + row / panel_rows * F32::panel_bytes(head_dim_);
-    F32::pack(key, head_dim_, row % panel_rows, panel);
-    std::memcpy(values_of(kv_head) + row * row_bytes(), value, as_size(row_bytes()));
+    visit_cache_format(type(), [&](auto format) {
+      format.store_key(key, head_dim_, row % panel_rows, keys_of(kv_head) + row / panel_rows * panel_bytes_);
+      format.store_value(value, head_dim_, values_of(kv_head) + row * row_bytes_);
+    });
   }
   // The next rows have been stored.
   void append(index_t rows) noexcept { position_ += rows; }
 
-  // The position of row 0 of keys and values, a multiple of panel_rows.
+  // The position of the first row held, a multiple of panel_rows.
   index_t origin() const noexcept { return origin_; }
-  // (capacity, head_dim), those of the positions from origin() to position() being set.
-  PanelView<F32> keys(index_t kv_head) const noexcept { return {keys_of(kv_head), capacity_, head_dim_}; }
-  ConstRows values(index_t kv_head) const noexcept {
-    return {reinterpret_cast<const float*>(values_of(kv_head)), capacity_, head_dim_};
+  // Of the positions from origin() to position().
+  CacheView view(index_t kv_head) const noexcept {
+    return {type(), keys_of(kv_head), values_of(kv_head), head_dim_, head_dim_, origin_};
   }
 
  private:
@@ -132,8 +135,8 @@ class KvCache {
     const std::int64_t first = (snapshot.origin - origin_) / panel_rows;
     const index_t rows = snapshot.position - snapshot.origin;
     for (index_t h = 0; h < num_kv_heads_; ++h) {
-      use(keys_of(h) + first * F32::panel_bytes(head_dim_), divide_up(rows, panel_rows) * F32::panel_bytes(head_dim_));
-      use(values_of(h) + first * panel_rows * row_bytes(), rows * row_bytes());
+      use(keys_of(h) + first * panel_bytes_, divide_up(rows, panel_rows) * panel_bytes_);
+      use(values_of(h) + first * panel_rows * row_bytes_, rows * row_bytes_);
     }
   }
   void restore(const Snapshot& snapshot) noexcept {
@@ -153,25 +156,37 @@ class KvCache {
     const std::int64_t most = kept + std::max(size.rows_per_pass, panel_rows);
     return static_cast<index_t>(std::min<std::int64_t>(most, size.context_size));
   }
-  // Of the keys of a head, and of its values: whole panels of positions.
-  static constexpr std::int64_t head_bytes(index_t positions, index_t head_dim) noexcept {
-    return divide_up(positions, panel_rows) * F32::panel_bytes(head_dim);
+  // Of a head: whole panels, whole rows; each begins on a line of memory.
+  static constexpr std::int64_t keys_bytes(CacheType type, index_t positions, index_t head_dim) noexcept {
+    return visit_cache_format(type, [&](auto format) {
+      return round_up_to_line(divide_up(positions, panel_rows) * format.panel_bytes(head_dim));
+    });
+  }
+  static constexpr std::int64_t values_bytes(CacheType type, index_t positions, index_t head_dim) noexcept {
+    return visit_cache_format(type,
+                              [&](auto format) { return round_up_to_line(positions * format.row_bytes(head_dim)); });
   }
   // Where everything that the next row reads is held from, but for 0.
   index_t first_reachable() const noexcept { return origin_ == 0 ? 0 : origin_ + window_ - 1; }
-  std::int64_t row_bytes() const noexcept { return std::int64_t{sizeof(float)} * head_dim_; }
-  std::int64_t keys_offset(index_t kv_head) const noexcept { return kv_head * head_bytes(capacity_, head_dim_); }
   std::byte* keys_of(index_t kv_head) noexcept { return buffer_.data() + keys_offset(kv_head); }
   const std::byte* keys_of(index_t kv_head) const noexcept { return buffer_.data() + keys_offset(kv_head); }
-  std::byte* values_of(index_t kv_head) noexcept { return keys_of(num_kv_heads_ + kv_head); }
-  const std::byte* values_of(index_t kv_head) const noexcept { return keys_of(num_kv_heads_ + kv_head); }
+  std::byte* values_of(index_t kv_head) noexcept { return buffer_.data() + values_offset(kv_head); }
+  const std::byte* values_of(index_t kv_head) const noexcept { return buffer_.data() + values_offset(kv_head); }
+  std::int64_t keys_offset(index_t kv_head) const noexcept {
+    return kv_head * keys_bytes(type(), capacity_, head_dim_);
+  }
+  std::int64_t values_offset(index_t kv_head) const noexcept {
+    return keys_offset(num_kv_heads_) + kv_head * values_bytes(type(), capacity_, head_dim_);
+  }
 
   AlignedBuffer buffer_;  // keys of all heads, then values of all heads
   StateSize size_;
   index_t num_kv_heads_;
   index_t head_dim_;
-  index_t window_;    // 0: none
-  index_t capacity_;  // positions held at a time
+  index_t window_;            // 0: none
+  index_t capacity_;          // positions held at a time
+  std::int64_t panel_bytes_;  // of 16 keys
+  std::int64_t row_bytes_;    // of a value
   index_t position_ = 0;
   index_t origin_ = 0;
   std::vector<Snapshot> snapshots_;  // by position, ascending

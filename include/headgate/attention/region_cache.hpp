@@ -1,6 +1,6 @@
 // RegionCache: a KV cache (kv_cache.hpp) that also keeps the mean key of every whole region of positions, for
-// attentions that choose among regions. A mean is computed from the stored keys, in the order of positions, when the
-// region's last position has been written, so it does not depend on how a text was cut into passes.
+// attentions that choose among regions. A mean is float32, computed from the keys as they are stored, in the order of
+// positions, when the region's last position has been written, so it does not depend on how a text was cut into passes.
 #pragma once
 
 #include <vector>
@@ -70,10 +70,10 @@ class RegionCache {
   void average(index_t region) noexcept {
     float* mean = means_.data() + std::int64_t{region} * kv_.num_kv_heads() * kv_.head_dim();
     for (index_t h = 0; h < kv_.num_kv_heads(); ++h) {
-      const PanelView<F32> keys = kv_.keys(h);
+      const CacheView cache = kv_.view(h);
       for (index_t i = 0; i < kv_.head_dim(); ++i) {
         float sum = 0.0f;
-        for (index_t p = region * region_size_; p < (region + 1) * region_size_; ++p) sum += keys(p, i);
+        for (index_t p = region * region_size_; p < (region + 1) * region_size_; ++p) sum += cache.key(p, i);
         *mean++ = sum / static_cast<float>(region_size_);
       }
     }

@@ -10,6 +10,7 @@
 
 #include <concepts>
 
+#include "headgate/core/cache_type.hpp"
 #include "headgate/core/types.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -19,6 +20,7 @@ struct StateSize {
   index_t context_size = 0;   // positions that a text may reach
   index_t rows_per_pass = 0;  // most rows of one text in a pass
   index_t spare = 0;          // positions that truncate can go back at least, for states that hold the end of a text
+  CacheType cache = CacheType::f32;  // of what is held of every position
 };
 
 template <class S>

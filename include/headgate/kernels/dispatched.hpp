@@ -31,6 +31,7 @@ namespace detail {
 
 inline constexpr KernelTableV2 scalar_table = make_kernel_table<Scalar>("scalar");
 
+// With conversions of halves, whose name compilers do not all know.
 inline bool cpu_has_avx2() noexcept {
 #if defined(__x86_64__)
   __builtin_cpu_init();
@@ -159,11 +160,18 @@ struct Dispatched {
   static float dot(const float* x, const float* y, index_t n) noexcept { return table().dot(x, y, n); }
   static bool all_finite(const float* x, index_t n) noexcept { return table().all_finite(x, n); }
   static void axpy(float a, const float* x, index_t n, float* y) noexcept { table().axpy(a, x, n, y); }
-  static void weighted_sum(const float* weights, index_t count, const float* rows, std::int64_t stride, index_t width,
-                           float* out) noexcept {
-    table().weighted_sum(weights, count, rows, stride, width, out);
+  template <class Format>
+  static void score(Format, const std::byte* panels, index_t channels, index_t num_panels, const float* tile, index_t m,
+                    float* scores, std::int64_t stride) noexcept {
+    table().caches[static_cast<std::size_t>(Format::type)].score(panels, channels, num_panels, tile, m, scores, stride);
+  }
+  template <class Format>
+  static void weigh(Format, const std::byte* values, index_t channels, index_t count, const float* weights,
+                    std::int64_t stride, index_t m, float* sums) noexcept {
+    table().caches[static_cast<std::size_t>(Format::type)].weigh(values, channels, count, weights, stride, m, sums);
   }
 
+  static float exp_sum(float* x, index_t n, float largest) noexcept { return table().exp_sum(x, n, largest); }
   static void softmax(float* x, index_t n) noexcept { table().softmax(x, n); }
   static void sigmoid(float* x, index_t n) noexcept { table().sigmoid(x, n); }
   static void rms_norm(const float* x, const float* weight, float epsilon, index_t n, float* y) noexcept {

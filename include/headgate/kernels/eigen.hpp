@@ -43,12 +43,6 @@ struct EigenBackend : Scalar {
   }
   static float dot(const float* x, const float* y, index_t n) noexcept { return vector(x, n).dot(vector(y, n)); }
   static void axpy(float a, const float* x, index_t n, float* y) noexcept { vector(y, n) += a * vector(x, n); }
-  static void weighted_sum(const float* weights, index_t count, const float* rows, std::int64_t stride, index_t width,
-                           float* out) noexcept {
-    const Eigen::Map<const Eigen::MatrixXf, 0, Eigen::OuterStride<>> columns(rows, width, count,
-                                                                             Eigen::OuterStride<>(stride));
-    vector(out, width) = columns.lazyProduct(vector(weights, count));
-  }
   static void rms_norm(const float* x, const float* weight, float epsilon, index_t n, float* y) noexcept {
     const float scale = 1.0f / std::sqrt(vector(x, n).squaredNorm() / static_cast<float>(n) + epsilon);
     vector(y, n) = (scale * vector(x, n)).cwiseProduct(vector(weight, n));

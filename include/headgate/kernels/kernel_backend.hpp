@@ -10,6 +10,7 @@
 #include <concepts>
 
 #include "headgate/kernels/activation.hpp"
+#include "headgate/kernels/cache_format.hpp"
 #include "headgate/kernels/panel16.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -36,22 +37,30 @@ consteval bool multiplies_all(FormatList<Formats...>) {
   return (Multiplies<B, Formats> && ...);
 }
 
+// What an attention reads of a cache, for m queries, 1 <= m <= F32Tile::max_rows, that share its keys and values.
+template <class B, class Format>
+concept Attends = requires(const std::byte* cache, const float* x, float* y, index_t n, std::int64_t stride) {
+  // y[r * stride + 16 p + lane] = sum over channels k of key_p[k][lane] * row r of the tile [k], fused, k ascending,
+  // from 0. Arguments: format, panels, channels, number of panels, tile (F32Tile), m, y, stride.
+  { B::score(Format{}, cache, n, n, x, n, y, stride) } noexcept;
+  // sums[r][i] += sum over positions j of x[r * stride + j] * value_j[i], fused, j ascending, from what sums hold; sums
+  // are (m, whole lines of 16 channels). Arguments: format, values, channels, positions, weights, stride, m, sums.
+  { B::weigh(Format{}, cache, n, n, x, stride, n, y) } noexcept;
+};
+
 template <class B>
 concept KernelBackend =
-    multiplies_all<B>(WeightFormats{}) &&
+    multiplies_all<B>(WeightFormats{}) && Attends<B, CacheF32> && Attends<B, CacheF16> && Attends<B, CacheQ8> &&
     requires(const float* x, float* y, index_t n, std::int64_t stride, float a, index_t* order, Activation activation) {
       { B::name() } noexcept -> std::same_as<const char*>;
       { B::sum(x, n) } noexcept -> std::same_as<float>;
       { B::max(x, n) } noexcept -> std::same_as<float>;  // -inf for n = 0
       { B::dot(x, x, n) } noexcept -> std::same_as<float>;
       { B::all_finite(x, n) } noexcept -> std::same_as<bool>;
-      { B::axpy(a, x, n, y) } noexcept;  // y += a x, fused
-      // out[i] = sum over j of weights[j] * rows[j * stride + i], fused, j ascending, from 0.
-      // Arguments: weights, count, rows, stride, width, out.
-      { B::weighted_sum(x, n, x, stride, n, y) } noexcept;
-
-      { B::softmax(y, n) } noexcept;            // in place, max subtracted; -inf gives exactly 0
-      { B::sigmoid(y, n) } noexcept;            // in place
+      { B::axpy(a, x, n, y) } noexcept;                         // y += a x, fused
+      { B::exp_sum(y, n, a) } noexcept -> std::same_as<float>;  // y[i] = exp(y[i] - a); the sum of them
+      { B::softmax(y, n) } noexcept;                            // in place, max subtracted; -inf gives exactly 0
+      { B::sigmoid(y, n) } noexcept;                            // in place
       { B::rms_norm(x, x, a, n, y) } noexcept;  // y = x / sqrt(mean(x^2) + a) * weight: x, weight, a, n, y
       // Rotates the pairs (x[i], x[i + half]) by the angles whose cosine and sine are given. Arguments: x, cos, sin,
       // half.

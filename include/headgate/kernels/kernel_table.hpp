@@ -14,16 +14,24 @@ struct FormatKernelsV2 {
   void (*make_tile)(const float* const* rows, std::int32_t m, std::int32_t k, void* tile) noexcept;
 };
 
+// Of one type of cache.
+struct CacheKernelsV2 {
+  void (*score)(const std::byte* panels, std::int32_t channels, std::int32_t num_panels, const float* tile,
+                std::int32_t m, float* scores, std::int64_t stride) noexcept;
+  void (*weigh)(const std::byte* values, std::int32_t channels, std::int32_t count, const float* weights,
+                std::int64_t stride, std::int32_t m, float* sums) noexcept;
+};
+
 struct KernelTableV2 {
   const char* name;
-  FormatKernelsV2 formats[WeightFormats::size];  // in the order of the list
+  FormatKernelsV2 formats[WeightFormats::size];    // in the order of the list
+  CacheKernelsV2 caches[cache_type_names.size()];  // in the order of CacheType
   float (*sum)(const float* x, std::int32_t n) noexcept;
   float (*max)(const float* x, std::int32_t n) noexcept;
   float (*dot)(const float* x, const float* y, std::int32_t n) noexcept;
   bool (*all_finite)(const float* x, std::int32_t n) noexcept;
   void (*axpy)(float a, const float* x, std::int32_t n, float* y) noexcept;
-  void (*weighted_sum)(const float* weights, std::int32_t count, const float* rows, std::int64_t stride,
-                       std::int32_t width, float* out) noexcept;
+  float (*exp_sum)(float* x, std::int32_t n, float largest) noexcept;
   void (*softmax)(float* x, std::int32_t n) noexcept;
   void (*sigmoid)(float* x, std::int32_t n) noexcept;
   void (*rms_norm)(const float* x, const float* weight, float epsilon, std::int32_t n, float* y) noexcept;
@@ -50,6 +58,20 @@ struct TableEntries {
   static void make_tile(const float* const* rows, index_t m, index_t k, void* tile) noexcept {
     B::make_tile(Tile{}, rows, m, k, static_cast<typename Tile::Element*>(tile));
   }
+  template <class Format>
+  static void score(const std::byte* panels, index_t channels, index_t num_panels, const float* tile, index_t m,
+                    float* scores, std::int64_t stride) noexcept {
+    B::score(Format{}, panels, channels, num_panels, tile, m, scores, stride);
+  }
+  template <class Format>
+  static void weigh(const std::byte* values, index_t channels, index_t count, const float* weights, std::int64_t stride,
+                    index_t m, float* sums) noexcept {
+    B::weigh(Format{}, values, channels, count, weights, stride, m, sums);
+  }
+  template <class Format>
+  static constexpr CacheKernelsV2 cache() noexcept {
+    return {score<Format>, weigh<Format>};
+  }
   static void activate(std::uint8_t kind, const float* x, index_t n, float* y) noexcept {
     B::activate(Activation{.kind = static_cast<ActivationKind>(kind)}, x, n, y);
   }
@@ -64,12 +86,14 @@ constexpr KernelTableV2 make_kernel_table(const char* name, FormatList<Formats..
   using Entries = TableEntries<B>;
   return {.name = name,
           .formats = {{Entries::template multiply<Formats>, Entries::template make_tile<typename Formats::Tile>}...},
+          .caches = {Entries::template cache<CacheF32>(), Entries::template cache<CacheF16>(),
+                     Entries::template cache<CacheQ8>()},
           .sum = B::sum,
           .max = B::max,
           .dot = B::dot,
           .all_finite = B::all_finite,
           .axpy = B::axpy,
-          .weighted_sum = B::weighted_sum,
+          .exp_sum = B::exp_sum,
           .softmax = B::softmax,
           .sigmoid = B::sigmoid,
           .rms_norm = B::rms_norm,

@@ -155,23 +155,52 @@ struct Scalar {
   static void axpy(float a, const float* x, index_t n, float* y) noexcept {
     for (index_t i = 0; i < n; ++i) y[i] = fused_multiply_add(a, x[i], y[i]);
   }
-  static void weighted_sum(const float* weights, index_t count, const float* rows, std::int64_t stride, index_t width,
-                           float* out) noexcept {
-    for (index_t i = 0; i < width; ++i) out[i] = 0.0f;
-    for (index_t j = 0; j < count; ++j) axpy(weights[j], rows + j * stride, width, out);
+  template <class Format>
+  static void score(Format, const std::byte* panels, index_t channels, index_t num_panels, const float* tile, index_t m,
+                    float* scores, std::int64_t stride) noexcept {
+    for (index_t row = 0; row < num_panels * panel_rows; ++row) {
+      const std::byte* const panel = panels + row / panel_rows * Format::panel_bytes(channels);
+      for (index_t r = 0; r < m; ++r) scores[r * stride + row] = 0.0f;
+      for (index_t i = 0; i < channels; ++i) {
+        const float key = Format::key(panel, i, row % panel_rows);
+        for (index_t r = 0; r < m; ++r) {
+          float& sum = scores[r * stride + row];
+          sum = fused_multiply_add(key, tile[std::int64_t{i} * m + r], sum);
+        }
+      }
+    }
+  }
+  template <class Format>
+  static void weigh(Format, const std::byte* values, index_t channels, index_t count, const float* weights,
+                    std::int64_t stride, index_t m, float* sums) noexcept {
+    const index_t width = divide_up(channels, Format::line_numbers) * Format::line_numbers;
+    for (index_t j = 0; j < count; ++j) {
+      const std::byte* const row = values + j * Format::row_bytes(channels);
+      for (index_t i = 0; i < width; ++i) {
+        const float value = Format::value(row, channels, i);
+        for (index_t r = 0; r < m; ++r) {
+          float& sum = sums[std::int64_t{r} * width + i];
+          sum = fused_multiply_add(weights[r * stride + j], value, sum);
+        }
+      }
+    }
   }
 
+  static float exp_sum(float* x, index_t n, float largest) noexcept {
+    float total = 0.0f;
+    for (index_t i = 0; i < n; ++i) {
+      x[i] = std::exp(x[i] - largest);
+      total += x[i];
+    }
+    return total;
+  }
   static void softmax(float* x, index_t n) noexcept {
     const float largest = max(x, n);
     if (exactly_equal(largest, -std::numeric_limits<float>::infinity())) {  // nothing allowed: nothing weighs
       for (index_t i = 0; i < n; ++i) x[i] = 0.0f;
       return;
     }
-    float total = 0.0f;
-    for (index_t i = 0; i < n; ++i) {
-      x[i] = std::exp(x[i] - largest);
-      total += x[i];
-    }
+    const float total = exp_sum(x, n, largest);
     for (index_t i = 0; i < n; ++i) x[i] /= total;
   }
   static float sigmoid(float x) noexcept { return 1.0f / (1.0f + std::exp(-x)); }

@@ -1,9 +1,10 @@
-// Simd<Arch>: every kernel for one instruction set. Products, axpy and weighted_sum give the bits of Scalar, everything
-// else its values within the tolerances of tests/kernels.
+// Simd<Arch>: every kernel for one instruction set. Products, axpy and what attention reads of a cache give the bits of
+// Scalar, everything else its values within the tolerances of tests/kernels.
 #pragma once
 
 #include "headgate/kernels/scalar.hpp"
 #include "headgate/kernels/simd/activation.hpp"
+#include "headgate/kernels/simd/attention.hpp"
 #include "headgate/kernels/simd/int8_tile.hpp"
 #include "headgate/kernels/simd/multiply.hpp"
 #include "headgate/kernels/simd/norm.hpp"
@@ -53,11 +54,18 @@ struct Simd {
   static float dot(const float* x, const float* y, index_t n) noexcept { return headgate::dot<Arch>(x, y, n); }
   static bool all_finite(const float* x, index_t n) noexcept { return headgate::all_finite<Arch>(x, n); }
   static void axpy(float a, const float* x, index_t n, float* y) noexcept { headgate::axpy<Arch>(a, x, n, y); }
-  static void weighted_sum(const float* weights, index_t count, const float* rows, std::int64_t stride, index_t width,
-                           float* out) noexcept {
-    headgate::weighted_sum<Arch>(weights, count, rows, stride, width, out);
+  template <class Format>
+  static void score(Format, const std::byte* panels, index_t channels, index_t num_panels, const float* tile, index_t m,
+                    float* scores, std::int64_t stride) noexcept {
+    headgate::score<Arch, Format>(panels, channels, num_panels, tile, m, scores, stride);
+  }
+  template <class Format>
+  static void weigh(Format, const std::byte* values, index_t channels, index_t count, const float* weights,
+                    std::int64_t stride, index_t m, float* sums) noexcept {
+    headgate::weigh<Arch, Format>(values, channels, count, weights, stride, m, sums);
   }
 
+  static float exp_sum(float* x, index_t n, float largest) noexcept { return headgate::exp_sum<Arch>(x, n, largest); }
   static void softmax(float* x, index_t n) noexcept { headgate::softmax<Arch>(x, n); }
   static void sigmoid(float* x, index_t n) noexcept { headgate::sigmoid<Arch>(x, n); }
   static void rms_norm(const float* x, const float* weight, float epsilon, index_t n, float* y) noexcept {

@@ -96,20 +96,3 @@ TEMPLATE_TEST_CASE("axpy has the bits of its definition", "", HEADGATE_SIMD_BACK
     }
   }
 }
-
-TEMPLATE_TEST_CASE("a weighted sum of rows has the bits of its definition", "", HEADGATE_SIMD_BACKENDS) {
-  for (const index_t width : lengths()) {
-    for (const index_t count : {0, 1, 2, 7}) {
-      const index_t stride = width + 5;
-      const Input rows(random_floats(count * stride, 8), width % 3);
-      const Input weights(random_floats(count, 9), 1);
-      Output expected(width, 0);
-      Output found(width, shifts[count % 3]);
-      Scalar::weighted_sum(weights.data(), count, rows.data(), stride, width, expected.data());
-      TestType::weighted_sum(weights.data(), count, rows.data(), stride, width, found.data());
-      CAPTURE(width, count);
-      CHECK(found.guards_intact());
-      CHECK(same_bits(found.values(), expected.values()));
-    }
-  }
-}

@@ -1,6 +1,5 @@
-// Sums, maxima and sums of scaled rows. The order of a sum follows from its length alone: four registers take turns,
-// then their lanes are added in a fixed tree. axpy and weighted_sum keep every element's own order, so they give
-// Scalar's bits.
+// Sums, maxima and a scaled row that is added. The order of a sum follows from its length alone: four registers take
+// turns, then their lanes are added in a fixed tree. axpy gives Scalar's bits.
 #pragma once
 
 #include "headgate/core/exactly_equal.hpp"
@@ -76,44 +75,6 @@ HEADGATE_NOINLINE void axpy(float a, const float* x, index_t n, float* y) noexce
   for (index_t i = 0; i < n; i += lanes<Arch>) {
     store<Arch>(y + i, fused<Arch>(factor, load<Arch>(x + i, n - i), load<Arch>(y + i, n - i)), n - i);
   }
-}
-
-// REGISTERS registers of columns, all rows.
-template <class Arch, index_t REGISTERS>
-HEADGATE_NOINLINE void weighted_sum_block(const float* weights, index_t count, const float* rows, std::int64_t stride,
-                                          float* out) noexcept {
-  constexpr index_t width = lanes<Arch>;
-  Floats<Arch> sums[as_size(REGISTERS)];
-#pragma GCC unroll 8
-  for (index_t i = 0; i < REGISTERS; ++i) sums[i] = Floats<Arch>(0.0f);
-  for (index_t j = 0; j < count; ++j, rows += stride) {
-    const Floats<Arch> weight(weights[j]);
-#pragma GCC unroll 8
-    for (index_t i = 0; i < REGISTERS; ++i) {
-      sums[i] = fused<Arch>(weight, Floats<Arch>::load_unaligned(rows + width * i), sums[i]);
-    }
-  }
-#pragma GCC unroll 8
-  for (index_t i = 0; i < REGISTERS; ++i) sums[i].store_unaligned(out + width * i);
-}
-
-template <class Arch>
-void weighted_sum(const float* weights, index_t count, const float* rows, std::int64_t stride, index_t width,
-                  float* out) noexcept {
-  constexpr index_t one = lanes<Arch>;
-  index_t i = 0;
-  for (; i + 8 * one <= width; i += 8 * one) weighted_sum_block<Arch, 8>(weights, count, rows + i, stride, out + i);
-  if (i + 4 * one <= width) {
-    weighted_sum_block<Arch, 4>(weights, count, rows + i, stride, out + i);
-    i += 4 * one;
-  }
-  for (; i + one <= width; i += one) weighted_sum_block<Arch, 1>(weights, count, rows + i, stride, out + i);
-  if (i == width) return;
-  Floats<Arch> sums(0.0f);
-  for (index_t j = 0; j < count; ++j) {
-    sums = fused<Arch>(Floats<Arch>(weights[j]), load<Arch>(rows + j * stride + i, width - i), sums);
-  }
-  store<Arch>(out + i, sums, width - i);
 }
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -8,6 +8,24 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
+// x becomes exp(x - largest); returns the sum.
+template <class Arch>
+HEADGATE_NOINLINE float exp_sum(float* x, index_t n, float largest) noexcept {
+  const Floats<Arch> subtracted(largest);
+  Floats<Arch> totals(0.0f);
+  index_t i = 0;
+  for (; i + lanes<Arch> <= n; i += lanes<Arch>) {
+    const Floats<Arch> y = exp<Arch>(Floats<Arch>::load_unaligned(x + i) - subtracted);
+    y.store_unaligned(x + i);
+    totals = totals + y;
+  }
+  if (i < n) {
+    store<Arch>(x + i, exp<Arch>(load<Arch>(x + i, n - i) - subtracted), n - i);
+    totals = totals + load<Arch>(x + i, n - i);  // again, because the empty lanes must add nothing
+  }
+  return sum_lanes<Arch>(totals);
+}
+
 template <class Arch>
 HEADGATE_NOINLINE void softmax(float* x, index_t n) noexcept {
   constexpr float infinity = std::numeric_limits<float>::infinity();
@@ -16,13 +34,7 @@ HEADGATE_NOINLINE void softmax(float* x, index_t n) noexcept {
     for (index_t i = 0; i < n; ++i) x[i] = 0.0f;
     return;
   }
-  Floats<Arch> totals(0.0f);
-  for (index_t i = 0; i < n; i += lanes<Arch>) {
-    store<Arch>(x + i, exp<Arch>(load<Arch>(x + i, n - i) - Floats<Arch>(largest)), n - i);
-    totals =
-        totals + load<Arch>(x + i, n - i);  // again, because the empty lanes of a partial register must add nothing
-  }
-  const Floats<Arch> total(sum_lanes<Arch>(totals));
+  const Floats<Arch> total(exp_sum<Arch>(x, n, largest));
   for (index_t i = 0; i < n; i += lanes<Arch>) store<Arch>(x + i, load<Arch>(x + i, n - i) / total, n - i);
 }
 

@@ -1,0 +1,139 @@
+// Attention over a cache, chunk by chunk. Positions are cut into chunks of 256, counted from position 0. Of each chunk
+// a query has a softmax of its own:
+//   largest = max of its scores,  total = sum of exp(score - largest),  sums = sum of exp(score - largest) * value
+// and chunks are joined in the order of positions, with what the larger of two maxima leaves of each (Milakov and
+// Gimelshein 2018, "Online normalizer calculation for softmax"). So a score lives as long as its chunk, scratch does
+// not grow with the text, and what a query gets depends on nothing but what it reads: not on the queries beside it, nor
+// on where a cache begins, nor on who computes which chunk.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <span>
+
+#include "headgate/core/context.hpp"
+#include "headgate/kernels/kernel_backend.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+inline constexpr index_t chunk_positions = 256;  // whole panels
+
+// The keys and values of a head in a cache. Row 0 of both is the position `origin`, a multiple of panel_rows.
+struct CacheView {
+  CacheType type = CacheType::f32;
+  const std::byte* keys = nullptr;
+  const std::byte* values = nullptr;
+  index_t key_channels = 0;
+  index_t value_channels = 0;
+  index_t origin = 0;
+
+  constexpr index_t value_width() const noexcept { return divide_up(value_channels, panel_rows) * panel_rows; }
+  float key(index_t position, index_t channel) const noexcept {
+    const index_t row = position - origin;
+    return visit_cache_format(type, [&]<class Format>(Format) {
+      return Format::key(keys + row / panel_rows * Format::panel_bytes(key_channels), channel, row % panel_rows);
+    });
+  }
+  float value(index_t position, index_t channel) const noexcept {
+    return visit_cache_format(type, [&]<class Format>(Format) {
+      return Format::value(values + (position - origin) * Format::row_bytes(value_channels), value_channels, channel);
+    });
+  }
+};
+
+// Of a query: what it has read, or what it reads of a chunk. The sums of values, (value_width), stand elsewhere.
+struct Softmax {
+  float largest = -std::numeric_limits<float>::infinity();
+  float total = 0.0f;
+
+  // Joins a chunk, whose sums it overwrites, to sums.
+  template <class Backend>
+  void join(const Softmax& chunk, float* chunk_sums, float* sums, index_t width) noexcept {
+    if (chunk.largest <= largest) {
+      const float left = std::exp(chunk.largest - largest);
+      total = fused_multiply_add(chunk.total, left, total);
+      Backend::axpy(left, chunk_sums, width, sums);
+    } else {
+      const float left = std::exp(largest - chunk.largest);
+      total = fused_multiply_add(total, left, chunk.total);
+      largest = chunk.largest;
+      Backend::axpy(left, sums, width, chunk_sums);
+      std::memcpy(sums, chunk_sums, as_size(width) * sizeof(float));
+    }
+  }
+  // out (channels) = the mean of the values. Adding 0 makes a sum of nothing but -0 the 0 that it is beside others.
+  void finish(const float* sums, index_t channels, float* out) const noexcept {
+    const float inverse = 1.0f / total;
+    for (index_t i = 0; i < channels; ++i) out[i] = sums[i] * inverse + 0.0f;
+  }
+};
+
+// Floats of one thread for attend_chunk: scores of a tile of queries in a chunk.
+inline constexpr index_t score_stride = chunk_positions + panel_rows;  // no power of two: rows share no cache sets
+inline constexpr std::int64_t chunk_scores = std::int64_t{F32Tile::max_rows} * score_stride;
+
+template <class Backend>
+void score_cache(const CacheView& cache, index_t first_panel, index_t num_panels, const float* tile, index_t m,
+                 float* scores) noexcept {
+  visit_cache_format(cache.type, [&]<class Format>(Format format) {
+    Backend::score(format, cache.keys + first_panel * Format::panel_bytes(cache.key_channels), cache.key_channels,
+                   num_panels, tile, m, scores, score_stride);
+  });
+}
+// positions: of the cache.
+template <class Backend>
+void weigh_cache(const CacheView& cache, Slice positions, const float* weights, index_t m, float* sums) noexcept {
+  visit_cache_format(cache.type, [&]<class Format>(Format format) {
+    Backend::weigh(format, cache.values + (positions.first - cache.origin) * Format::row_bytes(cache.value_channels),
+                   cache.value_channels, positions.last - positions.first, weights, score_stride, m, sums);
+  });
+}
+
+// Scores of a query become weights; found is what they say. Whether all were finite: softmax would make weights of
+// those that are not.
+template <class Backend>
+bool soften(float* scores, index_t count, Softmax& found) noexcept {
+  const bool is_finite = Backend::all_finite(scores, count);
+  found.largest = Backend::max(scores, count);
+  found.total = Backend::exp_sum(scores, count, found.largest);
+  return is_finite;
+}
+
+// A tile of m queries in a chunk of a cache, reads[r] being the positions of the chunk that query r reads: ascending,
+// maybe none. Sets found[r] and sums (m, value_width) of those that read any. Returns the first query with a score that
+// is not finite, or m. scores: chunk_scores.
+template <class Backend>
+index_t attend_chunk(const CacheView& cache, const float* tile, std::span<const Slice> reads, float* scores,
+                     float* sums, Softmax* found) noexcept {
+  const auto m = static_cast<index_t>(reads.size());
+  Slice all{max_index, 0};
+  for (const Slice& own : reads) {
+    if (own.first >= own.last) continue;
+    all.first = std::min(all.first, own.first);
+    all.last = std::max(all.last, own.last);
+  }
+  const index_t first_panel = (all.first - cache.origin) / panel_rows;
+  const index_t end_panel = (all.last - cache.origin - 1) / panel_rows + 1;
+  const index_t begin = cache.origin + first_panel * panel_rows;  // position of the first score
+  score_cache<Backend>(cache, first_panel, end_panel - first_panel, tile, m, scores);
+  index_t bad = m;
+  for (index_t r = 0; r < m; ++r) {
+    const Slice own = reads[as_size(r)];
+    float* const row = scores + r * score_stride;
+    if (own.first >= own.last) {
+      std::fill(row + (all.first - begin), row + (all.last - begin), 0.0f);
+      continue;
+    }
+    if (!soften<Backend>(row + (own.first - begin), own.last - own.first, found[r]) && bad == m) bad = r;
+    std::fill(row + (all.first - begin), row + (own.first - begin), 0.0f);
+    std::fill(row + (own.last - begin), row + (all.last - begin), 0.0f);
+  }
+  std::fill_n(sums, std::int64_t{m} * cache.value_width(), 0.0f);
+  // What others read is weighed by 0, which changes nothing but the sign of 0 (finish).
+  weigh_cache<Backend>(cache, all, scores + (all.first - begin), m, sums);
+  return bad;
+}
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -238,8 +238,9 @@ int chat(const ChatOptions& options) {
     }
   }();
   const headgate::Tokenizer tokenizer = headgate::load_tokenizer(folder);
-  const headgate::SessionOptions session_options = plan_session(
-      {options.context, options.batch_rows, options.ubatch_rows, options.threads}, description, statistics.memory);
+  const headgate::SessionOptions session_options =
+      plan_session({options.context, options.batch_rows, options.ubatch_rows, options.threads, 1, options.cache_type},
+                   description, statistics.memory);
   headgate::ThreadPool threads(thread_count(options.threads));
   const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads, options.compute);
   statistics.loaded(*model, description.weights.compute, threads.size(), watch.lap());

@@ -5,6 +5,7 @@
 #include <optional>
 #include <string>
 
+#include "headgate/core/cache_type.hpp"
 #include "headgate/core/compute.hpp"
 #include "sampling_flags.hpp"
 
@@ -16,6 +17,7 @@ struct ChatOptions {
   std::int64_t context = 0;
   std::int64_t threads = -1;
   std::optional<headgate::Compute> compute;
+  headgate::CacheType cache_type = headgate::CacheType::f32;
   std::int64_t batch_rows = 2048;
   std::int64_t ubatch_rows = 512;
   SamplingFlags sampling;

@@ -64,6 +64,18 @@ void Flags::compute(std::optional<headgate::Compute>& target) {
         });
 }
 
+void Flags::cache_type(headgate::CacheType& target) {
+  value("--cache-type", "TYPE", "keys and values of the context: f32, f16, or q8_0, eight bits (f32)",
+        [&target](const std::string& text) {
+          for (std::size_t i = 0; i < headgate::cache_type_names.size(); ++i) {
+            if (text != headgate::cache_type_names[i]) continue;
+            target = static_cast<headgate::CacheType>(i);
+            return;
+          }
+          throw_usage("--cache-type", "got '" + headgate::escaped(text, 80) + "', allowed are f32, f16 and q8_0");
+        });
+}
+
 void Flags::threads(std::int64_t& target) {
   integer("-t,--threads", "0, -1: one on each processor (-1)", -1, 1024, target);
 }

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "headgate/core/cache_type.hpp"
 #include "headgate/core/compute.hpp"
 
 namespace CLI {
@@ -38,6 +39,8 @@ class Flags {
   void threads(std::int64_t& target);
   // What activations are at quantized weights.
   void compute(std::optional<headgate::Compute>& target);
+  // How the cache holds what has been read.
+  void cache_type(headgate::CacheType& target);
   // Positions, threads, and rows of a prompt at a time: what a session and its passes are made with.
   void session(std::int64_t& context, std::int64_t& thread_count, std::int64_t& batch_rows, std::int64_t& ubatch_rows);
 

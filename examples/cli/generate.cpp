@@ -181,9 +181,9 @@ int generate(const GenerateOptions& options) {
   const headgate::ModelDescription description = describe_shown(folder, options.compute);
   const std::optional<headgate::Tokenizer> tokenizer = load_tokenizer(options, tokenizer_file);
   outcome.prompt = prompt_ids(options, text, tokenizer, tokenizer_file, description.config.vocab_size);
-  const headgate::SessionOptions session_options =
-      plan_session({options.context, options.batch_rows, options.ubatch_rows, options.threads, options.parallel},
-                   description, outcome.statistics.memory);
+  const headgate::SessionOptions session_options = plan_session(
+      {options.context, options.batch_rows, options.ubatch_rows, options.threads, options.parallel, options.cache_type},
+      description, outcome.statistics.memory);
   if (static_cast<std::int64_t>(outcome.prompt.size()) > session_options.context_size) {
     throw_limit(fmt::format("tokens of the prompt against positions of the context (got {}, allowed {})",
                             outcome.prompt.size(), session_options.context_size));

@@ -64,9 +64,12 @@ std::string tensor_lines(const headgate::ModelDescription& model) {
   return text;
 }
 
+std::int64_t cache_bytes(const headgate::ModelDescription& model, headgate::CacheType type) {
+  return model.memory({.cache_type = type}).kv_cache;
+}
+
 std::string plain_text(const std::string& folder, const headgate::ModelDescription& model) {
   const headgate::ModelConfig& config = model.config;
-  const headgate::MemoryPlan memory = model.memory();
   std::string text;
   const auto line = [&](const char* name, const std::string& value) { text += fmt::format("{:<18}{}\n", name, value); };
   line("model", headgate::escaped(folder, 1024));
@@ -82,7 +85,10 @@ std::string plain_text(const std::string& folder, const headgate::ModelDescripti
   const std::string mapped =
       model.weights.mapped_bytes > 0 ? ", " + size_text(model.weights.mapped_bytes) + " read in the file" : "";
   line("weights", size_text(model.weights.packed_bytes) + " packed" + mapped + ", stored as " + stored_types(model));
-  line("KV cache", fmt::format("{} for {} positions", size_text(memory.kv_cache), config.max_position_embeddings));
+  line("KV cache", fmt::format("{} for {} positions ({} in f16, {} in q8_0)",
+                               size_text(cache_bytes(model, headgate::CacheType::f32)), config.max_position_embeddings,
+                               size_text(cache_bytes(model, headgate::CacheType::f16)),
+                               size_text(cache_bytes(model, headgate::CacheType::q8_0))));
   line("vocabulary", fmt::format("{} tokens", config.vocab_size));
   line("tensors", fmt::format("{}", model.tensors.size()));
   line("unknown keys", list(model.unknown_keys));
@@ -96,14 +102,15 @@ std::string plain_text(const std::string& folder, const headgate::ModelDescripti
 
 std::string json_text(const std::string& folder, const headgate::ModelDescription& model, bool with_tensors) {
   const headgate::ModelConfig& config = model.config;
-  const headgate::MemoryPlan memory = model.memory();
   JsonWriter out;
   out.begin_object();
   out.key("model").value(headgate::escaped(folder, 4096)).key("family").value(config.model_type);
   out.key("parameters").value(model.weights.parameters).key("active_parameters").value(model.weights.active_parameters);
   out.key("bytes_per_token").value(model.weights.bytes_per_token).key("expert_bytes").value(model.weights.expert_bytes);
   out.key("packed_bytes").value(model.weights.packed_bytes).key("mapped_bytes").value(model.weights.mapped_bytes);
-  out.key("kv_cache_bytes").value(memory.kv_cache);
+  out.key("kv_cache_bytes").value(cache_bytes(model, headgate::CacheType::f32));
+  out.key("f16_cache_bytes").value(cache_bytes(model, headgate::CacheType::f16));
+  out.key("q8_0_cache_bytes").value(cache_bytes(model, headgate::CacheType::q8_0));
   out.key("stored_types").begin_array();
   for (const headgate::DType type : model.dtypes) out.value(headgate::info(type).name);
   out.end_array();

@@ -42,6 +42,7 @@ struct PerplexityOptions {
   std::int64_t chunks = -1;              // at most; -1: all
   std::int64_t threads = -1;
   std::optional<headgate::Compute> compute;
+  headgate::CacheType cache_type = headgate::CacheType::f32;
   std::int64_t batch_rows = 128;  // positions of one forward pass
   std::optional<std::string> kl_base;
   bool must_compare = false;  // the base must be there
@@ -202,7 +203,8 @@ int perplexity(const PerplexityOptions& options) {
   const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads, options.compute);
   headgate::Session session(model, {.context_size = static_cast<index_t>(context),
                                     .rows_per_pass = static_cast<index_t>(std::min(options.batch_rows, context)),
-                                    .all_logits = true});
+                                    .all_logits = true,
+                                    .cache_type = options.cache_type});
   const Interrupt interrupt(session);
   headgate::Context ctx(threads);
   note(fmt::format("headgate: {} {} of {} tokens, {} counted in each\n", chunks.size(),
@@ -248,6 +250,7 @@ RunCommand perplexity_command(Flags& flags) {
   });
   flags.threads(o.threads);
   flags.compute(o.compute);
+  flags.cache_type(o.cache_type);
   flags.integer("-b,--batch-size", "positions of one forward pass (128)", 1, 1 << 16, o.batch_rows);
   flags.text("--kl-base,--kl-divergence-base,--save-all-logits", "FILE",
              "save the distributions, or where the file is there compare with them", o.kl_base);

@@ -25,6 +25,7 @@ headgate::SessionOptions plan_session(const SessionRequest& options, const headg
   session.context_size = static_cast<index_t>(std::min(context, longest));
   session.rows_per_pass =
       static_cast<index_t>(std::min({options.ubatch_rows, options.batch_rows, context, std::int64_t{1} << 16}));
+  session.cache_type = options.cache_type;
   const auto texts = static_cast<index_t>(options.parallel);
   const headgate::MemoryPlan plan = model.memory(session, thread_count(options.threads), texts);
   const double kv_bytes = static_cast<double>(plan.kv_cache) / session.context_size * static_cast<double>(context);

@@ -13,6 +13,7 @@ struct SessionRequest {
   std::int64_t ubatch_rows;
   std::int64_t threads;
   std::int64_t parallel = 1;  // texts
+  headgate::CacheType cache_type = headgate::CacheType::f32;
 };
 
 // Writes the plan to standard error and to use. limit (exit 5): more memory than there is.

@@ -48,6 +48,8 @@ TEST_CASE("an erased mixer works as the concrete one, on several texts, with sta
   CHECK(mixer.hidden_size() == 1);
   CHECK(mixer.weight_bytes() == 42);
   CHECK(mixer.rope() == nullptr);
+  CHECK(mixer.holds(CacheType::f32));
+  CHECK_FALSE(mixer.holds(CacheType::f16));  // which says nothing of itself
   AnyState a = mixer.make_state({8, 4, 0});
   AnyState b = mixer.make_state({8, 4, 0});
   CHECK(pass(mixer, {&a, &b}, {2, 1}, {1, 2, 10}) == std::vector<float>{1, 3, 10});

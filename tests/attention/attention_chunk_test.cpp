@@ -29,7 +29,6 @@ KvCache filled(CacheType type, index_t positions, index_t window = 0) {
 struct Found {
   std::vector<Softmax> softmaxes;
   std::vector<float> sums;
-  index_t bad;
 };
 Found attend(const KvCache& cache, const std::vector<float>& queries, const std::vector<Slice>& reads) {
   const auto m = static_cast<index_t>(reads.size());
@@ -37,9 +36,9 @@ Found attend(const KvCache& cache, const std::vector<float>& queries, const std:
   for (index_t r = 0; r < m; ++r) rows.push_back(queries.data() + r * head_dim);
   std::vector<float> tile(as_size(m * head_dim)), scores(as_size(chunk_scores), std::nanf(""));
   NativeBackend::make_tile(F32Tile{}, rows.data(), m, head_dim, tile.data());
-  Found found{std::vector<Softmax>(as_size(m)), std::vector<float>(as_size(m * 32), 7.0f), 0};
-  found.bad = attend_chunk<NativeBackend>(cache.view(0), tile.data(), reads, scores.data(), found.sums.data(),
-                                          found.softmaxes.data());
+  Found found{std::vector<Softmax>(as_size(m)), std::vector<float>(as_size(m * 32), 7.0f)};
+  attend_chunk<NativeBackend>(cache.view(0), tile.data(), reads, scores.data(), found.sums.data(),
+                              found.softmaxes.data());
   return found;
 }
 
@@ -51,7 +50,6 @@ TEST_CASE("a query gets of a chunk what its definition says, of whatever numbers
   for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::q8_0}) {
     const KvCache cache = filled(type, 320);
     const Found found = attend(cache, queries, reads);
-    CHECK(found.bad == 5);
     for (std::size_t r = 0; r < reads.size(); ++r) {
       if (reads[r].first == reads[r].last) continue;
       std::vector<double> scores;
@@ -104,13 +102,26 @@ TEST_CASE("a query has the same bits alone, among others, and in a cache that be
   }
 }
 
-TEST_CASE("the first query with a score that is not finite is found, and those beside it are not blamed") {
+TEST_CASE("a query with a score that is not finite is known by its total, and those beside it are not blamed") {
   const KvCache cache = filled(CacheType::f32, 40);
   std::vector<float> queries = random_floats(3 * head_dim, 1.0f, 11);
+  const auto are_finite = [&](const std::vector<Slice>& reads) {
+    std::vector<bool> finite;
+    for (const Softmax& softmax : attend(cache, queries, reads).softmaxes) finite.push_back(softmax.is_finite());
+    return finite;
+  };
   for (const float bad : {std::nanf(""), INFINITY, -INFINITY}) {
     queries[as_size(head_dim)] = bad;
-    CHECK(attend(cache, queries, {{0, 40}, {3, 40}, {0, 40}}).bad == 1);
-    CHECK(attend(cache, queries, {{0, 40}, {0, 0}, {0, 40}}).bad == 3);  // what it does not read
+    CHECK(are_finite({{0, 40}, {3, 40}, {0, 40}}) == std::vector<bool>{true, false, true});
+    CHECK(are_finite({{0, 40}, {0, 0}, {0, 40}}) == std::vector<bool>{true, true, true});  // what it does not read
+  }
+  for (const float largest : {-2.0f, 0.0f, 2.0f}) {
+    Softmax all{0.0f, 1.0f};
+    float sums[] = {1.0f};
+    float chunk_sums[] = {1.0f};
+    all.join<NativeBackend>({largest, std::nanf("")}, chunk_sums, sums, 1);
+    all.join<NativeBackend>({largest + 1.0f, 1.0f}, chunk_sums, sums, 1);
+    CHECK_FALSE(all.is_finite());
   }
 }
 

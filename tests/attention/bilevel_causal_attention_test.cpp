@@ -69,6 +69,26 @@ TEST_CASE("bi-level causal attention has the same bits in prefill, chunks and si
   }
 }
 
+TEST_CASE("regions of several chunks, in any cache, are the same however a text is cut, and all of them are the text") {
+  const index_t length = 600;
+  const std::vector<float> text = text_of(length);
+  for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::q8_0}) {
+    INFO(name_of(type));
+    for (const auto& [region_size, regions] : {std::pair<index_t, index_t>{1, 200}, {7, 40}, {48, 5}, {300, 1}}) {
+      const Bilevel attention = make(region_size, regions);
+      CHECK(attention.holds(type));
+      const std::vector<float> whole = mixed(attention, text, length, 1, 0, type);
+      for (const index_t chunk : {1, 129}) CHECK(mixed(attention, text, chunk, 2, 0, type) == whole);
+    }
+    const GroupedQueryAttention<F32> all = reference_of(usual).fill(GroupedQueryAttention<F32>(usual, rope_of(usual)));
+    const std::vector<float> causal = mixed(all, text, length, 1, 0, type);
+    for (const index_t region_size : {1, 7, 256}) {
+      CHECK(mixed(make(region_size, length), text, length, 1, 0, type) == causal);
+    }
+    CHECK((type == CacheType::f32) == (causal == mixed(all, text, length)));
+  }
+}
+
 namespace {
 
 void check_plain_loops(const GqaShape& shape, index_t region_size, index_t routed, index_t length) {

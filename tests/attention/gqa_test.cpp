@@ -130,6 +130,46 @@ TEST_CASE("grouped-query attention over several chunks of positions is its defin
   }
 }
 
+TEST_CASE(
+    "a cache of fewer bits gives nearly the same, the same however a text is cut, and of itself the laws of all") {
+  for (const Variant& variant : variants()) {
+    INFO(variant.name);
+    const auto attention = attention_of(variant);
+    const index_t length = 290;
+    const std::vector<float> text = text_of(variant, length);
+    const std::vector<float> exact = mixed(attention, text, length);
+    for (const auto& [type, bound] : {std::pair(CacheType::f16, 2e-3), std::pair(CacheType::q8_0, 3e-2)}) {
+      INFO(name_of(type));
+      CHECK(attention.holds(type));
+      const std::vector<float> whole = mixed(attention, text, length, 1, 0, type);
+      double squares = 0.0;
+      double errors = 0.0;
+      for (std::size_t i = 0; i < whole.size(); ++i) {
+        squares += double(exact[i]) * double(exact[i]);
+        errors += (double(whole[i]) - double(exact[i])) * (double(whole[i]) - double(exact[i]));
+      }
+      CHECK(errors > 0.0);
+      CHECK(std::sqrt(errors / squares) < bound);
+      for (const index_t chunk : {1, 37}) CHECK(mixed(attention, text, chunk, 1 + chunk % 3, 5, type) == whole);
+      CHECK(mixed(attention, text, 128, 8, 16, type) == whole);
+
+      // Back and on again, forks too.
+      Context ctx;
+      std::vector<KvCache> states;
+      states.push_back(attention.make_state({length, 30, 40, type}));
+      Texts found{text};
+      for (int pass = 0; pass < 9; ++pass) throw_if_error(mix_next(attention, states, {30}, found, ctx));
+      states[0].truncate(241);
+      states[0] = states[0].clone();
+      std::copy(text.begin() + 241 * variant.shape.hidden_size, text.end(),
+                found[0].begin() + 241 * variant.shape.hidden_size);
+      throw_if_error(mix_next(attention, states, {29}, found, ctx));
+      throw_if_error(mix_next(attention, states, {20}, found, ctx));
+      CHECK(found[0] == whole);
+    }
+  }
+}
+
 TEST_CASE("chunks, threads and spare rows change no bit of an attention") {
   for (const Variant& variant : variants()) {
     INFO(variant.name);

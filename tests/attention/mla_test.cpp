@@ -293,6 +293,29 @@ TEST_CASE("latent attention has the same bits whole, in chunks, token by token, 
   }
 }
 
+TEST_CASE("a latent attention in fewer bits is near that in all, and the same however a text is cut") {
+  for (const MlaShape& shape : shapes) {
+    const auto mixer = Weights(shape).packed(rope_of(shape));
+    const index_t length = 300;
+    const std::vector<float> text = text_of(shape, length);
+    const std::vector<float> exact = mixed(mixer, text, length);
+    for (const auto& [type, bound] : {std::pair(CacheType::f16, 2e-3), std::pair(CacheType::q8_0, 3e-2)}) {
+      CHECK(mixer.holds(type));
+      const std::vector<float> whole = mixed(mixer, text, length, 1, 0, type);
+      double squares = 0.0;
+      double errors = 0.0;
+      for (std::size_t i = 0; i < whole.size(); ++i) {
+        squares += double(exact[i]) * double(exact[i]);
+        errors += (double(whole[i]) - double(exact[i])) * (double(whole[i]) - double(exact[i]));
+      }
+      CHECK(errors > 0.0);
+      CHECK(std::sqrt(errors / squares) < bound);
+      for (const index_t chunk : {1, 37}) CHECK(mixed(mixer, text, chunk, 1 + chunk % 3, 0, type) == whole);
+      CHECK(mixed(mixer, text, 128, 8, 0, type) == whole);
+    }
+  }
+}
+
 TEST_CASE("texts of one pass of latent attention have the bits they have alone, also after going back") {
   const MlaShape& shape = shapes[1];
   const auto mixer = Weights(shape).packed(rope_of(shape));
@@ -394,11 +417,11 @@ TEST_CASE("a latent attention refuses rotary widths and states that do not fit")
   Context ctx;
   Texts texts{text_of(shapes[0], 3)};
   std::vector<LatentCache> states;
-  states.emplace_back(3, 21, 10);
+  states.emplace_back(StateSize{3, 3, 0}, 21, 10);
   CHECK(said(mix_next(mixer, states, {3}, texts, ctx)) == "usage: the state was made by an attention of another shape");
-  states[0] = LatentCache(3, 20, 8);
+  states[0] = LatentCache({3, 3, 0}, 20, 8);
   CHECK(said(mix_next(mixer, states, {3}, texts, ctx)) == "usage: the state was made by an attention of another shape");
-  states[0] = LatentCache(2, 20, 10);
+  states[0] = LatentCache({2, 2, 0}, 20, 10);
   CHECK(said(mix_next(mixer, states, {3}, texts, ctx)) ==
         "limit: positions against the size of the context (got 3, allowed 2), token 0");
 }

@@ -227,6 +227,25 @@ TEST_CASE(
   CHECK(floats.err.find("compute f32") != std::string::npos);
 }
 
+TEST_CASE("the cache holds f32, f16 or q8_0, and no other type") {
+  for (const std::string command : {"generate", "chat", "perplexity"}) {
+    for (const char* const text : {"q8", "F16", "", "bf16", "f16 "}) {
+      check_usage({command, "--cache-type", text},
+                  "--cache-type: got '" + std::string(text) + "', allowed are f32, f16 and q8_0");
+    }
+  }
+  const auto text_of = [](const char* type) {
+    return cli::run({"generate", "-p", "Once", "-n", "20", "--temp", "0", "--cache-type", type});
+  };
+  const cli::Result exact = text_of("f32");
+  CHECK(exact.out == cli::run({"generate", "-p", "Once", "-n", "20", "--temp", "0"}).out);
+  CHECK(exact.err.find("KV cache 6.3 MB") != std::string::npos);
+  CHECK(text_of("f16").err.find("KV cache 3.1 MB") != std::string::npos);
+  CHECK(text_of("f16").out == exact.out);
+  CHECK(text_of("q8_0").err.find("KV cache 1.7 MB") != std::string::npos);
+  CHECK(text_of("q8_0").code == 0);
+}
+
 TEST_CASE("HEADGATE_ISA caps the kernels, and a name that is none is an error") {
   const cli::Result scalar = cli::run({"--version"}, {.environment = {"HEADGATE_ISA=scalar"}});
   CHECK(scalar.code == 0);

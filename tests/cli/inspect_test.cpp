@@ -35,6 +35,8 @@ TEST_CASE("inspect prints sizes for people, and exact bytes with --json") {
   CHECK(model.at("packed_bytes") == 18726912);
   CHECK(model.at("expert_bytes") == 147456);
   CHECK(model.at("kv_cache_bytes") == 6291456);
+  CHECK(model.at("f16_cache_bytes") == 3145728);
+  CHECK(model.at("q8_0_cache_bytes") == 1671168);
   CHECK(model.at("stored_types") == json::array({"BF16"}));
   CHECK(model.at("skipped").empty());
   CHECK(model.at("unread_files") == json::array({"LICENSE", "README.md", "tokenizer_config.json"}));

@@ -188,6 +188,14 @@ const char* const damaged_kinds[] = {"gpt_oss_bf16", "mellum_f32", "lfm2_moe_bf1
 
 }  // namespace
 
+TEST_CASE("a layer that cannot hold its text in fewer bits is refused by its number") {
+  CHECK(Session::create(toy_model(), {.context_size = 20}).has_value());
+  const auto found = Session::create(toy_model(), {.context_size = 20, .cache_type = CacheType::f16});
+  REQUIRE_FALSE(found.has_value());
+  CHECK(found.error().code() == ErrorCode::usage);
+  CHECK(std::string(found.error().what()).find("layer 0 cannot hold its text in f16") != std::string::npos);
+}
+
 TEST_CASE("sessions that go on together have the bits, routes and routers' rows that each has alone") {
   for (const std::string kind : kinds) {
     DYNAMIC_SECTION(kind) {

@@ -49,14 +49,15 @@ headgate::Status mix_next(const M& mixer, std::vector<typename M::State>& states
 // One text in passes of so many rows, on so many threads.
 template <class M>
 std::vector<float> mixed(const M& mixer, const std::vector<float>& text, headgate::index_t chunk,
-                         headgate::index_t threads = 1, headgate::index_t spare = 0) {
+                         headgate::index_t threads = 1, headgate::index_t spare = 0,
+                         headgate::CacheType cache = headgate::CacheType::f32) {
   using namespace headgate;
   const auto length = static_cast<index_t>(text.size() / as_size(mixer.hidden_size()));
   ThreadExecutor executor(threads);
   Context ctx(executor);
   Texts texts{text};
   std::vector<typename M::State> states;
-  states.push_back(mixer.make_state({length, chunk, spare}));
+  states.push_back(mixer.make_state({length, chunk, spare, cache}));
   for (index_t first = 0; first < length; first += chunk) {
     throw_if_error(mix_next(mixer, states, {std::min(chunk, length - first)}, texts, ctx));
   }

@@ -85,6 +85,7 @@ class AnyMixer {
   index_t hidden_size() const noexcept { return hidden_size_; }
   std::int64_t weight_bytes() const noexcept { return weight_bytes_; }
   const Rope* rope() const noexcept { return mixer_->rope(); }  // as long as a copy of the mixer lives
+  bool holds(CacheType type) const noexcept { return mixer_->holds(type); }
   AnyState make_state(const StateSize& size) const { return mixer_->make_state(size); }
   Status forward(const MixerInput& in, std::span<AnyState* const> states, Rows y, Context& ctx) const {
     return mixer_->forward(in, states, y, ctx);
@@ -94,6 +95,7 @@ class AnyMixer {
   struct Interface {
     virtual ~Interface() = default;
     virtual const Rope* rope() const noexcept = 0;
+    virtual bool holds(CacheType type) const noexcept = 0;
     virtual AnyState make_state(const StateSize& size) const = 0;
     virtual Status forward(const MixerInput& in, std::span<AnyState* const> states, Rows y, Context& ctx) const = 0;
   };
@@ -102,6 +104,7 @@ class AnyMixer {
     using S = typename M::State;
     explicit Erased(M m) : mixer(std::move(m)) {}
     const Rope* rope() const noexcept override { return mixer.rope(); }
+    bool holds(CacheType type) const noexcept override { return holds_cache(mixer, type); }
     AnyState make_state(const StateSize& size) const override { return AnyState(mixer.make_state(size)); }
     Status forward(const MixerInput& in, std::span<AnyState* const> states, Rows y, Context& ctx) const override {
       const Workspace::Mark mark(ctx.workspace);

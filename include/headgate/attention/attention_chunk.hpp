@@ -20,6 +20,17 @@ namespace headgate::inline HEADGATE_ABI {
 
 inline constexpr index_t chunk_positions = 256;  // whole panels
 
+// Bytes of the keys, and of the values, of so many positions: whole panels, whole rows. What follows begins on a line.
+constexpr std::int64_t keys_bytes(CacheType type, index_t positions, index_t channels) noexcept {
+  return visit_cache_format(type, [&](auto format) {
+    return round_up_to_line(divide_up(positions, panel_rows) * format.panel_bytes(channels));
+  });
+}
+constexpr std::int64_t values_bytes(CacheType type, index_t positions, index_t channels) noexcept {
+  return visit_cache_format(type,
+                            [&](auto format) { return round_up_to_line(positions * format.row_bytes(channels)); });
+}
+
 // The keys and values of a head in a cache. Row 0 of both is the position `origin`, a multiple of panel_rows.
 struct CacheView {
   CacheType type = CacheType::f32;
@@ -43,10 +54,13 @@ struct CacheView {
   }
 };
 
-// Of a query: what it has read, or what it reads of a chunk. The sums of values, (value_width), stand elsewhere.
+// Of a query: what it has read, or what it reads of a chunk. The sums of values, (value_width), stand elsewhere. With a
+// score that is not finite, of which softmax would make a weight, the total is NaN, and stays so.
 struct Softmax {
   float largest = -std::numeric_limits<float>::infinity();
   float total = 0.0f;
+
+  bool is_finite() const noexcept { return total == total; }  // NOLINT(misc-redundant-expression)
 
   // Joins a chunk, whose sums it overwrites, to sums.
   template <class Backend>
@@ -91,22 +105,21 @@ void weigh_cache(const CacheView& cache, Slice positions, const float* weights, 
   });
 }
 
-// Scores of a query become weights; found is what they say. Whether all were finite: softmax would make weights of
-// those that are not.
+// Scores of a query become weights.
 template <class Backend>
-bool soften(float* scores, index_t count, Softmax& found) noexcept {
+Softmax soften(float* scores, index_t count) noexcept {
   const bool is_finite = Backend::all_finite(scores, count);
-  found.largest = Backend::max(scores, count);
-  found.total = Backend::exp_sum(scores, count, found.largest);
-  return is_finite;
+  const float largest = Backend::max(scores, count);
+  const float total = Backend::exp_sum(scores, count, largest);
+  return {largest, is_finite ? total : std::numeric_limits<float>::quiet_NaN()};
 }
 
 // A tile of m queries in a chunk of a cache, reads[r] being the positions of the chunk that query r reads: ascending,
-// maybe none. Sets found[r] and sums (m, value_width) of those that read any. Returns the first query with a score that
-// is not finite, or m. scores: chunk_scores.
+// maybe none, but one of them some. Sets found[r] and sums (m, value_width) of those that read any. scores:
+// chunk_scores.
 template <class Backend>
-index_t attend_chunk(const CacheView& cache, const float* tile, std::span<const Slice> reads, float* scores,
-                     float* sums, Softmax* found) noexcept {
+void attend_chunk(const CacheView& cache, const float* tile, std::span<const Slice> reads, float* scores, float* sums,
+                  Softmax* found) noexcept {
   const auto m = static_cast<index_t>(reads.size());
   Slice all{max_index, 0};
   for (const Slice& own : reads) {
@@ -118,7 +131,6 @@ index_t attend_chunk(const CacheView& cache, const float* tile, std::span<const 
   const index_t end_panel = (all.last - cache.origin - 1) / panel_rows + 1;
   const index_t begin = cache.origin + first_panel * panel_rows;  // position of the first score
   score_cache<Backend>(cache, first_panel, end_panel - first_panel, tile, m, scores);
-  index_t bad = m;
   for (index_t r = 0; r < m; ++r) {
     const Slice own = reads[as_size(r)];
     float* const row = scores + r * score_stride;
@@ -126,14 +138,13 @@ index_t attend_chunk(const CacheView& cache, const float* tile, std::span<const 
       std::fill(row + (all.first - begin), row + (all.last - begin), 0.0f);
       continue;
     }
-    if (!soften<Backend>(row + (own.first - begin), own.last - own.first, found[r]) && bad == m) bad = r;
+    found[r] = soften<Backend>(row + (own.first - begin), own.last - own.first);
     std::fill(row + (all.first - begin), row + (own.first - begin), 0.0f);
     std::fill(row + (own.last - begin), row + (all.last - begin), 0.0f);
   }
   std::fill_n(sums, std::int64_t{m} * cache.value_width(), 0.0f);
   // What others read is weighed by 0, which changes nothing but the sign of 0 (finish).
   weigh_cache<Backend>(cache, all, scores + (all.first - begin), m, sums);
-  return bad;
 }
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -46,6 +46,10 @@ struct BilevelCausalShape {
   std::int64_t chosen_width(std::int64_t positions) const noexcept {
     return std::min<std::int64_t>(positions / region_size, regions) + 1;
   }
+  // Positions that a query before `end` reads at most.
+  std::int64_t longest_read(std::int64_t end) const noexcept {
+    return std::min((std::int64_t{regions} + 1) * region_size, end);
+  }
   // Of one thread: a tile of queries, what they have read, their part of a chunk, and scores as products give them and
   // as they are read.
   std::int64_t attend_floats() const noexcept {
@@ -70,6 +74,7 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
     return BilevelCausalAttention(sizes, std::move(rope), formats);
   }
 
+  bool holds(CacheType) const noexcept { return true; }
   RegionCache make_state(const StateSize& size) const {
     return {size, shape().num_kv_heads, shape().head_dim, regions_.region_size};
   }
@@ -198,7 +203,6 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
     std::fill_n(sums, std::int64_t{m} * width, 0.0f);
 
     Softmax softmaxes[as_size(F32Tile::max_rows)];
-    bool is_finite = true;
     each_chunk(chosen, position, [&](std::span<const Slice> stretches) {
       // Scores of the chunk's stretches side by side, as if there were nothing between them.
       index_t count = 0;
@@ -213,9 +217,7 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
         count += positions.last - positions.first;
       }
       Softmax found[as_size(F32Tile::max_rows)];
-      for (index_t r = 0; r < m; ++r) {
-        is_finite = soften<Backend>(scores + r * score_stride, count, found[r]) && is_finite;
-      }
+      for (index_t r = 0; r < m; ++r) found[r] = soften<Backend>(scores + r * score_stride, count);
       std::fill_n(part, std::int64_t{m} * width, 0.0f);
       index_t read = 0;
       for (const Slice& positions : stretches) {
@@ -227,7 +229,9 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
                                             width);
       }
     });
+    bool is_finite = true;
     for (index_t r = 0; r < m; ++r) {
+      is_finite = is_finite && softmaxes[r].is_finite();
       softmaxes[r].finish(sums + std::int64_t{r} * width, d, mixed + (heads.first + r) * d);
     }
     return is_finite;

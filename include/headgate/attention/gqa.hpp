@@ -37,6 +37,7 @@ class GroupedQueryAttention : public AttentionProjections<Format, Backend> {
     requires has_exceptions
       : GroupedQueryAttention(create(sizes, std::move(rope), formats).value()) {}
 
+  bool holds(CacheType) const noexcept { return true; }
   KvCache make_state(const StateSize& size) const {
     return {size, shape().num_kv_heads, shape().head_dim, shape().window};
   }
@@ -140,7 +141,6 @@ class GroupedQueryAttention : public AttentionProjections<Format, Backend> {
     std::fill_n(sums, std::int64_t{unit.last - unit.first} * width, 0.0f);
 
     const CacheView view = cache.view(kv_head);
-    index_t bad = queries.rows;
     const index_t end = read_by(unit.last - 1).last;
     for (index_t first = read_by(unit.first).first / chunk_positions * chunk_positions; first < end;
          first += chunk_positions) {
@@ -156,9 +156,7 @@ class GroupedQueryAttention : public AttentionProjections<Format, Backend> {
         }
         if (!reads_any) continue;
         Softmax found[as_size(F32Tile::max_rows)];
-        const index_t r_bad =
-            attend_chunk<Backend>(view, tiles + own.first * d, std::span(reads, as_size(m)), scores, part, found);
-        if (r_bad < m) bad = std::min(bad, (unit.first + own.first + r_bad) / group);
+        attend_chunk<Backend>(view, tiles + own.first * d, std::span(reads, as_size(m)), scores, part, found);
         for (index_t r = 0; r < m; ++r) {
           if (reads[r].first >= reads[r].last) continue;
           softmaxes[own.first + r].template join<Backend>(found[r], part + std::int64_t{r} * width,
@@ -166,8 +164,10 @@ class GroupedQueryAttention : public AttentionProjections<Format, Backend> {
         }
       }
     }
+    index_t bad = queries.rows;
     for (index_t r = 0; r < unit.last - unit.first; ++r) {
       const index_t j = unit.first + r;
+      if (bad == queries.rows && !softmaxes[r].is_finite()) bad = j / group;
       softmaxes[r].finish(sums + std::int64_t{r} * width, d, mixed.row_data(j / group) + head(j) * d);
     }
     return bad;

@@ -156,16 +156,6 @@ class KvCache {
     const std::int64_t most = kept + std::max(size.rows_per_pass, panel_rows);
     return static_cast<index_t>(std::min<std::int64_t>(most, size.context_size));
   }
-  // Of a head: whole panels, whole rows; each begins on a line of memory.
-  static constexpr std::int64_t keys_bytes(CacheType type, index_t positions, index_t head_dim) noexcept {
-    return visit_cache_format(type, [&](auto format) {
-      return round_up_to_line(divide_up(positions, panel_rows) * format.panel_bytes(head_dim));
-    });
-  }
-  static constexpr std::int64_t values_bytes(CacheType type, index_t positions, index_t head_dim) noexcept {
-    return visit_cache_format(type,
-                              [&](auto format) { return round_up_to_line(positions * format.row_bytes(head_dim)); });
-  }
   // Where everything that the next row reads is held from, but for 0.
   index_t first_reachable() const noexcept { return origin_ == 0 ? 0 : origin_ + window_ - 1; }
   std::byte* keys_of(index_t kv_head) noexcept { return buffer_.data() + keys_offset(kv_head); }

@@ -51,6 +51,18 @@ struct PassSize {
   std::int64_t threads = 1;
 };
 
+// A mixer that holds what is cached of every position in other types than float32 says in which. (A few rows of a
+// convolution are no cache of positions: ShortConvolution holds them in float32 with any type.)
+template <class M>
+concept HoldsCaches = requires(const M& mixer, CacheType type) {
+  { mixer.holds(type) } noexcept -> std::same_as<bool>;
+};
+template <class M>
+constexpr bool holds_cache(const M& mixer, CacheType type) noexcept {
+  if constexpr (HoldsCaches<M>) return mixer.holds(type);
+  return type == CacheType::f32;
+}
+
 template <class M>
 concept Mixer = SequenceState<typename M::State> &&
                 requires(const M& mixer, const MixerInput& in, std::span<typename M::State* const> states, Rows y,

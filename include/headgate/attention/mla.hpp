@@ -7,9 +7,8 @@
 // So a position costs each head two products with its latents, whatever the size of a head, and keys and values of
 // heads never exist.
 //
-// Queries are stacked to tiles, heads of one row as well as rows of one head. Every score is one chain of
-// multiply-adds; a weighted sum is one chain for each block of 64 positions, counted from position 0, and the blocks
-// are added in order. So neither tiles nor threads nor passes can change a bit.
+// Queries are stacked to tiles, heads of one row as well as rows of one head, and meet the latents chunk by chunk
+// (attention_chunk.hpp). So neither tiles nor threads nor passes can change a bit.
 //
 // Rotary pairs are a half apart: rows of checkpoints that have them side by side are to be put apart before they get
 // here.
@@ -104,9 +103,8 @@ class MultiHeadLatentAttention {
     return query_down_.bytes() + query_.bytes() + latent_.bytes() + key_up_.bytes() + value_up_.bytes() +
            output_.bytes() + static_cast<std::int64_t>(floats * sizeof(float));
   }
-  LatentCache make_state(const StateSize& size) const {
-    return {size.context_size, shape_.latent_size, shape_.rope_dim};
-  }
+  bool holds(CacheType) const noexcept { return true; }
+  LatentCache make_state(const StateSize& size) const { return {size, shape_.latent_size, shape_.rope_dim}; }
 
   Status forward(const MixerInput& in, std::span<LatentCache* const> states, Rows y, Context& ctx) const {
     const std::int64_t all_queries = std::int64_t{in.hidden.rows} * shape_.num_heads;
@@ -215,18 +213,15 @@ class MultiHeadLatentAttention {
     const index_t height = std::clamp(divide_up(queries.rows * shape_.num_heads, ctx.executor.size()), 1, tile_rows);
     index_t rows = 0;
     index_t units = 0;
-    index_t longest = 0;
     for (std::size_t s = 0; s < sequences.size(); ++s) {
       const TileCut bands{sequences[s].rows, tile_rows};
       const index_t tallest = bands.count() == 0 ? 0 : divide_up(sequences[s].rows, bands.count());
       texts[s] = {rows, units, divide_up(tallest * shape_.num_heads, height), bands};
       rows += sequences[s].rows;
       units += texts[s].tiles * bands.count();
-      longest = std::max(longest, sequences[s].first_position + sequences[s].rows);
     }
     const index_t n = ctx.slices(units);
-    const std::int64_t stride = MlaShape::score_stride(longest);
-    const std::int64_t scratch = shape_.attend_floats(stride);
+    const std::int64_t scratch = shape_.attend_floats();
     float* const all_scratch = ctx.workspace.take<float>(n * scratch).data();
     const std::span<index_t> first_bad = ctx.workspace.take<index_t>(n);
     ctx.parallel(n, [&](index_t i) {
@@ -242,7 +237,7 @@ class MultiHeadLatentAttention {
         if (tile.first == tile.last) continue;
         const index_t found =
             attend_tile(queries.middle_rows(text.first_row + band.first, band.last - band.first),
-                        sequences[s].first_position + band.first, *states[s], tile, all_scratch + i * scratch, stride,
+                        sequences[s].first_position + band.first, *states[s], tile, all_scratch + i * scratch,
                         values.middle_rows(text.first_row + band.first, band.last - band.first));
         if (found < band.last - band.first) bad = std::min(bad, text.first_row + band.first + found);
       }
@@ -256,15 +251,14 @@ class MultiHeadLatentAttention {
   // Query j of a band is that of head j / rows and row j % rows. Returns the first row of the band with a score that is
   // not finite, because softmax would make a weight of it, or the number of rows.
   index_t attend_tile(ConstRows queries, index_t first_position, const LatentCache& cache, Slice tile_queries,
-                      float* scratch, std::int64_t stride, Rows values) const noexcept {
-    constexpr index_t block = LatentCache::block_positions;
+                      float* scratch, Rows values) const noexcept {
     const index_t m = tile_queries.last - tile_queries.first;
     const index_t latents = shape_.padded_latents();
     const std::int64_t absorbed_width = std::int64_t{latents} + shape_.rope_dim;
     const auto row_of = [&](index_t r) { return (tile_queries.first + r) % queries.rows; };
     float* const absorbed = scratch;
     float* const scores = absorbed + tile_rows * absorbed_width;
-    float* const part = scores + tile_rows * stride;
+    float* const part = scores + chunk_scores;
     float* const sums = part + std::int64_t{tile_rows} * latents;
     float* const made = sums + std::int64_t{tile_rows} * latents;
     float* const tile = made + std::int64_t{tile_rows} * shape_.padded_values();
@@ -283,27 +277,28 @@ class MultiHeadLatentAttention {
     });
     for (index_t r = 0; r < m; ++r) rows[r] = absorbed + r * absorbed_width;
     Backend::make_tile(F32Tile{}, rows, m, shape_.key_size(), tile);
+    const CacheView view = cache.view();
     index_t longest = 0;
     for (index_t r = 0; r < m; ++r) longest = std::max(longest, first_position + row_of(r) + 1);
-    const PanelView<F32> keys = cache.keys();
-    Backend::multiply(F32{}, keys.data, keys.cols, divide_up(longest, panel_rows), tile, m, scores, stride);
-
-    const index_t blocks = divide_up(longest, block);
+    Softmax softmaxes[as_size(tile_rows)];
+    std::fill_n(sums, std::int64_t{m} * latents, 0.0f);
+    for (index_t first = 0; first < longest; first += chunk_positions) {
+      Slice reads[as_size(tile_rows)];
+      for (index_t r = 0; r < m; ++r) {
+        reads[r] = {first, std::min(first_position + row_of(r) + 1, first + chunk_positions)};
+      }
+      Softmax found[as_size(tile_rows)];
+      attend_chunk<Backend>(view, tile, std::span(reads, as_size(m)), scores, part, found);
+      for (index_t r = 0; r < m; ++r) {
+        if (reads[r].first >= reads[r].last) continue;
+        softmaxes[r].template join<Backend>(found[r], part + std::int64_t{r} * latents,
+                                            sums + std::int64_t{r} * latents, latents);
+      }
+    }
     index_t bad = queries.rows;
     for (index_t r = 0; r < m; ++r) {
-      const index_t positions = first_position + row_of(r) + 1;
-      float* const weights = scores + r * stride;
-      if (!Backend::all_finite(weights, positions)) bad = std::min(bad, row_of(r));
-      Backend::softmax(weights, positions);
-      std::fill(weights + positions, weights + std::int64_t{blocks} * block, 0.0f);
-    }
-    // Positions behind a row's own are weighed by 0, and no sum is -0, so that they change nothing.
-    std::fill_n(sums, std::int64_t{m} * latents, 0.0f);
-    for (index_t b = 0; b < blocks; ++b) {
-      for (index_t r = 0; r < m; ++r) rows[r] = scores + r * stride + std::int64_t{b} * block;
-      Backend::make_tile(F32Tile{}, rows, m, block, tile);
-      Backend::multiply(F32{}, cache.values(b).data, block, latents / panel_rows, tile, m, part, latents);
-      Backend::axpy(1.0f, part, m * latents, sums);
+      if (!softmaxes[r].is_finite()) bad = std::min(bad, row_of(r));
+      softmaxes[r].finish(sums + std::int64_t{r} * latents, latents, sums + std::int64_t{r} * latents);
     }
     each_head(tile_queries, queries.rows, [&](index_t head, index_t first, index_t count) {
       for (index_t r = 0; r < count; ++r) rows[r] = sums + std::int64_t{first + r} * latents;

@@ -68,7 +68,7 @@ struct MlaShape {
 
   // Bytes of the state of one text. Precondition of this and the next: check() is a success.
   std::int64_t state_bytes(const StateSize& size) const noexcept {
-    return LatentCache::bytes(size.context_size, latent_size, rope_dim);
+    return LatentCache::bytes(size, latent_size, rope_dim);
   }
   // What forward takes from the workspace at a time, at most, in floats, through an AnyMixer, too; x and y excluded.
   std::int64_t scratch_floats(const PassSize& pass) const noexcept {
@@ -76,20 +76,17 @@ struct MlaShape {
     const std::int64_t whole = pass.rows * (query_size() + value_size()) + 6 * pass.sequences;
     const std::int64_t projection =
         pass.rows * (std::int64_t{query_rank} + key_size() + std::max(hidden_size, query_rank));
-    const std::int64_t attending = pass.threads * (attend_floats(score_stride(pass.positions)) + 1);
+    const std::int64_t attending = pass.threads * (attend_floats() + 1);
     const std::int64_t output = pass.rows * value_size();
     return whole + std::max({projection, attending, output}) + take_padding;
   }
 
-  // Floats from the scores of one query to those of the next, in a text of so many positions: whole blocks.
-  static std::int64_t score_stride(std::int64_t positions) noexcept {
-    constexpr std::int64_t block = LatentCache::block_positions;
-    return (positions + block - 1) / block * block;
-  }
-  // Of one thread: for each query of a tile its absorbed form, scores, and two rows of latents; one tile at a time.
-  std::int64_t attend_floats(std::int64_t stride) const noexcept {
-    const std::int64_t widest = std::max({nope_dim, key_size(), LatentCache::block_positions, latent_size});
-    return F32Tile::max_rows * (padded_latents() + rope_dim + stride + 2 * padded_latents() + padded_values() + widest);
+  // Of one thread: for each query of a tile its absorbed form, what it has read, its part of a chunk and its values;
+  // and one tile at a time.
+  std::int64_t attend_floats() const noexcept {
+    const std::int64_t widest = std::max({nope_dim, key_size(), latent_size});
+    return F32Tile::max_rows * (padded_latents() + rope_dim + 2 * padded_latents() + padded_values() + widest) +
+           chunk_scores;
   }
 };
 

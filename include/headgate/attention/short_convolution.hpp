@@ -83,6 +83,7 @@ class ShortConvolution {
     const std::size_t floats = taps_.size() + input_bias_.size() + taps_bias_.size() + output_bias_.size();
     return input_.bytes() + output_.bytes() + static_cast<std::int64_t>(floats * sizeof(float));
   }
+  bool holds(CacheType) const noexcept { return true; }
   FirState make_state(const StateSize& size) const { return {size, shape_.taps, shape_.hidden_size}; }
 
   Status forward(const MixerInput& in, std::span<FirState* const> states, Rows y, Context& ctx) const {

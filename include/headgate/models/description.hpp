@@ -84,7 +84,7 @@ struct ModelDescription {
   MemoryPlan memory(const SessionOptions& options = {}, index_t threads = 1, index_t sessions = 1) const {
     const index_t context = options.context_size == 0 ? config.max_position_embeddings : options.context_size;
     const index_t rows = std::min(options.rows_per_pass, context);
-    const StateSize size{context, rows, options.spare_positions};
+    const StateSize size{context, rows, options.spare_positions, options.cache_type};
     double states = 0.0;
     for (const StateNeed& need : states_) states += static_cast<double>(need(size));
     const std::int64_t logits = std::int64_t{2} * config.vocab_size * (options.all_logits ? context : 1);
@@ -99,11 +99,11 @@ struct ModelDescription {
   }
 
   // What a row costs with what layers keep of a text that is so many positions long, itself included.
-  std::int64_t text_bytes_read(index_t length) const {
+  std::int64_t text_bytes_read(index_t length, CacheType type = CacheType::f32) const {
     std::int64_t bytes = 0;
     for (std::size_t i = 0; i < states_.size(); ++i) {
       const std::int64_t read = reads_[i] ? reads_[i](length).positions : 1;
-      bytes += states_[i] ? states_[i]({static_cast<index_t>(read), 1, 0}) : 0;
+      bytes += states_[i] ? states_[i]({static_cast<index_t>(read), 1, 0, type}) : 0;
     }
     return bytes;
   }

@@ -40,7 +40,8 @@ class Session {
   explicit Session(std::shared_ptr<const Model> model, const SessionOptions& options = {})
       : model_(std::move(model)), options_(checked(options, model_)) {
     try {
-      state_ = model_->make_state({options_.context_size, options_.rows_per_pass, options_.spare_positions});
+      state_ = model_->make_state(
+          {options_.context_size, options_.rows_per_pass, options_.spare_positions, options_.cache_type});
     } catch (const std::bad_alloc&) {
       throw Error(ErrorCode::limit,
                   {"", "context_size", -1,
@@ -157,6 +158,14 @@ class Session {
     check("rows_per_pass", options.rows_per_pass, 1, max_rows);
     if (options.context_size == 0) options.context_size = model->config().max_position_embeddings;
     options.rows_per_pass = std::min(options.rows_per_pass, options.context_size);
+    for (index_t layer = 0; layer < model->num_layers(); ++layer) {
+      for (const AnyMixer* const mixer : model->block(layer).mixers()) {
+        if (mixer->holds(options.cache_type)) continue;
+        throw Error(ErrorCode::usage, {"", "cache_type", -1,
+                                       "layer " + std::to_string(layer) + " cannot hold its text in " +
+                                           std::string(name_of(options.cache_type))});
+      }
+    }
     return options;
   }
 

@@ -1,6 +1,7 @@
 // SessionOptions: how large a session is and how it cuts its work.
 #pragma once
 
+#include "headgate/core/cache_type.hpp"
 #include "headgate/core/types.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -12,6 +13,9 @@ struct SessionOptions {
   // truncate can go back at least so many positions where a layer holds only the end of a text (sliding windows,
   // convolutions), which costs a row of it each. Layers that hold all positions go back to any.
   index_t spare_positions = 16;
+  // How layers hold what they cache of every position: it changes memory, time and, but for f32, the numbers. usage,
+  // with the layer, where one cannot. What holds a few rows, whatever the text's length, stays as it is.
+  CacheType cache_type = CacheType::f32;
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

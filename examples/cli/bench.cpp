@@ -42,6 +42,7 @@ struct BenchOptions {
   std::int64_t batch_rows = 2048;
   std::int64_t ubatch_rows = 512;
   std::optional<headgate::Compute> compute;
+  headgate::CacheType cache_type = headgate::CacheType::f32;
   Output output = Output::md;
   bool json = false;
 };
@@ -59,7 +60,7 @@ struct Test {
 
 // What is printed of a test: one list of names for all kinds of output.
 struct Row {
-  std::string model, types, kernels, compute;
+  std::string model, types, kernels, compute, cache_type;
   int threads;
   Test test;
   std::vector<double> rates;  // tokens per second, one a repetition
@@ -85,6 +86,7 @@ struct Row {
     use("threads", threads, 0);
     use("kernels", kernels, 0);
     use("compute", compute, 0);
+    use("cache_type", cache_type, 0);
     use("test", test.name(), 0);
     use("avg_ts", mean(), 2);
     use("stddev_ts", deviation(), 2);
@@ -223,7 +225,7 @@ class Bench {
       const index_t end_of_batch = std::min(test.tokens, done + batch);
       while (done < end_of_batch) {
         const index_t rows = std::min(session_.options().rows_per_pass, end_of_batch - done);
-        cost.add_pass(model_, test.depth + done, rows, done + rows == end_of_batch ? 1 : 0);
+        cost.add_pass(model_, test.depth + done, rows, done + rows == end_of_batch ? 1 : 0, options_.cache_type);
         done += rows;
       }
     }
@@ -261,7 +263,8 @@ void bench_model(const std::string& path, const std::vector<Test>& tests, const 
   const headgate::SessionOptions session_options = plan_session({.context = context,
                                                                  .batch_rows = options.batch_rows,
                                                                  .ubatch_rows = options.ubatch_rows,
-                                                                 .threads = most_threads},
+                                                                 .threads = most_threads,
+                                                                 .cache_type = options.cache_type},
                                                                 description, memory);
   std::vector<std::string_view> types;
   for (const headgate::DType type : description.dtypes) types.push_back(headgate::info(type).name);
@@ -278,6 +281,7 @@ void bench_model(const std::string& path, const std::vector<Test>& tests, const 
               .types = fmt::format("{}", fmt::join(types, ", ")),
               .kernels = kernels_name(),
               .compute = name_of(description.weights.compute),
+              .cache_type = std::string(name_of(options.cache_type)),
               .threads = thread_count(asked),
               .test = test,
               .rates = {},
@@ -338,6 +342,7 @@ RunCommand bench_command(Flags& flags) {
   flags.integer("-b,--batch-size", "prompt rows given at a time (2048)", 1, INT32_MAX, o.batch_rows);
   flags.integer("--ubatch-size", "-ub N: ... and in one forward pass (512)", 1, INT32_MAX, o.ubatch_rows);
   flags.compute(o.compute);
+  flags.cache_type(o.cache_type);
   flags.value("-o,--output", "FORMAT", "md, csv or json (md)", [&o](const std::string& text) {
     if (text != "md" && text != "csv" && text != "json") {
       throw_usage("-o", "got '" + headgate::escaped(text, 80) + "', allowed are md, csv and json");

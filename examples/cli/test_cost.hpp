@@ -13,14 +13,14 @@ struct TestCost {
   // One pass of `rows` positions behind `first` others, of which so many want logits. Experts: as many as the rows
   // touch when they choose evenly. Attention multiplies floats.
   void add_pass(const headgate::ModelDescription& model, headgate::index_t first, headgate::index_t rows,
-                headgate::index_t logits) {
+                headgate::index_t logits, headgate::CacheType cache_type) {
     const headgate::WeightCount& weights = model.weights;
     const auto routed = static_cast<double>(weights.routed_bytes);
     const double chosen = routed > 0.0 ? static_cast<double>(weights.chosen_bytes) / routed : 0.0;
     bytes += static_cast<double>(weights.bytes_per_token - weights.chosen_bytes - weights.head_bytes);
     bytes += routed * (1.0 - std::pow(1.0 - chosen, rows));
     if (logits > 0) bytes += static_cast<double>(weights.head_bytes);
-    bytes += static_cast<double>(model.text_bytes_read(first + rows));
+    bytes += static_cast<double>(model.text_bytes_read(first + rows, cache_type));
     for (std::size_t i = 0; i < operations.size(); ++i) {
       operations[i] += 2.0 * rows * static_cast<double>(weights.multiply_adds[i]);
       operations[i] += 2.0 * logits * static_cast<double>(weights.head_multiply_adds[i]);

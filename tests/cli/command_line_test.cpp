@@ -228,7 +228,7 @@ TEST_CASE(
 }
 
 TEST_CASE("the cache holds f32, f16 or q8_0, and no other type") {
-  for (const std::string command : {"generate", "chat", "perplexity"}) {
+  for (const std::string command : {"generate", "chat", "perplexity", "bench"}) {
     for (const char* const text : {"q8", "F16", "", "bf16", "f16 "}) {
       check_usage({command, "--cache-type", text},
                   "--cache-type: got '" + std::string(text) + "', allowed are f32, f16 and q8_0");

@@ -2,6 +2,7 @@
 
 #include <cmath>
 
+#include "headgate/core/thread_pool.hpp"
 #include "models/checkpoints.hpp"
 
 using namespace headgate;

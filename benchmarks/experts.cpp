@@ -54,8 +54,7 @@ index_t number(const std::string& text) {
 // A format by the name that GGUF files give its type: blocks meet activations of eight bits, bf16_dots such in
 // bfloat16.
 std::map<std::string, AnyFormat> formats() {
-  std::map<std::string, AnyFormat> all = {
-      {"f32", F32{}}, {"bf16", Bf16{}}, {"bf16_dots", Bf16Dots{}}, {"f16", RowBlocks<blocks::F16>{}}};
+  std::map<std::string, AnyFormat> all = {{"f32", F32{}}, {"bf16", Bf16{}}, {"bf16_dots", Bf16Dots{}}, {"f16", F16{}}};
   const auto add = [&]<class... Blocks>(blocks::TypeList<Blocks...>) {
     const auto add_one = [&](auto blocks) {
       std::string name(info(blocks.dtype).name);
@@ -97,7 +96,6 @@ class RandomRows {
       if constexpr (requires { Blocks::scale_at; }) std::memcpy(block + Blocks::scale_at, &scale, 2);
       if constexpr (requires { Blocks::minimum_at; }) std::memcpy(block + Blocks::minimum_at, &scale, 2);
       if constexpr (std::is_same_v<Blocks, blocks::MXFP4>) *block = std::byte{120};
-      if constexpr (std::is_same_v<Blocks, blocks::F16>) *block &= std::byte{0x37};
     }
   }
 

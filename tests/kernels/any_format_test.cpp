@@ -52,5 +52,5 @@ TEST_CASE("formats say whether they pack floats or bytes, and what widths their 
   CHECK_FALSE(blocks_of_256.fits(288));
   CHECK(std::string_view(blocks_of_256.name()) == "q4_k");
   CHECK(blocks_of_256.panel_bytes(512) == 16 * 2 * 144);
-  CHECK(AnyFormat(RowBlocks<blocks::F16>{}).fits(5));
+  CHECK(AnyFormat(F16{}).fits(5));
 }

@@ -33,7 +33,7 @@ inline std::vector<index_t> halves_of(DType dtype) {
 template <class Blocks>
 std::vector<std::byte> random_rows(index_t count, index_t k, unsigned seed) {
   std::mt19937 engine(seed);
-  std::vector<std::byte> bytes(as_size(count * RowBlocks<Blocks>::row_bytes(k)));
+  std::vector<std::byte> bytes(as_size(count * (k / Blocks::size * Blocks::bytes)));
   for (std::byte& byte : bytes) byte = static_cast<std::byte>(engine());
   for (std::size_t b = 0; b < bytes.size(); b += as_size(Blocks::bytes)) {
     for (const index_t half : halves_of(Blocks::dtype)) {
@@ -56,7 +56,6 @@ void for_each_panel_blocks(F&& use) {
 
 template <class F>
 void for_each_row_blocks(F&& use) {
-  use(blocks::F16{});
   for (const DTypeInfo& type : dtypes) visit_blocks(type.dtype, use);
 }
 

@@ -3,6 +3,9 @@
 #include <numeric>
 
 #include "headgate/routing/topk_softmax.hpp"
+#include "io/gguf_writer.hpp"
+#include "kernels/kernel_cases.hpp"
+#include "kernels/random_rows.hpp"
 #include "models/small_file.hpp"
 
 using namespace headgate;
@@ -54,16 +57,22 @@ TEST_CASE("a packer reports the bytes that it has read, at the end all of them o
   CHECK(std::count(done.begin(), done.end(), 94) == 1);
 }
 
-TEST_CASE("halves are left in their file where rows are whole panels, and copied elsewhere, with the same bits") {
-  const SmallFile file({{"whole", "F16", "[32,3]", std::string(32 * 3 * 2, '\x31')},
-                        {"cut", "F16", "[17,3]", std::string(17 * 3 * 2, '\x31')}});
+TEST_CASE("blocks are left in their file where rows are whole panels, and copied elsewhere, with the same bits") {
+  const std::vector<std::byte> rows = random_rows<blocks::Q8_0>(32, 64, 1);
+  const std::string bytes(reinterpret_cast<const char*>(rows.data()), rows.size());
+  io_test::GgufWriter writer;
+  writer.tensor("whole", {64, 32}, 8, bytes);
+  writer.tensor("cut", {64, 17}, 8, bytes.substr(0, 17 * 68));
+  const io_test::ScratchFolder folder;
+  folder.write("blocks.gguf", writer.file());
+  const TensorSource source = TensorSource::open(folder / "blocks.gguf");
   Context ctx;
   const Packer packer(ctx);
-  const WeightRows whole = WeightRows::find(file.source, "whole", {32, 3});
-  const WeightRows cut = WeightRows::find(file.source, "cut", {17, 3});
-  CHECK(whole.format() == RowBlocks<blocks::F16>{});
+  const WeightRows whole = WeightRows::find(source, "whole", {32, 64});
+  const WeightRows cut = WeightRows::find(source, "cut", {17, 64});
+  CHECK(whole.format() == RowBlocks<blocks::Q8_0>{});
   CHECK(whole.mapped() != nullptr);
-  CHECK(whole.part(16, 16).mapped() == whole.mapped() + 16 * 6);
+  CHECK(whole.part(16, 16).mapped() == whole.mapped() + 16 * 68);
   CHECK(whole.part(0, 16, 2).mapped() == nullptr);
   CHECK(whole.deinterleaved(4, 0, 2).mapped() == nullptr);
   CHECK(cut.mapped() == nullptr);
@@ -76,11 +85,11 @@ TEST_CASE("halves are left in their file where rows are whole panels, and copied
   CHECK(copied.weights().data != whole.mapped());
   CHECK(copying.kept().empty());
   const Matrix other = packer.linear(cut);
-  const float x[] = {1.0f, -0.5f, 3.0f};
+  const std::vector<float> x = random_floats(64, 2);
   std::vector<float> y[3] = {std::vector<float>(32), std::vector<float>(32), std::vector<float>(17)};
-  CHECK(seen.forward(ConstRows(x, 1, 3), Rows(y[0].data(), 1, 32), ctx).ok());
-  CHECK(copied.forward(ConstRows(x, 1, 3), Rows(y[1].data(), 1, 32), ctx).ok());
-  CHECK(other.forward(ConstRows(x, 1, 3), Rows(y[2].data(), 1, 17), ctx).ok());
+  CHECK(seen.forward(ConstRows(x.data(), 1, 64), Rows(y[0].data(), 1, 32), ctx).ok());
+  CHECK(copied.forward(ConstRows(x.data(), 1, 64), Rows(y[1].data(), 1, 32), ctx).ok());
+  CHECK(other.forward(ConstRows(x.data(), 1, 64), Rows(y[2].data(), 1, 17), ctx).ok());
   CHECK(y[0] == y[1]);
   CHECK(std::equal(y[2].begin(), y[2].end(), y[0].begin()));
 }

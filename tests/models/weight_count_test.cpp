@@ -60,7 +60,7 @@ TEST_CASE("bytes counted from shapes are those of the packed parts") {
   } cases[] = {{tales, Bf16{}},
                {tiny("tied_bf16"), Bf16{}},
                {tiny("head_f32"), F32{}},
-               {tiny("stacked_f16"), RowBlocks<blocks::F16>{}},
+               {tiny("stacked_f16"), F16{}},
                {tiny("sharded_bf16"), Bf16{}}};
   for (const auto& [folder, format] : cases) {
     INFO(folder);

@@ -108,7 +108,7 @@ TEST_CASE("a whole matrix is read as it is, and bfloat16 keeps what is stored in
   CHECK(b.format() == Bf16{});
   CHECK(all(b) == values);
   const WeightRows c = WeightRows::find(file, "c", {1, 1});
-  CHECK(c.format() == RowBlocks<blocks::F16>{});
+  CHECK(c.format() == F16{});
   CHECK(all(c) == std::vector<float>{1});
   CHECK(all(WeightRows::find(file, "d", {1, 2})) == std::vector<float>{0.1f, -8});
 }

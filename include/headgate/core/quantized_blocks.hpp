@@ -333,18 +333,6 @@ struct MXFP4 {
   }
 };
 
-// Halves, of which any number are a row. A block of one: group 0 is the 32 weights from there on.
-struct F16 {
-  static constexpr DType dtype = DType::f16;
-  static constexpr index_t size = 1;
-  static constexpr index_t bytes = 2;
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t /*g*/, float* out) noexcept {
-    f16 q[32];
-    std::memcpy(q, block, sizeof q);
-    for (std::size_t i = 0; i < 32; ++i) out[i] = static_cast<float>(q[i]);
-  }
-};
-
 template <class... Types>
 struct TypeList {
   // use(the blocks of this type). False: it has none.

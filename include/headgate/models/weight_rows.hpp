@@ -93,6 +93,7 @@ class WeightRows {
   // The same of those that are multiplied with floats.
   AnyFormat format_for_floats() const noexcept {
     if (keeps_bytes_) return stored_format();
+    if (tensor_ != nullptr && tensor_->dtype == DType::f16 && !scales_) return F16{};
     return fits_bf16_ ? AnyFormat(Bf16{}) : AnyFormat(F32{});
   }
   // Where all rows lie as format() packs them, whole panels one after the other; null: they do not.
@@ -247,7 +248,6 @@ class WeightRows {
   // Of the tensor's type, F32 where its bytes are no format.
   AnyFormat stored_format() const noexcept {
     AnyFormat format = F32{};
-    if (tensor_->dtype == DType::f16) format = RowBlocks<blocks::F16>{};
     visit_blocks(tensor_->dtype, [&]<class Blocks>(Blocks) { format = RowBlocks<Blocks>{}; });
     return format;
   }

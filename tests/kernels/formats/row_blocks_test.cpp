@@ -39,6 +39,5 @@ TEST_CASE("a panel of quantized blocks is the bytes of sixteen rows, and its wei
 
 TEST_CASE("a format of quantized blocks is named as its type, in small letters") {
   CHECK(std::string_view(RowBlocks<blocks::IQ4_XS>::name()) == "iq4_xs");
-  CHECK(std::string_view(RowBlocks<blocks::F16>::name()) == "f16");
   CHECK(RowBlocks<blocks::Q8_0>{} == RowBlocks<blocks::Q8_0>{});
 }

@@ -61,6 +61,7 @@ void check_all_blocks() {
 TEMPLATE_TEST_CASE("a product has the bits of its definition for any panels and rows", "", HEADGATE_SIMD_BACKENDS) {
   check_all_blocks<TestType, F32>();
   check_all_blocks<TestType, Bf16>();
+  check_all_blocks<TestType, F16>();
 }
 
 TEMPLATE_TEST_CASE("a product of pairs has the bits of its definition for any panels and rows", "",
@@ -103,6 +104,7 @@ TEMPLATE_TEST_CASE("a long product has the bits of its definition", "", HEADGATE
   CHECK(agrees<TestType, F32>(5, 2047, 11, 1));
   CHECK(agrees<TestType, Bf16>(5, 2047, 11, 1));
   CHECK(agrees<TestType, Bf16>(7, 515, 1, 0));
+  CHECK(agrees<TestType, F16>(5, 2047, 11, 1));
 }
 
 TEST_CASE("a product of infinite weights is infinite, of a NaN a NaN") {

@@ -3,7 +3,7 @@
 
 #include <array>
 
-#include "headgate/kernels/simd/arch.hpp"
+#include "headgate/kernels/simd/halves.hpp"
 
 #if defined(__aarch64__)
 #include <arm_neon.h>
@@ -12,11 +12,6 @@
 #endif
 
 namespace headgate::inline HEADGATE_ABI {
-
-template <class Arch>
-struct Ints {
-  typedef std::int32_t type __attribute__((vector_size(4 * Floats<Arch>::size)));
-};
 
 namespace detail {
 

@@ -9,18 +9,20 @@
 #pragma once
 
 #include "headgate/kernels/kernel_backend.hpp"
+#include "headgate/kernels/simd/halves.hpp"
 #include "headgate/kernels/simd/pairs.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
-// A format whose line of 16 rows x 4 bytes becomes registers of floats by operations on words (formats/f32.hpp), to be
-// multiplied with an F32Tile, or is multiplied as it is with a tile of pairs.
+// A format whose line of 16 rows x 4 bytes becomes registers of floats by operations on words (formats/f32.hpp), or is
+// 16 halves of each column (formats/f16.hpp), to be multiplied with an F32Tile; or is multiplied as it is with a tile
+// of pairs.
 template <class Format>
-concept LineFormat =
-    WeightFormat<Format> && sizeof(typename Format::Tile::Element) == 4 && requires(std::uint32_t word) {
-      { Format::per_line } -> std::convertible_to<index_t>;
-      { Format::template float_bits<0>(word) } noexcept -> std::same_as<std::uint32_t>;
-    };
+inline constexpr bool is_halves = requires { Format::has_halves; };
+template <class Format>
+concept LineFormat = WeightFormat<Format> && sizeof(typename Format::Tile::Element) == 4 && requires {
+  { Format::per_line } -> std::convertible_to<index_t>;
+};
 template <class Format>
 inline constexpr bool is_pairs = std::same_as<typename Format::Tile, Bf16Tile>;
 
@@ -31,7 +33,7 @@ HEADGATE_INLINE Floats<Arch> broadcast(const float* element) noexcept {
 }
 template <class Arch>
 HEADGATE_INLINE Floats<Arch> broadcast(const std::uint32_t* element) noexcept {
-  return as_floats<Arch>(*element - typename Words<Arch>::type{});
+  return as_floats<Arch>(detail::splat<Arch>(*element));
 }
 template <class Arch, class Format>
 HEADGATE_INLINE Floats<Arch> add_product(Floats<Arch> weights, Floats<Arch> x, Floats<Arch> sum) noexcept {
@@ -45,9 +47,13 @@ HEADGATE_INLINE Floats<Arch> add_product(Floats<Arch> weights, Floats<Arch> x, F
 // Part `part` of 16 / lanes of the weights of column K of a line.
 template <class Arch, class Format, index_t K>
 HEADGATE_INLINE Floats<Arch> weights_of(const std::byte* line, index_t part) noexcept {
-  const auto words =
-      as_words<Arch>(Floats<Arch>::load_unaligned(reinterpret_cast<const float*>(line) + lanes<Arch> * part));
-  return as_floats<Arch>(Format::template float_bits<K>(words));
+  if constexpr (is_halves<Format>) {
+    return detail::load_halves<Arch>(line + 2 * panel_rows * K + 2 * lanes<Arch> * part);
+  } else {
+    const auto words =
+        as_words<Arch>(Floats<Arch>::load_unaligned(reinterpret_cast<const float*>(line) + lanes<Arch> * part));
+    return as_floats<Arch>(Format::template float_bits<K>(words));
+  }
 }
 
 // sums += weights of column K of a line, times that column's row of the tile. Whichever of weights and numbers are

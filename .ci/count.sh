@@ -28,7 +28,7 @@ cases() {
 some_files() {
   local build=build/ci-$1 again=()
   [[ $1 == mingw ]] && again=(--repeat until-pass:3)  # wine's server ends between two tests and resets the next one
-  cmake --preset "$1" -B "$build" -DHEADGATE_TEST_FILES="$2" -DHEADGATE_BUILD_EXAMPLES=OFF &&
+  cmake --preset "$1" -B "$build" -DHEADGATE_TEST_FILES="$2" -DHEADGATE_FILES_TOGETHER=8 -DHEADGATE_BUILD_EXAMPLES=OFF &&
     cmake --build "$build" && ctest --test-dir "$build" --output-on-failure --no-tests=error -j 2 "${again[@]}"
 }
 finish() {

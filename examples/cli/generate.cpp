@@ -34,7 +34,6 @@
 
 namespace {
 
-using headgate::Error;
 using headgate::ErrorCode;
 using headgate::index_t;
 
@@ -46,8 +45,6 @@ struct Outcome {
   bool is_interrupted = false;
   Statistics statistics;
 };
-
-[[noreturn]] void throw_limit(std::string what) { throw Error(ErrorCode::limit, {"", "", -1, std::move(what)}); }
 
 void check(const GenerateOptions& options) {
   if (options.token_ids && (options.prompt || options.prompt_file)) {

@@ -18,6 +18,10 @@
   throw headgate::Error(headgate::ErrorCode::usage, {"", std::string(flag), -1, std::move(what)});
 }
 
+[[noreturn]] inline void throw_limit(std::string what) {
+  throw headgate::Error(headgate::ErrorCode::limit, {"", "", -1, std::move(what)});
+}
+
 // The integer that text is; low to high is what the message says is allowed.
 inline std::int64_t parse_integer(std::string_view flag, std::string_view text, std::int64_t low, std::int64_t high) {
   std::int64_t value = 0;

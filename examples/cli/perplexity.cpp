@@ -50,7 +50,7 @@ struct PerplexityOptions {
 };
 
 // What was measured, and of how much.
-struct Outcome {
+struct Measurement {
   std::size_t chunks = 0;
   index_t context = 0;
   std::vector<double> losses;
@@ -114,7 +114,7 @@ std::vector<double> measure(headgate::Session& session, const TextChunks& text, 
 
 constexpr double shares[] = {1.0, 0.999, 0.99, 0.95, 0.9, 0.5, 0.1, 0.05, 0.01, 0.001, 0.0};
 
-std::string plain_text(const Outcome& outcome) {
+std::string plain_text(const Measurement& outcome) {
   if (!outcome.comparison) return "Final estimate: " + estimate(Mean::of(outcome.losses).exp()) + '\n';
   const KlComparison& c = *outcome.comparison;
   std::string out;
@@ -136,7 +136,7 @@ std::string plain_text(const Outcome& outcome) {
   return out;
 }
 
-std::string json_text(const Outcome& outcome) {
+std::string json_text(const Measurement& outcome) {
   JsonWriter out;
   const auto put = [&out](const char* name, const Mean& mean) {
     out.key(name).begin_object().key("value").value(mean.value).key("error").value(mean.error).end_object();
@@ -209,7 +209,7 @@ int perplexity(const PerplexityOptions& options) {
   headgate::Context ctx(threads);
   note(fmt::format("headgate: {} {} of {} tokens, {} counted in each\n", chunks.size(),
                    chunks.size() == 1 ? "chunk" : "chunks", chunks.context(), chunks.counted()));
-  Outcome outcome{chunks.size(), chunks.context(), {}, {}};
+  Measurement outcome{chunks.size(), chunks.context(), {}, {}};
   try {
     Progress progress("perplexity");
     const headgate::OnChunk on_chunk = [&](std::size_t done, std::span<const double> losses) {

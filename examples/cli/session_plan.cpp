@@ -9,12 +9,9 @@
 #include "headgate/core/error.hpp"
 #include "machine.hpp"
 #include "note.hpp"
+#include "numbers.hpp"
 
 using headgate::index_t;
-
-[[noreturn]] static void throw_limit(std::string what) {
-  throw headgate::Error(headgate::ErrorCode::limit, {"", "", -1, std::move(what)});
-}
 
 headgate::SessionOptions plan_session(const SessionRequest& options, const headgate::ModelDescription& model,
                                       MemoryUse& use) {

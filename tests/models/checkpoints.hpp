@@ -19,8 +19,8 @@ namespace models_test {
 using io_test::ScratchFolder;
 
 inline const std::string tales = HEADGATE_SOURCE_DIR "/examples/models/tales";
-inline const std::string golden = HEADGATE_SOURCE_DIR "/tests/golden/";
-inline std::string tiny(const std::string& name) { return golden + "models/qwen3_moe_" + name; }
+inline const std::string golden_folder = HEADGATE_SOURCE_DIR "/tests/golden/";
+inline std::string tiny(const std::string& name) { return golden_folder + "models/qwen3_moe_" + name; }
 inline const char* const tiny_names[] = {"tied_bf16", "head_f32", "stacked_f16", "sharded_bf16"};
 
 inline std::string read_all(const std::string& path) { return headgate::read_small_file(path, std::uint64_t{1} << 30); }

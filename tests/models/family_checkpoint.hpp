@@ -12,7 +12,7 @@ namespace models_test {
 
 inline std::vector<std::string> family_checkpoints() {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(golden + "families")) {
+  for (const auto& entry : std::filesystem::directory_iterator(golden_folder + "families")) {
     if (std::filesystem::exists(entry.path() / "tensors.json")) names.push_back(entry.path().filename().string());
   }
   std::sort(names.begin(), names.end());
@@ -98,7 +98,7 @@ struct TensorFormula {
 class FamilyCheckpoint {
  public:
   explicit FamilyCheckpoint(const std::string& name)
-      : source_(golden + "families/" + name + "/"),
+      : source_(golden_folder + "families/" + name + "/"),
         config_(read_json(source_ + "config.json")),
         expected_(read_json(source_ + "expected.json")) {}
 

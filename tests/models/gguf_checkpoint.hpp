@@ -13,7 +13,7 @@ namespace models_test {
 
 inline std::vector<std::string> gguf_recipes(bool is_wide) {
   std::vector<std::string> names;
-  for (const auto& entry : std::filesystem::directory_iterator(golden + "gguf")) {
+  for (const auto& entry : std::filesystem::directory_iterator(golden_folder + "gguf")) {
     const std::string name = entry.path().stem().string();
     if (entry.path().extension() == ".json" && name.starts_with("wide_") == is_wide) names.push_back(name);
   }
@@ -87,7 +87,7 @@ class GgufCheckpoint {
   using Keys = std::vector<std::pair<std::string, std::string>>;  // value with its type in front; empty: no such key
 
   explicit GgufCheckpoint(const std::string& name)
-      : recipe_(read_json(golden + "gguf/" + name + ".json")), recipe_object_(recipe_, name) {
+      : recipe_(read_json(golden_folder + "gguf/" + name + ".json")), recipe_object_(recipe_, name) {
     for (const Json& key : recipe_object_.get_list("keys")) add_key(std::get<Json::Array>(key.value));
     std::map<std::string, TensorFormula> formulas;
     if (!name.starts_with("wide_")) formulas = formulas_of(name);
@@ -132,7 +132,7 @@ class GgufCheckpoint {
  private:
   static std::map<std::string, TensorFormula> formulas_of(const std::string& name) {
     std::map<std::string, TensorFormula> formulas;
-    const Json json = read_json(golden + "families/" + name + "/tensors.json");
+    const Json json = read_json(golden_folder + "families/" + name + "/tensors.json");
     for (const Json& file : JsonObject(json, "tensors.json").get_list("files")) {
       for (const Json& formula : JsonObject(file, "tensors.json").get_list("tensors")) {
         const TensorFormula one(formula);

@@ -7,12 +7,12 @@ using namespace headgate;
 using namespace models_test;
 
 TEST_CASE("the demo model writes the reference's tokens with its log-probabilities, the same bits however it is run") {
-  const Json json = parse_json(read_all(golden + "tales/expected.json"), "expected.json");
+  const Json json = parse_json(read_all(golden_folder + "tales/expected.json"), "expected.json");
   check_continuations(load_model(tales), JsonObject(json, "expected.json"));
 }
 
 TEST_CASE("the demo model routes as the reference does, however it is run") {
-  const Json json = parse_json(read_all(golden + "tales/expected.json"), "expected.json");
+  const Json json = parse_json(read_all(golden_folder + "tales/expected.json"), "expected.json");
   check_routes(load_model(tales), JsonObject(json, "expected.json"));
 }
 

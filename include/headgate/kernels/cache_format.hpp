@@ -8,7 +8,6 @@
 // Every number is a float exactly, scale times number, too: attention over a cache is attention over those floats.
 #pragma once
 
-#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -109,9 +108,12 @@ struct CacheFormat {
     } else {
       for (index_t g = 0; g < groups(channels); ++g) {
         const index_t first = g * group;
-        const index_t end = std::min(first + group, channels);
+        const index_t end = first + group < channels ? first + group : channels;
         std::uint32_t largest = 0;  // of the magnitudes' bits, which order NaN and infinity above all numbers
-        for (index_t i = first; i < end; ++i) largest = std::max(largest, std::bit_cast<std::uint32_t>(x[i]) << 1 >> 1);
+        for (index_t i = first; i < end; ++i) {
+          const std::uint32_t magnitude = std::bit_cast<std::uint32_t>(x[i]) << 1 >> 1;
+          largest = magnitude > largest ? magnitude : largest;
+        }
         const f16 scale(std::bit_cast<float>(largest) / 127.0f);
         write(scale_at(g), scale);
         const float step = static_cast<float>(scale);
@@ -122,7 +124,7 @@ struct CacheFormat {
           // In double the product is exact, whether it is fused or not; adding 1.5 * 2^52 rounds to a whole number.
           constexpr double rounder = 6755399441055744.0;
           const double whole = is_finite ? (static_cast<double>(x[i]) * inverse + rounder) - rounder : 0.0;
-          write(number_at(i), static_cast<Number>(std::clamp(whole, -127.0, 127.0)));
+          write(number_at(i), static_cast<Number>(whole > 127.0 ? 127.0 : whole < -127.0 ? -127.0 : whole));
         }
       }
     }

@@ -32,7 +32,7 @@ HEADGATE_NOINLINE void score_block(const std::byte* panels, std::int64_t panel_b
   while (channels > 0) {
     index_t left = channels;
     if constexpr (Format::group > 0) {
-      left = std::min(left, Format::group);
+      left = left < Format::group ? left : Format::group;
 #pragma GCC unroll 16
       for (index_t c = 0; c < columns; ++c) {
         scales[c] =

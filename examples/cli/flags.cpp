@@ -17,6 +17,10 @@ void Flags::text(const std::string& names, const char* unit, const char* help, s
   value(names, unit, help, [&target](const std::string& text) { target = text; });
 }
 
+void Flags::positional(const char* name, const char* help, std::optional<std::string>& target) {
+  command_.add_option(name, target, help)->required()->type_name("");
+}
+
 void Flags::texts(const std::string& names, const char* unit, const char* help, std::vector<std::string>& target) {
   const auto callback = [&target](const CLI::results_t& values) {
     target = values;

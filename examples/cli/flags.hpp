@@ -28,6 +28,8 @@ class Flags {
   void value(const std::string& names, const char* unit, const char* help,
              std::function<void(const std::string&)> read);
   void text(const std::string& names, const char* unit, const char* help, std::optional<std::string>& target);
+  // Without a flag, in its place among the others that have none; it must be given. name: "OUT".
+  void positional(const char* name, const char* help, std::optional<std::string>& target);
   void texts(const std::string& names, const char* unit, const char* help, std::vector<std::string>& target);
   void integer(const std::string& names, const char* help, std::int64_t low, std::int64_t high, std::int64_t& target);
   void real(const std::string& names, const char* help, double low, double high, float& target);

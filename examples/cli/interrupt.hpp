@@ -38,8 +38,28 @@ class Interrupt {
     static constinit std::atomic<const char*> path{nullptr};
     return path;
   }
+  // The folder that goes likewise, with the files that were added since; null: none.
+  static std::atomic<const char*>& unfinished_folder() noexcept {
+    static constinit std::atomic<const char*> path{nullptr};
+    return path;
+  }
+  static void add_unfinished(const char* file) noexcept {
+    const int place = count_unfinished().load();
+    if (place == most_unfinished) return;
+    unfinished_files()[place] = file;
+    count_unfinished() = place + 1;
+  }
 
  private:
+  static constexpr int most_unfinished = 16;
+  static std::atomic<const char*>* unfinished_files() noexcept {
+    static constinit std::atomic<const char*> paths[most_unfinished] = {};
+    return paths;
+  }
+  static std::atomic<int>& count_unfinished() noexcept {
+    static constinit std::atomic<int> count{0};
+    return count;
+  }
   using Cancel = void (*)(void*) noexcept;
 
   static std::atomic<void*>& target() noexcept {
@@ -59,6 +79,10 @@ class Interrupt {
     void* const session = target();
     if (session == nullptr) {
       if (const char* const path = unfinished_file()) ::unlink(path);
+      if (const char* const folder = unfinished_folder()) {
+        for (int i = 0; i < count_unfinished(); ++i) ::unlink(unfinished_files()[i]);
+        ::rmdir(folder);
+      }
       ::_exit(128 + number);
     }
     cancel().load()(session);

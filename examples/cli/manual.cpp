@@ -26,13 +26,28 @@ struct Flag {
 std::vector<Flag> flags_of(const CLI::App& app) {
   std::vector<Flag> flags;
   for (const CLI::Option* const option : app.get_options()) {
-    if (option->get_group().empty()) continue;  // hidden
+    if (option->get_group().empty() || option->get_positional()) continue;  // hidden, or no flag
     Flag flag{{}, option->get_items_expected_max() > 0 ? option->get_type_name() : "", option->get_description()};
     for (const std::string& name : option->get_snames()) flag.names.push_back("-" + name);
     for (const std::string& name : option->get_lnames()) flag.names.push_back("--" + name);
     flags.push_back(std::move(flag));
   }
   return flags;
+}
+
+// What has no flag, by name.
+std::vector<Flag> positionals_of(const CLI::App& app) {
+  std::vector<Flag> all;
+  for (const CLI::Option* const option : app.get_options()) {
+    if (option->get_positional()) all.push_back({{option->get_name(true)}, "", option->get_description()});
+  }
+  return all;
+}
+// "DIR OUT [OPTIONS]"
+std::string arguments_of(const CLI::App& app) {
+  std::string text;
+  for (const Flag& argument : positionals_of(app)) text += argument.names.front() + " ";
+  return text + "[OPTIONS]";
 }
 
 std::vector<const CLI::App*> commands_of(const CLI::App& app) {
@@ -168,7 +183,7 @@ std::string help_page(const CLI::App& page) {
   const bool is_program = page.get_parent() == nullptr;
   std::string out =
       fmt::format("{}\nUsage: {}\n", page.get_description(),
-                  is_program ? "headgate COMMAND [OPTIONS]" : "headgate " + page.get_name() + " [OPTIONS]");
+                  is_program ? "headgate COMMAND [OPTIONS]" : "headgate " + page.get_name() + " " + arguments_of(page));
   const auto line = [&out](const std::string& name, const std::string& help) {
     out += "  " + name +
            (name.size() + 4 > margin ? '\n' + std::string(margin, ' ') : std::string(margin - 2 - name.size(), ' '));
@@ -178,6 +193,9 @@ std::string help_page(const CLI::App& page) {
     out += "\nCommands:\n";
     for (const CLI::App* const command : commands_of(page)) line(command->get_name(), command->get_description());
   }
+  const std::vector<Flag> arguments = positionals_of(page);
+  if (!arguments.empty()) out += "\nArguments:\n";
+  for (const Flag& argument : arguments) line(argument.names.front(), argument.help);
   out += "\nOptions:\n";
   for (const Flag& flag : flags_of(page)) {
     line(fmt::format("{}", fmt::join(flag.names, ",")) + (flag.unit.empty() ? "" : " " + flag.unit), flag.help);
@@ -201,12 +219,17 @@ std::string man_page(const CLI::App& app, const std::string& command) {
                                 HEADGATE_VERSION_MAJOR, HEADGATE_VERSION_MINOR, HEADGATE_VERSION_PATCH);
   out += fmt::format(".SH NAME\n{} \\- {}\n", roff(name), roff(summary));
   out += fmt::format(".SH SYNOPSIS\n.B {}\n{}\n", is_program ? name : "headgate " + command,
-                     is_program ? "COMMAND [OPTIONS]" : "[OPTIONS]");
+                     is_program ? "COMMAND [OPTIONS]" : roff(arguments_of(*page)));
   if (is_program) {
     out += ".SH COMMANDS\n";
     for (const CLI::App* const c : commands_of(app)) {
       out += fmt::format(".TP\n.B {}\n{}\n", c->get_name(), roff(c->get_description()));
     }
+  }
+  const std::vector<Flag> arguments = positionals_of(*page);
+  if (!arguments.empty()) out += ".SH ARGUMENTS\n";
+  for (const Flag& argument : arguments) {
+    out += fmt::format(".TP\n.I {}\n{}\n", roff(argument.names.front()), roff(argument.help));
   }
   out += ".SH OPTIONS\n";
   for (const Flag& flag : flags_of(*page)) {

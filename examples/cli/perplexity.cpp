@@ -11,7 +11,6 @@
 #include "commands.hpp"
 #include "headgate/analysis/kl_base.hpp"
 #include "headgate/core/thread_pool.hpp"
-#include "headgate/tokenizer/load_tokenizer.hpp"
 #include "interrupt.hpp"
 #include "json_writer.hpp"
 #include "loading.hpp"
@@ -22,6 +21,7 @@
 #include "output_file.hpp"
 #include "progress.hpp"
 #include "prompt.hpp"
+#include "text_chunks.hpp"
 #include "whole_file.hpp"
 
 namespace {
@@ -59,20 +59,8 @@ struct Measurement {
 
 TextChunks read_text(const PerplexityOptions& options, const std::string& folder, const headgate::ModelConfig& config,
                      index_t context) {
-  const std::string text = read_prompt(options.text, options.text_file);
-  const headgate::Tokenizer tokenizer = headgate::load_tokenizer(folder);
-  std::vector<std::int32_t> tokens =
-      tokenizer.encode(text, {.add_special_tokens = false, .parse_special = false});  // as llama.cpp reads a text
-  const std::vector<std::int32_t> frame = tokenizer.encode("");
-  const bool begins = !frame.empty() && frame.front() == config.bos_token_id;
-  if (begins) tokens.insert(tokens.begin(), config.bos_token_id);
-  require_embedded(tokens, config.vocab_size, tokenizer, folder);
-  try {
-    return TextChunks(std::move(tokens), context, begins ? config.bos_token_id : -1, options.chunks);
-  } catch (const Error& error) {
-    throw Error(error.code(), {options.text_file.value_or(""), options.text_file ? "" : "-p", -1,
-                               error.detail().what + "; give a longer one, or a smaller -c"});
-  }
+  return read_chunks(read_prompt(options.text, options.text_file), options.text_file, folder, config, context,
+                     options.chunks);
 }
 
 // The chunks that the base was made of, or as many of them as are asked for, must be the text's.
@@ -95,19 +83,8 @@ std::string estimate(const Mean& perplexity) {
 std::vector<double> measure(headgate::Session& session, const TextChunks& text, std::optional<WholeFile>& save,
                             headgate::Context& ctx, const headgate::OnChunk& on_chunk) {
   if (!save) return headgate::token_losses(session, text, ctx, on_chunk);
-  const index_t vocab_size = session.model().vocab_size();
-  const std::size_t row = KlBase::row_bytes(static_cast<std::uint64_t>(vocab_size));
-  save->write(KlBase::header(text, vocab_size));
-  std::string rows(text.counted() * row, '\0');
-  std::vector<double> losses = headgate::score_chunks(
-      session, text, ctx,
-      [&](std::size_t n, std::span<const float> logits, std::int32_t token) {
-        return KlBase::put_row(n, logits, token, std::span(rows).subspan(n % text.counted() * row, row));
-      },
-      [&](std::size_t done, std::span<const double> so_far) {
-        save->write(rows);
-        on_chunk(done, so_far);
-      });
+  std::vector<double> losses =
+      save_distributions(session, text, ctx, [&](std::string_view bytes) { save->write(bytes); }, on_chunk);
   save->finish();
   return losses;
 }

@@ -31,24 +31,28 @@ TEST_CASE("what a command prints with --json is as its schema says, and nothing 
   const std::string base = (folder / "base.kl").string();
   const std::string text(
       "Once upon a time there was a king who had three sons and a golden horse, and a well in the deep forest.");
+  const std::string text_file = folder.write("text", text);
   cli::run({"perplexity", "-p", text, "-c", "8", "--kl-base", base});
   const std::filesystem::path model = folder.model();
   cli::replace(model / "generation_config.json", "{\"eos_token_id\": 0, \"temperature\": 0.7}");  // one key too many
-  const std::vector<Words> runs = {{"generate", "-p", "a", "-n", "2"},
-                                   {"generate", "-p", "a", "-n", "0"},
-                                   {"generate", "-p", "a", "-n", "2", "--parallel", "2", "--logprobs", "2"},
-                                   {"generate", "--tokens", "5", "-n", "3", "--temp", "0"},
-                                   {"inspect"},
-                                   {"inspect", "-m", model, "--tensors"},
-                                   {"chat", "--chat-format", "zephyr", "-n", "2"},
-                                   {"chat", "--chat-format", "zephyr", "-n", "2", "-t", "2", "-s", "3"},
-                                   {"perplexity", "-p", text, "-c", "8"},
-                                   {"perplexity", "-p", text, "-c", "8", "--kl-base", base},
-                                   {"bench", "-p", "3", "-n", "2", "-r", "1"},
-                                   {"routers", "-p", text},
-                                   {"routers", "-m", model, "-m", model, "-p", text, "-c", "8"},
-                                   {"tokenize", "-p", text},
-                                   {"tokenize", "-f", "-"}};
+  const std::vector<Words> runs = {
+      {"generate", "-p", "a", "-n", "2"},
+      {"generate", "-p", "a", "-n", "0"},
+      {"generate", "-p", "a", "-n", "2", "--parallel", "2", "--logprobs", "2"},
+      {"generate", "--tokens", "5", "-n", "3", "--temp", "0"},
+      {"inspect"},
+      {"inspect", "-m", model, "--tensors"},
+      {"chat", "--chat-format", "zephyr", "-n", "2"},
+      {"chat", "--chat-format", "zephyr", "-n", "2", "-t", "2", "-s", "3"},
+      {"perplexity", "-p", text, "-c", "8"},
+      {"perplexity", "-p", text, "-c", "8", "--kl-base", base},
+      {"bench", "-p", "3", "-n", "2", "-r", "1"},
+      {"quantize", cli::tales, folder / "q4", "--format", "q4"},
+      {"quantize", cli::tales, folder / "q8", "--format", "q8", "--eval", text_file, "-c", "8"},
+      {"routers", "-p", text},
+      {"routers", "-m", model, "-m", model, "-p", text, "-c", "8"},
+      {"tokenize", "-p", text},
+      {"tokenize", "-f", "-"}};
   std::map<std::string, JsonSchema> all = schemas_of_commands();
   for (Words words : runs) {
     words.emplace_back("--json");

@@ -1,5 +1,6 @@
 #include "headgate/models/weight_rows.hpp"
 
+#include "headgate/io/safetensors_header.hpp"
 #include "io/refusal.hpp"
 #include "io/safetensors_writer.hpp"
 #include "support/catch.hpp"
@@ -411,4 +412,150 @@ TEST_CASE("rows name the tensors they lie in, and can be read after their pages 
     CHECK(rows.floats() == before);
   }
   CHECK(four.part(2, 1).floats() == std::vector<float>(32, 2.0f));
+}
+
+namespace {
+
+// A file whose tensor "a" is panels of these bytes, behind `pad` bytes of another one.
+class PanelFile {
+ public:
+  PanelFile(DType dtype, const Shape& shape, const PanelOrder& order, const std::string& panels, std::size_t pad = 0,
+            Compute compute = Compute::int8) {
+    const std::pair<std::string, std::string> metadata[] = {
+        {"headgate.layout", "panel16"},
+        {"headgate.version", "1"},
+        {"headgate.tensors", "{\"a\":" + PackedTensors::entry(dtype, shape, order) + "}"}};
+    const std::vector<SafetensorsEntry> entries = {
+        {"pad", DType::u8, {static_cast<std::int64_t>(pad)}, pad},
+        {"a", DType::u8, {static_cast<std::int64_t>(panels.size())}, panels.size()}};
+    const std::string path =
+        folder_.write("m.safetensors", safetensors_header(entries, metadata) + std::string(pad, ' ') + panels);
+    source_ = TensorSource::open(path);
+    source_.set_compute(compute);
+  }
+  operator const TensorSource&() const noexcept { return source_; }  // NOLINT(google-explicit-constructor)
+
+ private:
+  ScratchFolder folder_;
+  TensorSource source_;
+};
+// Runs of rows in panels of floats, each value row + column / 100.
+std::string panels_of_floats(const std::vector<std::vector<index_t>>& runs, index_t cols) {
+  std::string bytes;
+  for (const std::vector<index_t>& run : runs) {
+    Panel16<F32> panels(static_cast<index_t>(run.size()), cols);
+    for (std::size_t r = 0; r < run.size(); ++r) {
+      std::vector<float> row(as_size(cols));
+      for (std::size_t c = 0; c < row.size(); ++c) row[c] = static_cast<float>(run[r]) + static_cast<float>(c) / 128.0f;
+      panels.set_row(static_cast<index_t>(r), row.data());
+    }
+    bytes.append(reinterpret_cast<const char*>(panels.view().data), as_size(panels.bytes()));
+  }
+  return bytes;
+}
+std::vector<index_t> every(index_t first, index_t step, index_t count) {
+  std::vector<index_t> rows;
+  for (index_t i = 0; i < count; ++i) rows.push_back(first + i * step);
+  return rows;
+}
+bool reads_as(const WeightRows& rows, const std::vector<index_t>& wanted) {
+  const std::vector<float> values = all(rows);
+  bool same = rows.rows() == static_cast<index_t>(wanted.size());
+  for (std::size_t r = 0; same && r < wanted.size(); ++r) {
+    for (std::size_t c = 0; c < as_size(rows.cols()); ++c) {
+      same = same &&
+             values[r * as_size(rows.cols()) + c] == static_cast<float>(wanted[r]) + static_cast<float>(c) / 128.0f;
+    }
+  }
+  return same;
+}
+
+}  // namespace
+
+TEST_CASE("panels are read row by row wherever runs begin, and mapped where a part is whole panels") {
+  // Two matrices of 10 rows: every second row is a run of 5.
+  const PanelFile pairs(DType::f32, {2, 10, 3}, {5, 2},
+                        panels_of_floats({every(0, 2, 5), every(1, 2, 5), every(10, 2, 5), every(11, 2, 5)}, 3));
+  const WeightRows stack = WeightRows::find(pairs, "a", {2, 10, 3});
+  CHECK(reads_as(stack, every(0, 1, 20)));
+  CHECK(stack.mapped() == nullptr);
+  CHECK(stack.format() == AnyFormat(F32{}));
+  for (const index_t first : {0, 1, 10, 11}) {
+    const WeightRows run = stack.part(first, 5, 2);
+    CHECK(reads_as(run, every(first, 2, 5)));
+    REQUIRE(run.mapped() != nullptr);
+    const PanelView<F32> view{run.mapped(), 5, 3};
+    CHECK(view(4, 2) == static_cast<float>(first + 8) + 2.0f / 128.0f);
+    CHECK(run.part(0, 4).mapped() == nullptr);  // its panel holds more than zeros behind it
+    run.release();
+    CHECK(reads_as(run, every(first, 2, 5)));
+  }
+  // Runs of whole panels are one after the other.
+  const PanelFile whole(DType::f32, {2, 32, 3}, {16, 1},
+                        panels_of_floats({every(0, 1, 16), every(16, 1, 16), every(32, 1, 16), every(48, 1, 16)}, 3));
+  const WeightRows rows = WeightRows::find(whole, "a", {2, 32, 3});
+  CHECK(reads_as(rows, every(0, 1, 64)));
+  CHECK(rows.mapped() != nullptr);
+  CHECK(rows.part(16, 32).mapped() == rows.mapped() + F32::panel_bytes(3));
+  CHECK(rows.part(8, 16).mapped() == nullptr);
+  CHECK(rows.part(0, 16, 2).mapped() == nullptr);
+  CHECK(rows.deinterleaved(32, 0, 32).mapped() == rows.mapped());  // halves stand apart already
+  // Where no line begins they are read and packed.
+  const PanelFile odd(DType::f32, {16, 3}, {16, 1}, panels_of_floats({every(0, 1, 16)}, 3), 7);
+  CHECK(reads_as(WeightRows::find(odd, "a", {16, 3}), every(0, 1, 16)));
+  CHECK(WeightRows::find(odd, "a", {16, 3}).mapped() == nullptr);
+}
+
+TEST_CASE("quantized panels are mapped to meet whole numbers, and rows of blocks to meet floats") {
+  const std::string zeros(as_size(2 * PanelBlocks<blocks::Q4_0>::panel_bytes(64)), '\x24');
+  for (const Compute compute : {Compute::int8, Compute::f32}) {
+    const PanelFile file(DType::q4_0, {20, 64}, {20, 1}, zeros, 0, compute);
+    const WeightRows rows = WeightRows::find(file, "a", {20, 64});
+    CHECK((rows.mapped() != nullptr) == (compute == Compute::int8));
+    CHECK(rows.format() ==
+          (compute == Compute::int8 ? AnyFormat(PanelBlocks<blocks::Q4_0>{}) : AnyFormat(RowBlocks<blocks::Q4_0>{})));
+    Panel16<AnyFormat> packed(20, 64, rows.format());
+    Context ctx;
+    rows.read_all(rows.format(), [&](index_t r, WeightRow row) { packed.set_row(r, row); }, ctx);
+    std::vector<float> found(20 * 64);
+    for (index_t r = 0; r < 20; ++r) packed.view().read_row(r, &found[as_size(r) * 64]);
+    CHECK(found == all(rows));
+  }
+}
+
+TEST_CASE("panels that do not fit their shape, type or order are refused with the tensor") {
+  const std::string panels = panels_of_floats({every(0, 1, 16)}, 4);  // 256 bytes
+  struct Bad {
+    DType dtype;
+    Shape shape;
+    PanelOrder order;
+    const char* words;
+  };
+  const std::vector<Bad> all_bad = {
+      {DType::f32, {17, 4}, {17, 1}, "2 panels of 256 bytes"},
+      {DType::f32, {16, 5}, {16, 1}, "1 panels of 320 bytes"},
+      {DType::f32, {16, 4}, {8, 1}, "2 panels"},
+      {DType::f32, {16, 4}, {5, 1}, "no runs of 5 by 1"},
+      {DType::f32, {16, 4}, {16, 2}, "no runs of 16 by 2"},
+      {DType::f32, {16, 4}, {2147483647, 2147483647}, "no runs"},
+      {DType::q4_0, {16, 4}, {16, 1}, "rows of 4 elements are no panels of Q4_0"},
+      {DType::q4_k, {16, 128}, {16, 1}, "rows of 128 elements"},
+      {DType::q2_k, {16, 256}, {16, 1}, "panels of type Q2_K are not supported"},
+
+      {DType::i64, {16, 4}, {16, 1}, "expected type"},
+      {DType::f32, {2147483647, 2147483647}, {2147483647, 1}, "bytes"},
+  };
+  for (const Bad& bad : all_bad) {
+    CAPTURE(bad.words);
+    const PanelFile file(bad.dtype, bad.shape, bad.order, panels);
+    const std::string text = refused([&] { WeightRows::find(file, "a", bad.shape); });
+    CHECK(contains(text, bad.words));
+    CHECK(contains(text, "a"));
+  }
+  const PanelFile file(DType::f32, {16, 4}, {16, 1}, panels);
+  CHECK(contains(refused([&] { WeightRows::find(file, "a", {4, 16}); }), "expected shape"));
+  CHECK(contains(refused([&] { WeightRows::find_column(file, "a", {16, 4}); }), "panels"));
+  // Whatever a family expects otherwise, panels are rows.
+  CHECK(WeightRows::find_transposed(file, "a", {16, 4}).mapped() != nullptr);
+  CHECK(WeightRows::find_mxfp4(file, "a", {16, 4}).mapped() != nullptr);
 }

@@ -18,6 +18,7 @@ ELSEWHERE = {
     "experts/experts.hpp": "tests/experts/any_experts_test.cpp",
     "experts/expert_batch.hpp": "tests/experts/glu_experts_test.cpp",
     "experts/glu_layout.hpp": "tests/experts/glu_experts_test.cpp",
+    "models/quantize_plan.hpp": "tests/models/quantize_test.cpp",
     "tokenizer/character_class.hpp": "tests/tokenizer/pattern_test.cpp",
     "tokenizer/chat_formats.hpp": "tests/tokenizer/chat_format_test.cpp",
     "tokenizer/chat_text.hpp": "tests/tokenizer/chat_format_test.cpp",

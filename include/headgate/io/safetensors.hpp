@@ -4,14 +4,16 @@
 // read_safetensors accepts exactly the files whose tensors tile the data: no gap, no overlap, nothing behind, every
 // size equal to shape times element size. All of it is checked before the first tensor is touched, and every number is
 // compared with the size of the file before it is used. A tensor of a type or rank unknown here lies beside the others
-// as bytes (Tensor::opaque): only who needs it must refuse it. Source: the format's README and reference
-// implementation, https://github.com/huggingface/safetensors
+// as bytes (Tensor::opaque): only who needs it must refuse it. Bytes that the metadata calls panels are a tensor of
+// what they hold (packed_tensors.hpp). Source: the format's README and reference implementation,
+// https://github.com/huggingface/safetensors
 #pragma once
 
 #include "headgate/core/dtype.hpp"
 #include "headgate/core/error.hpp"
 #include "headgate/io/bytes.hpp"
 #include "headgate/io/json.hpp"
+#include "headgate/io/packed_tensors.hpp"
 #include "headgate/io/tensor.hpp"
 
 #include <algorithm>
@@ -191,8 +193,13 @@ inline std::vector<Tensor> read_safetensors(std::span<const std::byte> bytes, co
   const std::span<const std::byte> data = cursor.take(cursor.remaining(), "data");
 
   std::vector<Tensor> tensors;
+  PackedTensors packed;
   const auto add = [&](const JsonMember& member) {
-    if (member.key == "__metadata__") return detail::check_metadata(member, file);
+    if (member.key == "__metadata__") {
+      detail::check_metadata(member, file);
+      packed = PackedTensors::read(member, file);
+      return;
+    }
     if (member.key.size() > limits.name_bytes) {
       throw Error(ErrorCode::bad_file, {file, member.key, member.offset,
                                         "the name is too long (has " + std::to_string(member.key.size()) +
@@ -208,6 +215,7 @@ inline std::vector<Tensor> read_safetensors(std::span<const std::byte> bytes, co
 
   detail::check_cover(tensors, file, data_offset, data.size());
   std::sort(tensors.begin(), tensors.end(), [](const Tensor& a, const Tensor& b) { return a.name < b.name; });
+  packed.mark(tensors);
   return tensors;
 }
 

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <initializer_list>
 #include <limits>
+#include <optional>
 #include <span>
 #include <string>
 
@@ -53,14 +54,24 @@ class Shape {
   index_t rank_ = 0;
 };
 
+// How the rows of a tensor lie in panels of 16, as kernels read them (kernels/panel16.hpp), in files that headgate
+// wrote. They are those of the model: halves of rotary pairs stand apart. Of `run * step` rows that follow one another
+// rows 0, step, 2 step, ... are a run, then those from 1 on, and so forth; every run begins with a panel, whose last
+// one is filled up with zeros.
+struct PanelOrder {
+  std::int64_t run = 0;
+  std::int64_t step = 1;
+};
+
 struct Tensor {
   std::string name;
   DType dtype = DType::f32;
   Shape shape;
-  std::span<const std::byte> bytes;  // exactly the product of the shape in elements, or in blocks
+  std::span<const std::byte> bytes;  // exactly the product of the shape in elements, or in blocks; or else panels
   std::uint64_t offset = 0;          // of bytes in its file
   index_t file = 0;                  // which file of its TensorSource
   std::string opaque = {};           // why type or shape cannot be told here: it is U8 (bytes) then; empty: they can
+  std::optional<PanelOrder> panels = {};  // none: row after row
 
   // A row is what the last size spans; a number alone (rank 0) is a row of one.
   std::int64_t row_size() const noexcept { return shape.rank() == 0 ? 1 : shape[shape.rank() - 1]; }
@@ -72,6 +83,7 @@ struct Tensor {
 
   // Element e of the outermost size.
   Tensor slice(std::int64_t e) const {
+    if (panels) refuse("it lies in panels and has no slices");
     if (shape.rank() == 0 || e < 0 || e >= shape[0]) refuse("slice " + std::to_string(e) + " is outside of it");
     const std::size_t size = bytes.size() / as_size(shape[0]);
     return {name + "[" + std::to_string(e) + "]",
@@ -111,6 +123,7 @@ inline constexpr auto values_of_bytes = [] {
 // `first` on, counted over all sizes. F64 is rounded to the nearest float; bad_file: a number of it is larger than any
 // float.
 inline void read_elements(const Tensor& tensor, std::int64_t first, std::span<float> out) {
+  if (tensor.panels) tensor.refuse("it lies in panels, which WeightRows reads");
   const auto size = static_cast<std::size_t>(info(tensor.dtype).size);
   const std::size_t elements = tensor.bytes.size() / size * static_cast<std::size_t>(info(tensor.dtype).block);
   if (first < 0 || as_size(first) > elements || out.size() > elements - as_size(first)) {

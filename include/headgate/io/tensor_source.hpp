@@ -59,6 +59,11 @@ class TensorSource {
     const auto found = stored_names_.find(name);
     return found == stored_names_.end() ? std::string(name) : found->second;
   }
+  // ... and which part; -1: all of it.
+  std::int64_t part_of(std::string_view name) const {
+    const auto found = parts_.find(name);
+    return found == parts_.end() ? -1 : found->second;
+  }
   std::vector<std::string> names() const {
     std::vector<std::string> names;
     for (const Tensor& tensor : tensors_) names.push_back(tensor.name);
@@ -127,6 +132,7 @@ class TensorSource {
     std::vector<Tensor> tensors;
     for (const TensorName& entry : names) {
       stored_names_.emplace(entry.name, entry.stored);
+      if (entry.part >= 0) parts_.emplace(entry.name, entry.part);
       const Tensor* const stored = find(entry.stored);
       if (stored == nullptr) continue;
       renamed.insert(entry.stored);
@@ -350,6 +356,7 @@ class TensorSource {
   bool has_rotary_pairs_ = false;
   Compute compute_ = Compute::f32;
   std::map<std::string, std::string, std::less<>> stored_names_;  // of names that are not the file's
+  std::map<std::string, std::int64_t, std::less<>> parts_;        // of those that name a part
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

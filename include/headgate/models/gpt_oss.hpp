@@ -119,7 +119,8 @@ struct GptOss {
 
   static ExpertsPart find_bank(const TensorSource& source, const std::string& prefix, index_t num_experts,
                                index_t hidden_size, index_t width) {
-    if (source.metadata() != nullptr) return find_separate_bank(source, prefix, num_experts, hidden_size, width);
+    if (source.metadata() != nullptr || source.promises(prefix + "gate_proj"))
+      return find_separate_bank(source, prefix, num_experts, hidden_size, width);
     const index_t both = 2 * width;
     const auto matrix = [&](const std::string& name, index_t rows, index_t cols) {
       const Shape shape{num_experts, rows, cols};
@@ -142,7 +143,7 @@ struct GptOss {
     }
     return part;
   }
-  // Of GGUF files.
+  // Of GGUF files, and of what was made of them.
   static ExpertsPart find_separate_bank(const TensorSource& source, const std::string& prefix, index_t num_experts,
                                         index_t hidden_size, index_t width) {
     const auto matrix = [&](const char* name, index_t rows, index_t cols) {

@@ -141,17 +141,20 @@ class Granite {
         source.promises(prefix + "input_linear.weight") || source.promises(prefix + "output_linear.weight");
     const bool is_new =
         source.promises(prefix + "experts.gate_up_proj") || source.promises(prefix + "experts.down_proj");
-    if (source.metadata() != nullptr && !is_new && !is_old) {  // one by one
+    const bool is_of_gguf = source.metadata() != nullptr || source.promises(prefix + "experts.0.gate_proj.weight");
+    if (is_of_gguf && !is_new && !is_old) {  // one by one
       return find_experts(source, prefix + "experts.", c.num_experts, c.k, c.model.hidden_size, c.width);
     }
     return find_stacked_experts(source, prefix + (is_new ? "experts.gate_up_proj" : "input_linear.weight"),
                                 prefix + (is_new ? "experts.down_proj" : "output_linear.weight"), c.num_experts, c.k,
                                 c.model.hidden_size, c.width);
   }
-  // Gate and up rows are in one matrix, but for GGUF files.
+  // Gate and up rows are in one matrix, but for GGUF files and what was made of them.
   static DensePart find_shared(const TensorSource& source, const std::string& prefix, index_t hidden_size,
                                index_t width) {
-    if (source.metadata() != nullptr) return find_dense(source, prefix, hidden_size, width);
+    if (source.metadata() != nullptr || source.promises(prefix + "gate_proj.weight")) {
+      return find_dense(source, prefix, hidden_size, width);
+    }
     const WeightRows in =
         WeightRows::find(source, prefix + "input_linear.weight", {std::int64_t{2} * width, hidden_size});
     ExpertsPart part{{{.gate = in.part(0, width),

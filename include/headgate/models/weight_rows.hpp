@@ -1,7 +1,7 @@
 // WeightRows: one matrix of a model, wherever its rows lie in the tensors of a checkpoint: a tensor or a part of a
-// stack, every second row of one, a transposed stack, eight bits with scales of blocks, MXFP4; read row by row as
-// floats. find looks for the tensors, of exactly the shape that the model needs; part and deinterleaved choose rows.
-// Copies are cheap and refer to the TensorSource, which outlives them.
+// stack, every second row of one, a transposed stack, eight bits with scales of blocks, MXFP4, panels of a file that
+// headgate quantize wrote; read row by row as floats. find looks for the tensors, of exactly the shape that the model
+// needs; part and deinterleaved choose rows. Copies are cheap and refer to the TensorSource, which outlives them.
 #pragma once
 
 #include "headgate/core/context.hpp"
@@ -50,6 +50,7 @@ class WeightRows {
   // Every number of a tensor as a row of its own: what is chosen row by row beside a matrix, such as its biases.
   static WeightRows find_column(const TensorSource& source, const std::string& name, const Shape& shape) {
     WeightRows rows(source, source.require(name, floats_on_disk, shape), shape, Kind::floats);
+    if (rows.kind_ == Kind::panels) source.fail(*rows.tensor_, "it lies in panels, and is no matrix");
     rows.rows_ = rows.checked_size(std::int64_t{rows.rows_} * rows.cols_);
     rows.cols_ = 1;
     rows.keeps_bytes_ = false;
@@ -58,12 +59,14 @@ class WeightRows {
   // Matrices of which the file holds the columns: the last two sizes of shape, rows and cols, lie there in the other
   // order.
   static WeightRows find_transposed(const TensorSource& source, const std::string& name, const Shape& shape) {
+    if (is_in_panels(source, name)) return find(source, name, shape);  // in which nothing is transposed
     std::vector<std::int64_t> sizes(shape.sizes().begin(), shape.sizes().end());
     std::swap(sizes[sizes.size() - 1], sizes[sizes.size() - 2]);
     return {source, source.require(name, floats_on_disk, Shape(sizes)), shape, Kind::transposed};
   }
   // name + "_blocks" and name + "_scales".
   static WeightRows find_mxfp4(const TensorSource& source, const std::string& name, const Shape& shape) {
+    if (is_in_panels(source, name)) return find(source, name, shape);
     const Mxfp4 weights(source, name, shape);
     WeightRows rows(source, weights.blocks(), shape, Kind::mxfp4);
     rows.mxfp4_ = weights;
@@ -73,10 +76,31 @@ class WeightRows {
   index_t rows() const noexcept { return rows_; }
   index_t cols() const noexcept { return cols_; }
   std::int64_t parameters() const noexcept { return std::int64_t{rows_} * cols_; }
+  // How rows stand among those of their tensor: first, first + step, ...; and whether they are put apart on the way.
+  struct Place {
+    std::int64_t first;
+    std::int64_t step;
+    bool has_pairs;
+  };
+  Place place() const noexcept { return {first_, step_, num_pairs_ > 0}; }
+  // Of the matrices that they are (a part of), and its name, without what names of MXFP4 end in.
+  const Shape& shape() const noexcept { return shape_; }
+  std::string name() const {
+    if (tensor_ == nullptr) return "";
+    const std::string& name = tensor_->name;
+    return mxfp4_ ? name.substr(0, name.size() - std::string_view("_blocks").size()) : name;
+  }
+  // The type of the numbers that the file holds, MXFP4 of either container; of eight bits with scales they are not all.
+  DType dtype() const noexcept { return mxfp4_ ? DType::mxfp4 : tensor_ == nullptr ? DType::f32 : tensor_->dtype; }
+  // Whether a row can be had as the blocks of its type.
+  bool has_blocks() const noexcept { return keeps_bytes_; }
+  // Refuses the weights for what they are: names file and tensor.
+  [[noreturn]] void fail(std::string what) const { source_->fail(*tensor_, std::move(what)); }
   // Bytes that they take in the file, scales left out.
   std::int64_t stored_size() const noexcept {
     if (tensor_ == nullptr) return 0;
     if (mxfp4_) return parameters() / 2;
+    if (kind_ == Kind::panels) return divide_up(rows_, panel_rows) * panel_format().panel_bytes(cols_);
     return parameters() / info(tensor_->dtype).block * info(tensor_->dtype).size;
   }
   // The packed format with the fewest bytes that keeps every value: that of the file, where rows are whole blocks.
@@ -98,6 +122,7 @@ class WeightRows {
   }
   // Where all rows lie as format() packs them, whole panels one after the other; null: they do not.
   const std::byte* mapped() const noexcept {
+    if (kind_ == Kind::panels) return are_panels_of(format()) ? mapped_panels() : nullptr;
     const bool is_whole = keeps_bytes_ && format() == format_for_floats() && step_ == 1 && num_pairs_ == 0 &&
                           rows_ > 0 && rows_ % panel_rows == 0;
     return is_whole ? stored_bytes(0) : nullptr;
@@ -124,6 +149,7 @@ class WeightRows {
                       std::int64_t{first} + count <= group;
     if (!fits || group_ != 0) refuse("pairs in groups of " + std::to_string(group), first, count);
     WeightRows rows = *this;
+    if (kind_ == Kind::panels) return rows;  // there they stand apart
     rows.group_ = group;
     rows.pairs_first_ = first;
     rows.num_pairs_ = count / 2;
@@ -146,6 +172,9 @@ class WeightRows {
         break;
       case Kind::mxfp4:
         mxfp4_->read(stored, out);
+        break;
+      case Kind::panels:
+        panel_format().unpack(panel_of(stored), cols_, lane_of(stored), 0, cols_, out.data());
         break;
     }
     if (scales_) scales_->apply(stored, out);
@@ -182,8 +211,16 @@ class WeightRows {
     const index_t n = ctx.slices(rows_);
     ctx.parallel(n, [&](index_t i) {
       const Slice slice = Slice::of(rows_, n, i);
-      for (index_t row = slice.first; row < slice.last; ++row) use(row, WeightRow(stored_bytes(row)));
+      std::vector<std::byte> blocks;
+      for (index_t row = slice.first; row < slice.last; ++row) {
+        use(row, WeightRow(row_blocks(row, blocks)));
+      }
     });
+  }
+  // Row `row` as the blocks of its type; scratch: where they lie, if not in the file. Preconditions: the row is there,
+  // has_blocks().
+  const std::byte* row_blocks(index_t row, std::vector<std::byte>& scratch) const {
+    return kind_ == Kind::panels ? blocks_of(stored_row(row), scratch) : stored_bytes(row);
   }
   // All values, row after row.
   std::vector<float> floats() const {
@@ -215,7 +252,14 @@ class WeightRows {
       tensor.offset += as_size(skipped);
       source_->release(tensor);
     };
-    if (mxfp4_) {
+    if (kind_ == Kind::panels) {
+      const auto [low, high] = std::minmax({panel_of(first), panel_of(end - 1)});
+      Tensor tensor = *tensor_;
+      const auto skipped = as_size(low - tensor_->bytes.data());
+      tensor.bytes = tensor.bytes.subspan(skipped, as_size(high - low + panel_format().panel_bytes(cols_)));
+      tensor.offset += skipped;
+      source_->release(tensor);
+    } else if (mxfp4_) {
       release_rows(mxfp4_->blocks(), cols_, 2, 1);
       release_rows(mxfp4_->scales(), cols_, Mxfp4::block, 1);
     } else {
@@ -224,7 +268,7 @@ class WeightRows {
   }
 
  private:
-  enum class Kind : std::uint8_t { floats, transposed, mxfp4 };
+  enum class Kind : std::uint8_t { floats, transposed, mxfp4, panels };
   static constexpr std::initializer_list<DType> floats_on_disk = {
       DType::f32,  DType::bf16, DType::f16,    DType::f64,    DType::f8_e4m3, DType::f8_e5m2, DType::q4_0,
       DType::q4_1, DType::q5_0, DType::q5_1,   DType::q8_0,   DType::q2_k,    DType::q3_k,    DType::q4_k,
@@ -235,7 +279,7 @@ class WeightRows {
     return tensor.dtype == DType::f8_e4m3 || tensor.dtype == DType::f8_e5m2;
   }
   WeightRows(const TensorSource& source, const Tensor& tensor, const Shape& shape, Kind kind)
-      : source_(&source), tensor_(&tensor), kind_(kind) {
+      : source_(&source), tensor_(&tensor), shape_(shape), kind_(tensor.panels ? Kind::panels : kind) {
     const index_t rank = shape.rank();
     std::int64_t rows = 1;
     for (index_t i = 0; i + 1 < rank; ++i) rows = checked_size(rows * checked_size(shape[i]));
@@ -244,6 +288,83 @@ class WeightRows {
     matrix_rows_ = rank < 2 ? 1 : shape[rank - 2];
     fits_bf16_ = tensor.dtype == DType::bf16 || kind == Kind::mxfp4 || is_eight_bits(tensor);
     keeps_bytes_ = kind == Kind::floats && !stored_format().packs_floats() && stored_format().fits(cols_);
+    if (kind_ == Kind::panels) check_panels();
+  }
+  static bool is_in_panels(const TensorSource& source, const std::string& name) noexcept {
+    const Tensor* const tensor = source.find(name);
+    return tensor != nullptr && tensor->panels;
+  }
+  // Panels hold whole runs of the rows, of a format that the columns fit, and nothing else.
+  void check_panels() const {
+    const PanelOrder& order = *tensor_->panels;
+    const AnyFormat format = panel_format();
+    if (tensor_->dtype != DType::f32 && format == AnyFormat(F32{})) {
+      source_->fail(*tensor_, "panels of type " + std::string(info(tensor_->dtype).name) + " are not supported");
+    }
+    if (rows_ < 1 || cols_ < 1 || !format.fits(cols_)) {
+      source_->fail(*tensor_, "rows of " + std::to_string(cols_) + " elements are no panels of " +
+                                  std::string(info(tensor_->dtype).name));
+    }
+    if (rows_ % (order.run * order.step) != 0) {
+      source_->fail(*tensor_, std::to_string(rows_) + " rows are no runs of " + std::to_string(order.run) + " by " +
+                                  std::to_string(order.step));
+    }
+    const auto panels = static_cast<std::uint64_t>(rows_ / order.run * panels_of_run());
+    const auto size = checked_multiply(panels, static_cast<std::uint64_t>(format.panel_bytes(cols_)));
+    if (size != tensor_->bytes.size()) {
+      source_->fail(*tensor_, std::to_string(panels) + " panels of " + std::to_string(format.panel_bytes(cols_)) +
+                                  " bytes are not the " + std::to_string(tensor_->bytes.size()) + " that it has");
+    }
+  }
+  bool are_panels_of(AnyFormat format) const noexcept {
+    return format == panel_format() || (format == AnyFormat(Bf16Dots{}) && tensor_->dtype == DType::bf16);
+  }
+  std::int64_t panels_of_run() const noexcept { return (tensor_->panels->run + panel_rows - 1) / panel_rows; }
+  // What the panels are; F32 of a type that has none.
+  AnyFormat panel_format() const noexcept {
+    AnyFormat format = F32{};
+    if (tensor_->dtype == DType::bf16) format = Bf16{};
+    if (tensor_->dtype == DType::f16) format = F16{};
+    visit_blocks(tensor_->dtype, [&]<class Blocks>(Blocks) {
+      if constexpr (AffineBlocks<Blocks>) format = PanelBlocks<Blocks>{};
+    });
+    return format;
+  }
+  // Of a row of the tensor: its place among all runs, one after the other, each of whole panels.
+  std::int64_t panel_place(std::int64_t row) const noexcept {
+    const PanelOrder& order = *tensor_->panels;
+    const std::int64_t of_block = row % (order.run * order.step);
+    const std::int64_t run = row / (order.run * order.step) * order.step + of_block % order.step;
+    return run * panels_of_run() * panel_rows + of_block / order.step;
+  }
+  const std::byte* panel_of(std::int64_t row) const noexcept {
+    return tensor_->bytes.data() + panel_place(row) / panel_rows * panel_format().panel_bytes(cols_);
+  }
+  index_t lane_of(std::int64_t row) const noexcept { return static_cast<index_t>(panel_place(row) % panel_rows); }
+  // Where all rows are lanes one after the other, from the first of a panel on to the end of one, or of a run; null:
+  // they are not, or no line begins there.
+  const std::byte* mapped_panels() const noexcept {
+    if (rows_ == 0) return nullptr;
+    const PanelOrder& order = *tensor_->panels;
+    const std::int64_t last = first_ + step_ * (rows_ - 1);
+    const std::int64_t place = panel_place(first_);
+    const bool is_joined = panel_place(last) == place + rows_ - 1 &&
+                           (rows_ < 2 || panel_place(first_ + step_) == place + 1) &&
+                           (order.run % panel_rows == 0 || rows_ <= order.run);
+    const bool is_ended = rows_ % panel_rows == 0 || last / order.step % order.run == order.run - 1;
+    const std::byte* const where = panel_of(first_);
+    const bool is_line = reinterpret_cast<std::uintptr_t>(where) % 64 == 0;
+    return place % panel_rows == 0 && is_joined && is_ended && is_line ? where : nullptr;
+  }
+  // A row of quantized panels as files of blocks have it, in `blocks`.
+  const std::byte* blocks_of(std::int64_t row, std::vector<std::byte>& blocks) const {
+    visit_blocks(tensor_->dtype, [&]<class Blocks>(Blocks) {
+      if constexpr (AffineBlocks<Blocks>) {
+        blocks.resize(as_size(RowBlocks<Blocks>::row_bytes(cols_)));
+        PanelBlocks<Blocks>::unpack_row(panel_of(row), cols_, lane_of(row), blocks.data());
+      }
+    });
+    return blocks.data();
   }
   // Of the tensor's type, F32 where its bytes are no format.
   AnyFormat stored_format() const noexcept {
@@ -327,6 +448,7 @@ class WeightRows {
 
   const TensorSource* source_ = nullptr;
   const Tensor* tensor_ = nullptr;
+  Shape shape_;
   Kind kind_ = Kind::floats;
   std::optional<BlockScales> scales_;
   std::optional<Mxfp4> mxfp4_;

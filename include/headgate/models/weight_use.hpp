@@ -18,12 +18,14 @@ struct WeightUse {
   index_t expert = -1;             // of which routed expert it is; -1: of none
   bool is_mapped = false;          // it stays in the file
   Compute compute = Compute::f32;  // what the activations are that it meets
+  bool may_quantize = false;       // it is packed as it is stored, so quantized weights can stand in its place
 
   // Packed for products.
   static WeightUse matrix(const WeightRows& rows, AnyFormat format) {
     WeightUse use{rows, divide_up(rows.rows(), panel_rows) * format.panel_bytes(rows.cols())};
     if (format.tile() == AnyTile(Int8Tile{})) use.compute = Compute::int8;
     if (format.tile() == AnyTile(Bf16Tile{})) use.compute = Compute::bf16;
+    use.may_quantize = true;
     return use;
   }
   // In the format that keeps its values: packed, or left where it lies.

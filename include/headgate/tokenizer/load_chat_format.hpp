@@ -53,6 +53,8 @@ inline std::string gguf_token(const GgufMetadata& metadata, std::string_view id_
 inline ChatSource read_chat_source(const std::string& model) {
   const Descriptor place = Descriptor::open(model);
   if (place.is_folder()) {
+    const bool has_own = place.contains("tokenizer_config.json") || place.contains("chat_template.jinja");
+    if (!has_own && place.contains("tokenizer.gguf")) return read_chat_source(model + "/tokenizer.gguf");
     ChatSource source{model + "/tokenizer_config.json"};
     if (place.contains("tokenizer_config.json")) {
       const Json json = read_json(source.file, max_tokenizer_file_size);

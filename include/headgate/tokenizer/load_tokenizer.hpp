@@ -10,14 +10,18 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
-// Where load_tokenizer reads: the tokenizer.json of a folder, or the file itself.
+// Where load_tokenizer reads: the tokenizer.json of a folder, or else its tokenizer.gguf, which headgate quantize makes
+// of a GGUF file; or the file itself.
 inline std::string tokenizer_file(const std::string& model) {
   std::error_code none;
-  return std::filesystem::is_directory(model, none) ? model + "/tokenizer.json" : model;
+  if (!std::filesystem::is_directory(model, none)) return model;
+  const std::string of_gguf = model + "/tokenizer.gguf";
+  const bool has_json = std::filesystem::exists(model + "/tokenizer.json", none);
+  return !has_json && std::filesystem::exists(of_gguf, none) ? of_gguf : model + "/tokenizer.json";
 }
 
-// model: a folder with a tokenizer.json, a tokenizer.json, or a GGUF file (of a split one, the first).
-// Throws Error (io, bad_file, limit).
+// model: a folder with a tokenizer.json or tokenizer.gguf, a tokenizer.json, or a GGUF file (of a split one, the
+// first). Throws Error (io, bad_file, limit).
 inline Tokenizer load_tokenizer(const std::string& model) {
   const std::string file = tokenizer_file(model);
   if (file.ends_with(".json")) return Tokenizer::from_file(file);

@@ -27,6 +27,9 @@ TEST_CASE("every weight of quantized blocks keeps its value in panels") {
       decode_blocks<Blocks>(rows.data() + r * RowBlocks<Blocks>::row_bytes(k), 0, k, expected.data());
       packed.view().read_row(r, found.data());
       CHECK(found == expected);
+      std::vector<std::byte> row(as_size(RowBlocks<Blocks>::row_bytes(k)), std::byte{0x5a});
+      Format::unpack_row(packed.view().panel(r / 16), k, r % 16, row.data());
+      CHECK(std::equal(row.begin(), row.end(), rows.data() + r * RowBlocks<Blocks>::row_bytes(k)));
       CHECK(packed.view()(r, k - 1) == expected.back());
       // From within a group of 32, over two scales.
       Format::unpack(packed.view().panel(r / 16), k, r % 16, 3, k - 7, found.data());

@@ -11,7 +11,7 @@
 // One core reads one such stream at the speed of memory, where scales apart from q took twice the time.
 #pragma once
 
-#include "headgate/core/quantized_blocks.hpp"
+#include "headgate/core/block_bytes.hpp"
 #include "headgate/kernels/formats/int8_tile.hpp"
 #include "headgate/kernels/formats/row_blocks.hpp"
 
@@ -45,6 +45,27 @@ struct PanelBlocks {
       for (index_t c = (first + i) % blocks::group; c < blocks::group && i < count; ++c, ++i) {
         out[i] = blocks::weight_of<Blocks>(weights, as_size(c));
       }
+    }
+  }
+
+  // The row's blocks as pack took them.
+  static void unpack_row(const std::byte* panel, index_t k, index_t lane, std::byte* row) noexcept {
+    for (index_t g = 0; g < k / blocks::group; ++g) {
+      std::byte* const block = row + std::int64_t{g / groups} * Blocks::bytes;
+      const std::byte* const bytes = panel + bytes_at(g) + lane;
+      if constexpr (has_halves) {
+        std::memcpy(block + Blocks::scale_at, panel + half_at(g) + 2 * lane, 2);
+        if constexpr (blocks::has_minimum<Blocks>) {
+          std::memcpy(block + Blocks::minimum_at, panel + half_at(g) + 32 + 2 * lane, 2);
+        }
+      } else {
+        *block = *bytes;
+      }
+      if constexpr (groups > 1) {
+        blocks::store_scales<Blocks>(
+            block, g % groups, {std::to_integer<std::uint8_t>(bytes[0]), std::to_integer<std::uint8_t>(bytes[16])});
+      }
+      blocks::store_q<Blocks>(block, g % groups, load_group(panel, lane, g).q);
     }
   }
 

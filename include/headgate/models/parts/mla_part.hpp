@@ -46,10 +46,9 @@ struct MlaPart {
       return rows.deinterleaved(shape.key_size(), shape.latent_size, turned);
     };
     const bool has_rank = shape.query_rank > 0;
-    // GGUF files may hold k_b_proj, of each head the columns, and v_b_proj in place of both.
+    // GGUF files, and what was made of them, may hold k_b_proj, of each head the columns, and v_b_proj in place of both.
     const std::string keys = prefix + "k_b_proj.weight";
-    const bool is_apart =
-        source.metadata() != nullptr && !source.promises(prefix + "kv_b_proj.weight") && source.promises(keys);
+    const bool is_apart = !source.promises(prefix + "kv_b_proj.weight") && source.promises(keys);
     MlaPart part{.shape = shape,
                  .rope = std::move(rope),
                  .query_down = std::nullopt,

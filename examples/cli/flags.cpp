@@ -82,7 +82,10 @@ void Flags::cache_type(headgate::CacheType& target) {
 
 void Flags::threads(std::int64_t& target) {
   integer("-t,--threads", "0, -1: one on each processor (-1)", -1, 1024, target);
+  isa();
 }
+
+void Flags::isa() { text("--isa", "NAME", "kernels no better than these (HEADGATE_ISA, or the best)", isa_); }
 
 void Flags::session(std::int64_t& context, std::int64_t& thread_count, std::int64_t& batch_rows,
                     std::int64_t& ubatch_rows) {

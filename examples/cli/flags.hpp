@@ -20,7 +20,8 @@ class App;
 // the parsing. A flag may be given once unless it is one of texts().
 class Flags {
  public:
-  explicit Flags(CLI::App& command) : command_(command) {}
+  // isa: what --isa of any command sets.
+  Flags(CLI::App& command, std::optional<std::string>& isa) : command_(command), isa_(isa) {}
 
   static constexpr std::int64_t any_count = INT64_MAX;  // what is too large for the machine is a limit, not a misuse
 
@@ -38,7 +39,9 @@ class Flags {
   // Those that several commands have.
   void model(std::optional<std::string>& target);
   void prompt(std::optional<std::string>& text, std::optional<std::string>& file);
+  // What of the machine a model runs on: this and isa().
   void threads(std::int64_t& target);
+  void isa();
   // What activations are at quantized weights.
   void compute(std::optional<headgate::Compute>& target);
   // How the cache holds what has been read.
@@ -51,4 +54,5 @@ class Flags {
 
  private:
   CLI::App& command_;
+  std::optional<std::string>& isa_;
 };

@@ -10,12 +10,15 @@
 #include "headgate/kernels/native.hpp"
 #include "numbers.hpp"
 
-void choose_kernels() {
-  const char* const cap = std::getenv("HEADGATE_ISA");
-  if (cap == nullptr || headgate::select_kernels(cap).ok()) return;
+void choose_kernels(const std::optional<std::string>& isa) {
+  const char* const variable = std::getenv("HEADGATE_ISA");
+  const std::string cap = isa ? *isa : variable != nullptr ? variable : "";
+  // An empty variable is one that is not set.
+  if ((!isa || !isa->empty()) && headgate::select_kernels(cap).ok()) return;
   const auto names = headgate::kernel_names();
-  throw_usage("HEADGATE_ISA", fmt::format("got '{}', allowed are {} and {}", headgate::escaped(cap),
-                                          fmt::join(names.begin(), names.end() - 1, ", "), names.back()));
+  throw_usage(isa ? "--isa" : "HEADGATE_ISA",
+              fmt::format("got '{}', allowed are {} and {}", headgate::escaped(cap),
+                          fmt::join(names.begin(), names.end() - 1, ", "), names.back()));
 }
 
 const char* kernels_name() { return headgate::NativeBackend::name(); }

@@ -3,9 +3,12 @@
 
 #include <chrono>
 #include <cstdint>
+#include <optional>
+#include <string>
 
-// Chooses the kernels, no better than HEADGATE_ISA says. Throws a usage error for a name that is none.
-void choose_kernels();
+// Chooses the kernels, no better than --isa says, or where it is not given HEADGATE_ISA. Throws a usage error for a
+// name that is none.
+void choose_kernels(const std::optional<std::string>& isa);
 // Of those chosen: one of kernels/dispatched.hpp's kernel_names().
 const char* kernels_name();
 

@@ -6,6 +6,7 @@
 #include <exception>
 #include <iterator>
 #include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -84,6 +85,8 @@ int run(int argc, char** argv) {
   app.require_subcommand(0, 1);
   bool version = false;
   app.add_flag("--version", version, "print version, compiler, kernels and dependencies");
+  std::optional<std::string> isa;
+  Flags(app, isa).isa();
   std::string page;
   std::string shell;
   app.add_option("--man", page)->group("");  // what cmake --install takes: not for people, and not in --help
@@ -91,7 +94,7 @@ int run(int argc, char** argv) {
   std::vector<RunCommand> runs;
   std::string names;  // "generate, inspect and tokenize"
   for (const Command& command : commands) {
-    Flags flags(*app.add_subcommand(command.name, command.summary));
+    Flags flags(*app.add_subcommand(command.name, command.summary), isa);
     runs.push_back(command.declare(flags));
     names += (runs.size() == 1 ? "" : runs.size() == std::size(commands) ? " and " : ", ") + std::string(command.name);
   }
@@ -118,7 +121,7 @@ int run(int argc, char** argv) {
     OutputFile::standard_output().write(app.count("--man") > 0 ? man_page(app, page) : completion(app, shell));
     return 0;
   }
-  choose_kernels();
+  choose_kernels(isa);
   if (version) {
     OutputFile::standard_output().write(version_text());
     return 0;

@@ -53,6 +53,7 @@ struct PerplexityOptions {
 struct Measurement {
   std::size_t chunks = 0;
   index_t context = 0;
+  const char* compute = "";
   std::vector<double> losses;
   std::optional<KlComparison> comparison;
 };
@@ -120,6 +121,7 @@ std::string json_text(const Measurement& outcome) {
   };
   out.begin_object().key("context").value(outcome.context).key("chunks").value(outcome.chunks);
   out.key("tokens").value(outcome.losses.size());
+  out.key("compute").value(outcome.compute).key("kernels").value(kernels_name());
   const Mean loss = outcome.comparison ? outcome.comparison->loss : Mean::of(outcome.losses);
   put("loss", loss);
   put("perplexity", loss.exp());
@@ -156,7 +158,8 @@ int perplexity(const PerplexityOptions& options) {
       save.emplace(*options.kl_base);
     }
   }
-  const headgate::ModelConfig config = describe_shown(folder, options.compute).config;
+  const headgate::ModelDescription description = describe_shown(folder, options.compute);
+  const headgate::ModelConfig& config = description.config;
   std::int64_t context = options.context > 0 ? options.context : config.max_position_embeddings;
   std::optional<TextChunks> text;
   if (!base || options.text || options.text_file) {
@@ -184,9 +187,10 @@ int perplexity(const PerplexityOptions& options) {
                                     .cache_type = options.cache_type});
   const Interrupt interrupt(session);
   headgate::Context ctx(threads);
-  note(fmt::format("headgate: {} {} of {} tokens, {} counted in each\n", chunks.size(),
-                   chunks.size() == 1 ? "chunk" : "chunks", chunks.context(), chunks.counted()));
-  Measurement outcome{chunks.size(), chunks.context(), {}, {}};
+  Measurement outcome{chunks.size(), chunks.context(), name_of(description.weights.compute), {}, {}};
+  note(fmt::format("headgate: {} {} of {} tokens, {} counted in each; compute {}, kernels {}\n", chunks.size(),
+                   chunks.size() == 1 ? "chunk" : "chunks", chunks.context(), chunks.counted(), outcome.compute,
+                   kernels_name()));
   try {
     Progress progress("perplexity");
     const headgate::OnChunk on_chunk = [&](std::size_t done, std::span<const double> losses) {

@@ -246,6 +246,32 @@ TEST_CASE("the cache holds f32, f16 or q8_0, and no other type") {
   CHECK(text_of("q8_0").code == 0);
 }
 
+TEST_CASE("--isa caps the kernels of every command that runs a model, whatever HEADGATE_ISA says") {
+  const std::vector<std::string> commands[] = {{"generate", "-p", "Once", "-n", "2", "--json"},
+                                               {"chat", "-p", "Once", "-n", "2", "--json"},
+                                               {"perplexity", "-p", "Once upon a time there was", "-c", "4", "--json"},
+                                               {"routers", "-p", "Once upon a time there was", "-c", "4", "--json"}};
+  for (const std::vector<std::string>& command : commands) {
+    CAPTURE(command);
+    std::vector<std::string> capped = command;
+    capped.insert(capped.end(), {"--isa", "scalar"});
+    const cli::Result scalar = cli::run(capped, {.environment = {"HEADGATE_ISA=none there is"}});
+    CHECK(scalar.code == 0);
+    CHECK((scalar.out + scalar.err).find("scalar") != std::string::npos);
+    capped.back() = "avx99";
+    const cli::Result unknown = cli::run(capped);
+    CHECK(unknown.code == 2);
+    CHECK(unknown.err.find("--isa: got 'avx99', allowed are avx512_bf16, ") != std::string::npos);
+    CHECK(unknown.err.find(" and scalar") != std::string::npos);
+    capped.back().clear();
+    CHECK(cli::run(capped).code == 2);
+  }
+  const cli::Result version = cli::run({"--isa", "scalar", "--version"});
+  CHECK(version.code == 0);
+  CHECK(version.out.find("kernels   scalar\n") != std::string::npos);
+  CHECK(cli::run({"tokenize", "--isa", "scalar", "-p", "a"}).code == 2);  // runs no model
+}
+
 TEST_CASE("HEADGATE_ISA caps the kernels, and a name that is none is an error") {
   const cli::Result scalar = cli::run({"--version"}, {.environment = {"HEADGATE_ISA=scalar"}});
   CHECK(scalar.code == 0);

@@ -20,6 +20,7 @@ __attribute__((weak)) const LimitProbesV1* headgate_limits_avx512_v1() noexcept;
 __attribute__((weak)) const LimitProbesV1* headgate_limits_avx512_vnni_v1() noexcept;
 __attribute__((weak)) const LimitProbesV1* headgate_limits_avx512_bf16_v1() noexcept;
 __attribute__((weak)) const LimitProbesV1* headgate_limits_neon_v1() noexcept;
+__attribute__((weak)) const LimitProbesV1* headgate_limits_neon_dotprod_v1() noexcept;
 }
 
 namespace {
@@ -38,6 +39,7 @@ const LimitProbesV1& probes_in_use() {
              {"avx512", headgate_limits_avx512_v1},
              {"avx_vnni", headgate_limits_avx_vnni_v1},
              {"avx2", headgate_limits_avx2_v1},
+             {"neon_dotprod", headgate_limits_neon_dotprod_v1},
              {"neon", headgate_limits_neon_v1}};
   const std::string_view used = kernels_name();
   if (used == "scalar") return baseline_probes;

@@ -213,7 +213,8 @@ TEST_CASE(
     "what activations are at quantized weights is int8 or f32, and int8 is asked of a model that has such weights") {
   for (const std::string command : {"generate", "chat", "perplexity", "routers"}) {
     for (const char* const text : {"int4", "F32", "", "f32 "}) {
-      check_usage({command, "--compute", text}, "--compute: got '" + std::string(text) + "', allowed are int8, bf16 and f32");
+      check_usage({command, "--compute", text},
+                  "--compute: got '" + std::string(text) + "', allowed are int8, bf16 and f32");
     }
   }
   // The demo model's weights are floats.

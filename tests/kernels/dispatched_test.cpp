@@ -91,6 +91,19 @@ TEST_CASE("dispatched kernels agree with the definition, whichever table is acti
   REQUIRE(select_kernels().ok());
 }
 
+TEST_CASE("the best kernels that are linked and that the processor has are chosen") {
+  REQUIRE(select_kernels().ok());
+  const std::string_view best = Dispatched::name();
+#if defined(__aarch64__) && defined(__linux__)
+  CHECK(best == ((::getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0 ? "neon_dotprod" : "scalar"));
+#else
+  CHECK(best == "scalar");
+#endif
+  REQUIRE(select_kernels("neon").ok());
+  CHECK(std::string_view(Dispatched::name()) == "scalar");  // neon itself is not linked
+  REQUIRE(select_kernels().ok());
+}
+
 TEST_CASE("a cap is obeyed, and one that is no instruction set is an error") {
   REQUIRE(select_kernels("scalar").ok());
   CHECK(std::string_view(Dispatched::name()) == "scalar");

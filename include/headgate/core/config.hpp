@@ -73,6 +73,8 @@
 #define HEADGATE_ISA sse4
 #elif defined(__SSE2__)
 #define HEADGATE_ISA sse2
+#elif defined(__aarch64__) && defined(__ARM_FEATURE_DOTPROD)
+#define HEADGATE_ISA neon_dotprod
 #elif defined(__aarch64__)
 #define HEADGATE_ISA neon
 #else

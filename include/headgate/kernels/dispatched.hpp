@@ -9,6 +9,9 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#elif defined(__aarch64__) && defined(__linux__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
 #endif
 
 #include "headgate/core/status.hpp"
@@ -23,6 +26,7 @@ __attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_avx512_v2(
 __attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_avx512_vnni_v2() noexcept;
 __attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_avx512_bf16_v2() noexcept;
 __attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_neon_v2() noexcept;
+__attribute__((weak)) const headgate::KernelTableV2* headgate_kernels_neon_dotprod_v2() noexcept;
 }
 
 namespace headgate::inline HEADGATE_ABI {
@@ -90,6 +94,13 @@ inline bool cpu_has_neon() noexcept {
   return false;
 #endif
 }
+inline bool cpu_has_neon_dotprod() noexcept {
+#if defined(__aarch64__) && defined(__linux__)
+  return (::getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+#else
+  return false;
+#endif
+}
 
 struct KernelChoice {
   std::string_view name;
@@ -97,13 +108,14 @@ struct KernelChoice {
 };
 
 // Best first.
-inline std::array<KernelChoice, 7> kernel_choices() noexcept {
+inline std::array<KernelChoice, 8> kernel_choices() noexcept {
   const auto table = [](const KernelTableV2* (*get)() noexcept, bool runs) { return get && runs ? get() : nullptr; };
   return {{{"avx512_bf16", table(headgate_kernels_avx512_bf16_v2, cpu_has_avx512_bf16())},
            {"avx512_vnni", table(headgate_kernels_avx512_vnni_v2, cpu_has_avx512_vnni())},
            {"avx512", table(headgate_kernels_avx512_v2, cpu_has_avx512())},
            {"avx_vnni", table(headgate_kernels_avx_vnni_v2, cpu_has_avx_vnni())},
            {"avx2", table(headgate_kernels_avx2_v2, cpu_has_avx2())},
+           {"neon_dotprod", table(headgate_kernels_neon_dotprod_v2, cpu_has_neon_dotprod())},
            {"neon", table(headgate_kernels_neon_v2, cpu_has_neon())},
            {"scalar", &scalar_table}}};
 }
@@ -130,8 +142,8 @@ inline Status select_kernels(std::string_view cap = {}) noexcept {
       return Status::success();
     }
   }
-  return Status::mismatch("instruction set is none of avx512_bf16, avx512_vnni, avx512, avx_vnni, avx2, neon, scalar",
-                          0, 0);
+  return Status::mismatch(
+      "instruction set is none of avx512_bf16, avx512_vnni, avx512, avx_vnni, avx2, neon_dotprod, neon, scalar", 0, 0);
 }
 
 struct Dispatched {

@@ -33,6 +33,7 @@ using avx2_unfused = xsimd::avx2;
 using avx = xsimd::avx;
 using sse4 = xsimd::sse4_1;
 using sse2 = xsimd::sse2;
+using neon_dotprod = xsimd::neon64;
 using neon = xsimd::neon64;
 using base = xsimd::default_arch;
 }  // namespace detail::isa

@@ -248,15 +248,16 @@ TEST_CASE("the cache holds f32, f16 or q8_0, and no other type") {
 }
 
 TEST_CASE("--isa caps the kernels of every command that runs a model, whatever HEADGATE_ISA says") {
-  const std::vector<std::string> commands[] = {{"generate", "-p", "Once", "-n", "2", "--json"},
-                                               {"chat", "-p", "Once", "-n", "2", "--json"},
-                                               {"perplexity", "-p", "Once upon a time there was", "-c", "4", "--json"},
-                                               {"routers", "-p", "Once upon a time there was", "-c", "4", "--json"}};
+  const std::vector<std::string> commands[] = {
+      {"generate", "-p", "Once", "-n", "2", "--json"},
+      {"chat", "--chat-format", "zephyr", "-n", "2", "--json"},
+      {"perplexity", "-p", "Once upon a time there was a small dog", "-c", "4", "--json"},
+      {"routers", "-p", "Once upon a time there was a small dog", "-c", "4", "--json"}};
   for (const std::vector<std::string>& command : commands) {
     CAPTURE(command);
     std::vector<std::string> capped = command;
     capped.insert(capped.end(), {"--isa", "scalar"});
-    const cli::Result scalar = cli::run(capped, {.environment = {"HEADGATE_ISA=none there is"}});
+    const cli::Result scalar = cli::run(capped, {.input = "Hi\n", .environment = {"HEADGATE_ISA=none there is"}});
     CHECK(scalar.code == 0);
     CHECK((scalar.out + scalar.err).find("scalar") != std::string::npos);
     capped.back() = "avx99";

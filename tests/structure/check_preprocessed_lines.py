@@ -19,7 +19,7 @@ def main():
     root, *compiler = sys.argv[1:]
     names = [name for name, _ in headers(root)]
     budgets = {
-        "core and routing": (80_000, [name for name in names if name.startswith(("core/", "routing/"))]),
+        "core and routing": (82_000, [name for name in names if name.startswith(("core/", "routing/"))]),
         "headgate.hpp": (170_000, ["headgate.hpp"]),
     }
     over = False

@@ -247,7 +247,7 @@ TEST_CASE("the cache holds f32, f16 or q8_0, and no other type") {
   CHECK(text_of("q8_0").code == 0);
 }
 
-TEST_CASE("--isa caps the kernels of every command that runs a model, whatever HEADGATE_ISA says") {
+TEST_CASE("every command that runs a model takes the kernels that --isa caps, whatever HEADGATE_ISA says") {
   const std::vector<std::string> commands[] = {
       {"generate", "-p", "Once", "-n", "2", "--json"},
       {"chat", "--chat-format", "zephyr", "-n", "2", "--json"},

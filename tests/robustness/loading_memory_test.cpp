@@ -150,10 +150,10 @@ bool guard_behind(const std::string& path) {
 
 }  // namespace
 
-TEST_CASE("nothing is read behind a mapped tensor at the end of its file and of a page, of any type") {
-  const MatrixType types[] = {{1, 1, 2},      {2, 32, 18},   {3, 32, 20},    {6, 32, 22},    {7, 32, 24},
-                              {8, 32, 34},    {10, 256, 84}, {11, 256, 110}, {12, 256, 144}, {13, 256, 176},
-                              {14, 256, 210}, {20, 32, 18},  {23, 256, 136}, {39, 32, 17}};
+TEST_CASE("nothing is read behind a mapped tensor at the end of its file and of a page, of any type of blocks") {
+  const MatrixType types[] = {{2, 32, 18},   {3, 32, 20},    {6, 32, 22},    {7, 32, 24},    {8, 32, 34},
+                              {10, 256, 84}, {11, 256, 110}, {12, 256, 144}, {13, 256, 176}, {14, 256, 210},
+                              {20, 32, 18},  {23, 256, 136}, {39, 32, 17}};
   const std::uint64_t page = Descriptor::page_size();
   const ScratchFolder folder;
   const Sizes sizes{.layers = 1, .hidden = 256, .inner = 256, .experts = 3, .vocabulary = 48};

@@ -1,4 +1,5 @@
-// The program's kernels for neon_dotprod. The only file compiled with its flags; nothing but these two functions leave it.
+// The program's kernels for neon_dotprod. The only file compiled with its flags; nothing but these two functions leave
+// it.
 #include "headgate/kernels/kernel_table.hpp"
 #include "headgate/kernels/simd.hpp"
 #include "limit_probes.hpp"

@@ -26,8 +26,8 @@ struct LoadOptions {
   // layer; what the function throws passes through. Counts and costs of a model remain those of its checkpoint.
   MakeRouter make_router = nullptr;
   Progress progress = nullptr;  // what it throws passes through
-  // What activations are where they meet weights of fewer bits than floats (core/compute.hpp). Without quantized weights
-  // int8 is f32, and without weights in bfloat16 bf16 is.
+  // What activations are where they meet weights of fewer bits than floats (core/compute.hpp). Without quantized
+  // weights int8 is f32, and without weights in bfloat16 bf16 is.
   Compute compute = Compute::int8;
 };
 

@@ -46,7 +46,8 @@ struct MlaPart {
       return rows.deinterleaved(shape.key_size(), shape.latent_size, turned);
     };
     const bool has_rank = shape.query_rank > 0;
-    // GGUF files, and what was made of them, may hold k_b_proj, of each head the columns, and v_b_proj in place of both.
+    // GGUF files, and what was made of them, may hold k_b_proj, of each head the columns, and v_b_proj in place of
+    // both.
     const std::string keys = prefix + "k_b_proj.weight";
     const bool is_apart = !source.promises(prefix + "kv_b_proj.weight") && source.promises(keys);
     MlaPart part{.shape = shape,

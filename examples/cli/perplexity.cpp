@@ -219,16 +219,8 @@ RunCommand perplexity_command(Flags& flags) {
   flags.model(o.model);
   flags.text("-p,--prompt", "TEXT", "the text to read", o.text);
   flags.text("-f,--file", "FILE", "... or the file to read it from (-: standard input)", o.text_file);
-  flags.value("-c,--ctx-size", "N",
-              "tokens of a chunk, of which the second half is counted; 0: as many as the model can (512)",
-              [&o](const std::string& text) {
-                o.context = parse_integer("-c", text, 0, INT32_MAX / 2);
-                if (o.context == 1 || o.context == 2) throw_usage("-c", "got '" + text + "', allowed is 0 or from 3");
-              });
-  flags.value("--chunks", "N", "read so many chunks at most; -1: all (-1)", [&o](const std::string& text) {
-    o.chunks = parse_integer("--chunks", text, -1, Flags::any_count);
-    if (o.chunks == 0) throw_usage("--chunks", "got '0', allowed is -1 or from 1");
-  });
+  declare_chunks(flags, "tokens of a chunk, of which the second half is counted; 0: as many as the model can (512)",
+                 o.context, "read so many chunks at most; -1: all (-1)", o.chunks);
   flags.threads(o.threads);
   flags.compute(o.compute);
   flags.cache_type(o.cache_type);

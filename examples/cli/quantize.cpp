@@ -296,15 +296,8 @@ RunCommand quantize_command(Flags& flags) {
   }
   flags.text("--imatrix", "FILE", "an importance matrix as llama.cpp writes them, GGUF", o.importance);
   flags.text("--eval", "FILE", "a text to compare perplexity and distributions on", o.text_file);
-  flags.value("-c,--ctx-size", "N", "tokens of a chunk of it; 0: as many as the model can (512)",
-              [&o](const std::string& text) {
-                o.context = parse_integer("-c", text, 0, INT32_MAX / 2);
-                if (o.context == 1 || o.context == 2) throw_usage("-c", "got '" + text + "', allowed is 0 or from 3");
-              });
-  flags.value("--chunks", "N", "chunks of it at most; -1: all (8)", [&o](const std::string& text) {
-    o.chunks = parse_integer("--chunks", text, -1, Flags::any_count);
-    if (o.chunks == 0) throw_usage("--chunks", "got '0', allowed is -1 or from 1");
-  });
+  declare_chunks(flags, "tokens of a chunk of it; 0: as many as the model can (512)", o.context,
+                 "chunks of it at most; -1: all (8)", o.chunks);
   flags.threads(o.threads);
   flags.on("--json", "print one JSON object", o.json);
   flags.examples({"quantize DIR OUT --format q4", "quantize DIR OUT --format q4 --experts mxfp4 --head q6k",

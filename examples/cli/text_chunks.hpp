@@ -7,9 +7,23 @@
 #include <string_view>
 #include <vector>
 
+#include "flags.hpp"
 #include "headgate/analysis/kl_base.hpp"
 #include "headgate/tokenizer/load_tokenizer.hpp"
 #include "prompt.hpp"
+
+// -c and --chunks: tokens of a chunk, 0 for as many as the model can, and how many of them, -1 for all.
+inline void declare_chunks(Flags& flags, const char* size_help, std::int64_t& size, const char* count_help,
+                           std::int64_t& count) {
+  flags.value("-c,--ctx-size", "N", size_help, [&size](const std::string& text) {
+    size = parse_integer("-c", text, 0, INT32_MAX / 2);
+    if (size == 1 || size == 2) throw_usage("-c", "got '" + text + "', allowed is 0 or from 3");
+  });
+  flags.value("--chunks", "N", count_help, [&count](const std::string& text) {
+    count = parse_integer("--chunks", text, -1, Flags::any_count);
+    if (count == 0) throw_usage("--chunks", "got '0', allowed is -1 or from 1");
+  });
+}
 
 // most: chunks; -1: all. file: where the text is from, for messages.
 inline headgate::TextChunks read_chunks(const std::string& text, const std::optional<std::string>& file,

@@ -302,14 +302,9 @@ TEST_CASE("a latent attention in fewer bits is near that in all, and the same ho
     for (const auto& [type, bound] : {std::pair(CacheType::f16, 2e-3), std::pair(CacheType::q8_0, 3e-2)}) {
       CHECK(mixer.holds(type));
       const std::vector<float> whole = mixed(mixer, text, length, 1, 0, type);
-      double squares = 0.0;
-      double errors = 0.0;
-      for (std::size_t i = 0; i < whole.size(); ++i) {
-        squares += double(exact[i]) * double(exact[i]);
-        errors += (double(whole[i]) - double(exact[i])) * (double(whole[i]) - double(exact[i]));
-      }
-      CHECK(errors > 0.0);
-      CHECK(std::sqrt(errors / squares) < bound);
+      const double error = relative_error(whole, exact);
+      CHECK(error > 0.0);
+      CHECK(error < bound);
       for (const index_t chunk : {1, 37}) CHECK(mixed(mixer, text, chunk, 1 + chunk % 3, 0, type) == whole);
       CHECK(mixed(mixer, text, 128, 8, 0, type) == whole);
     }

@@ -85,19 +85,6 @@ std::vector<std::int32_t> text_of(index_t vocab_size, std::size_t length) {
   return text;
 }
 
-// The cosine of the angle between them.
-double similarity(const std::vector<float>& a, const std::vector<float>& b) {
-  double products = 0.0;
-  double a_squares = 0.0;
-  double b_squares = 0.0;
-  for (std::size_t i = 0; i < a.size(); ++i) {
-    products += static_cast<double>(a[i]) * static_cast<double>(b[i]);
-    a_squares += static_cast<double>(a[i]) * static_cast<double>(a[i]);
-    b_squares += static_cast<double>(b[i]) * static_cast<double>(b[i]);
-  }
-  return products / std::sqrt(a_squares * b_squares);
-}
-
 // As F32, whatever types there were.
 std::vector<GgufEntry> dequantized(const std::vector<GgufEntry>& tensors, const std::string& path) {
   const TensorSource source = TensorSource::open(path);

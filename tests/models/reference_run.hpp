@@ -49,6 +49,19 @@ inline std::vector<std::int32_t> greedy_tokens(const std::shared_ptr<const Model
   return tokens;
 }
 
+// The cosine of the angle between them.
+inline double similarity(const std::vector<float>& a, const std::vector<float>& b) {
+  double products = 0.0;
+  double a_squares = 0.0;
+  double b_squares = 0.0;
+  for (std::size_t i = 0; i < a.size(); ++i) {
+    products += static_cast<double>(a[i]) * static_cast<double>(b[i]);
+    a_squares += static_cast<double>(a[i]) * static_cast<double>(a[i]);
+    b_squares += static_cast<double>(b[i]) * static_cast<double>(b[i]);
+  }
+  return products / std::sqrt(a_squares * b_squares);
+}
+
 inline double largest_difference(std::span<const float> found, const std::vector<double>& expected) {
   REQUIRE(found.size() == expected.size());
   double worst = 0.0;

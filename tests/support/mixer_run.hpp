@@ -1,6 +1,7 @@
 // Texts through a mixer, in passes of the caller's choice.
 #pragma once
 
+#include <cmath>
 #include <numeric>
 #include <vector>
 
@@ -62,4 +63,15 @@ std::vector<float> mixed(const M& mixer, const std::vector<float>& text, headgat
     throw_if_error(mix_next(mixer, states, {std::min(chunk, length - first)}, texts, ctx));
   }
   return texts[0];
+}
+
+// The norm of what is wrong, over that of what would be exact.
+inline double relative_error(const std::vector<float>& found, const std::vector<float>& exact) {
+  double squares = 0.0;
+  double errors = 0.0;
+  for (std::size_t i = 0; i < found.size(); ++i) {
+    squares += double(exact[i]) * double(exact[i]);
+    errors += (double(found[i]) - double(exact[i])) * (double(found[i]) - double(exact[i]));
+  }
+  return std::sqrt(errors / squares);
 }

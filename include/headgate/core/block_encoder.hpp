@@ -20,7 +20,7 @@ struct CodesOf {
 };
 template <>
 struct CodesOf<IQ4_NL> {
-  using type = TableCodes<std::to_array({-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113})>;
+  using type = TableCodes<std::to_array(nonlinear)>;
 };
 template <>
 struct CodesOf<MXFP4> {

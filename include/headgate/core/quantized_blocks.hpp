@@ -399,16 +399,14 @@ HEADGATE_INLINE void decode_blocks(const std::byte* from, std::int64_t first, st
   while (count > 0) {
     const std::byte* const block = from + first / Blocks::size * Blocks::bytes;
     const auto g = static_cast<index_t>(first % Blocks::size / group);
-    const std::int64_t skipped = Blocks::size == 1 ? 0 : first % group;
+    const std::int64_t skipped = first % group;
     std::int64_t taken = group - skipped;
     if (taken == group && count >= group) {
       blocks::decode_group<Blocks>(block, g, out);
     } else {
       if (count < taken) taken = count;
       float all[as_size(group)];
-      std::byte part[as_size(group * Blocks::bytes)] = {};
-      if constexpr (Blocks::size == 1) std::memcpy(part, block, as_size(taken * Blocks::bytes));
-      blocks::decode_group<Blocks>(Blocks::size == 1 ? part : block, g, all);
+      blocks::decode_group<Blocks>(block, g, all);
       for (std::int64_t i = 0; i < taken; ++i) out[i] = all[skipped + i];
     }
     first += taken;

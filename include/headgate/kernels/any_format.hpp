@@ -3,6 +3,8 @@
 // looked at once around a kernel call, which multiplies whole panels.
 #pragma once
 
+#include <optional>
+
 #include "headgate/kernels/any_tile.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -51,5 +53,17 @@ class AnyFormat {
   std::uint8_t index_;
 };
 static_assert(WeightFormat<AnyFormat>);
+
+// The format whose panels hold numbers of a type as they are; none: there are no such panels.
+inline std::optional<AnyFormat> panels_of(DType type) noexcept {
+  std::optional<AnyFormat> format;
+  if (type == DType::f32) format = F32{};
+  if (type == DType::bf16) format = Bf16{};
+  if (type == DType::f16) format = F16{};
+  visit_blocks(type, [&]<class Blocks>(Blocks) {
+    if constexpr (AffineBlocks<Blocks>) format = PanelBlocks<Blocks>{};
+  });
+  return format;
+}
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -35,28 +35,28 @@ namespace detail {
 
 inline constexpr KernelTableV2 scalar_table = make_kernel_table<Scalar>("scalar");
 
-// With conversions of halves, whose name compilers do not all know.
+#if defined(__x86_64__)
+enum class CpuRegister : std::uint8_t { eax, ebx, ecx, edx };
+// A feature whose name compilers do not all know, or know by different names.
+inline bool cpu_has_bit(unsigned leaf, unsigned part, CpuRegister which, unsigned bit) noexcept {
+  unsigned found[4] = {};
+  return __get_cpuid_count(leaf, part, found, found + 1, found + 2, found + 3) != 0 &&
+         (found[static_cast<std::size_t>(which)] >> bit & 1u) != 0;
+}
+#endif
+
+// With conversions of halves.
 inline bool cpu_has_avx2() noexcept {
 #if defined(__x86_64__)
   __builtin_cpu_init();
-  unsigned a = 0;
-  unsigned b = 0;
-  unsigned c = 0;
-  unsigned d = 0;
-  const bool has_halves = __get_cpuid(1, &a, &b, &c, &d) != 0 && (c >> 29 & 1u) != 0;  // not every compiler names it
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && has_halves;
+  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && cpu_has_bit(1, 0, CpuRegister::ecx, 29);
 #else
   return false;
 #endif
 }
-// The compilers' names for it differ.
 inline bool cpu_has_avx_vnni() noexcept {
 #if defined(__x86_64__)
-  unsigned a = 0;
-  unsigned b = 0;
-  unsigned c = 0;
-  unsigned d = 0;
-  return cpu_has_avx2() && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 4 & 1u) != 0;
+  return cpu_has_avx2() && cpu_has_bit(7, 1, CpuRegister::eax, 4);
 #else
   return false;
 #endif
@@ -78,11 +78,7 @@ inline bool cpu_has_avx512_vnni() noexcept {
 }
 inline bool cpu_has_avx512_bf16() noexcept {
 #if defined(__x86_64__)
-  unsigned a = 0;
-  unsigned b = 0;
-  unsigned c = 0;
-  unsigned d = 0;
-  return cpu_has_avx512_vnni() && __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a >> 5 & 1u) != 0;
+  return cpu_has_avx512_vnni() && cpu_has_bit(7, 1, CpuRegister::eax, 5);
 #else
   return false;
 #endif

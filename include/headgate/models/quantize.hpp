@@ -56,7 +56,7 @@ namespace detail {
 class MatrixPacker {
  public:
   MatrixPacker(const PackedMatrix& matrix, const QuantizeOptions& options, const TensorSource& source, Context& ctx)
-      : matrix_(matrix), options_(options), source_(source), ctx_(ctx), format_(*QuantizePlan::format_of(matrix.type)) {
+      : matrix_(matrix), options_(options), source_(source), ctx_(ctx), format_(*panels_of(matrix.type)) {
     report_ = {.name = matrix.name,
                .part = matrix.part,
                .shape = matrix.shape(),

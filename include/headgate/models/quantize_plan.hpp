@@ -76,18 +76,6 @@ struct QuantizePlan {
   std::vector<PackedMatrix> packed;
   std::vector<KeptTensor> kept;
 
-  // What panels of this type are; none: there are no such panels.
-  static std::optional<AnyFormat> format_of(DType type) {
-    std::optional<AnyFormat> format;
-    if (type == DType::f32) format = F32{};
-    if (type == DType::bf16) format = Bf16{};
-    if (type == DType::f16) format = F16{};
-    visit_blocks(type, [&]<class Blocks>(Blocks) {
-      if constexpr (AffineBlocks<Blocks>) format = PanelBlocks<Blocks>{};
-    });
-    return format;
-  }
-
   // Throws Error (usage) where a type cannot be had.
   static QuantizePlan of(const Blueprint& blueprint, const TensorSource& source, const PackedTypes& types) {
     QuantizePlan plan;
@@ -155,7 +143,7 @@ struct QuantizePlan {
     if (!asked) {
       if (rows.dtype() == DType::mxfp4 && is_whole) return DType::mxfp4;
       if (info(rows.dtype()).block == 1) return floats;
-      if (!format_of(rows.dtype())) {
+      if (!panels_of(rows.dtype())) {
         throw Error(ErrorCode::usage, {"", rows.name(), -1,
                                        "panels cannot keep the type " + std::string(info(rows.dtype()).name) +
                                            ": choose a format for it"});
@@ -196,7 +184,7 @@ struct QuantizePlan {
     }
     matrix.type = fitting(asked, one);
     matrix.asked = asked.value_or(matrix.type);
-    const std::int64_t panels = divide_up(one.rows(), panel_rows) * format_of(matrix.type)->panel_bytes(one.cols());
+    const std::int64_t panels = divide_up(one.rows(), panel_rows) * panels_of(matrix.type)->panel_bytes(one.cols());
     matrix.bytes = static_cast<std::uint64_t>(panels) * uses.size();
     return matrix;
   }

@@ -106,11 +106,7 @@ class WeightRows {
   // The packed format with the fewest bytes that keeps every value: that of the file, where rows are whole blocks.
   AnyFormat format() const noexcept {
     AnyFormat format = format_for_floats();
-    if (keeps_bytes_ && source_->compute() == Compute::int8) {
-      visit_blocks(tensor_->dtype, [&]<class Blocks>(Blocks) {
-        if constexpr (AffineBlocks<Blocks>) format = PanelBlocks<Blocks>{};
-      });
-    }
+    if (keeps_bytes_ && source_->compute() == Compute::int8) format = panels_of(tensor_->dtype).value_or(format);
     if (!keeps_bytes_ && fits_bf16_ && source_->compute() == Compute::bf16) format = Bf16Dots{};
     return format;
   }
@@ -298,7 +294,7 @@ class WeightRows {
   void check_panels() const {
     const PanelOrder& order = *tensor_->panels;
     const AnyFormat format = panel_format();
-    if (tensor_->dtype != DType::f32 && format == AnyFormat(F32{})) {
+    if (!panels_of(tensor_->dtype)) {
       source_->fail(*tensor_, "panels of type " + std::string(info(tensor_->dtype).name) + " are not supported");
     }
     if (rows_ < 1 || cols_ < 1 || !format.fits(cols_)) {
@@ -321,15 +317,7 @@ class WeightRows {
   }
   std::int64_t panels_of_run() const noexcept { return (tensor_->panels->run + panel_rows - 1) / panel_rows; }
   // What the panels are; F32 of a type that has none.
-  AnyFormat panel_format() const noexcept {
-    AnyFormat format = F32{};
-    if (tensor_->dtype == DType::bf16) format = Bf16{};
-    if (tensor_->dtype == DType::f16) format = F16{};
-    visit_blocks(tensor_->dtype, [&]<class Blocks>(Blocks) {
-      if constexpr (AffineBlocks<Blocks>) format = PanelBlocks<Blocks>{};
-    });
-    return format;
-  }
+  AnyFormat panel_format() const noexcept { return panels_of(tensor_->dtype).value_or(F32{}); }
   // Of a row of the tensor: its place among all runs, one after the other, each of whole panels.
   std::int64_t panel_place(std::int64_t row) const noexcept {
     const PanelOrder& order = *tensor_->panels;

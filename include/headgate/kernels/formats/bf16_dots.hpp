@@ -7,19 +7,9 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
-struct Bf16Dots {
+struct Bf16Dots : Bf16 {
   using Tile = Bf16Tile;
   static constexpr const char* name() noexcept { return "bf16-dots"; }
-  static constexpr bool packs_floats() noexcept { return true; }
-  static constexpr bool fits(index_t k) noexcept { return Bf16::fits(k); }
-  static constexpr std::int64_t panel_bytes(index_t k) noexcept { return Bf16::panel_bytes(k); }
-  static void pack(WeightRow row, index_t k, index_t lane, std::byte* panel) noexcept {
-    Bf16::pack(row, k, lane, panel);
-  }
-  static void unpack(const std::byte* panel, index_t k, index_t lane, index_t first, index_t count,
-                     float* out) noexcept {
-    Bf16::unpack(panel, k, lane, first, count, out);
-  }
 
   // What vector kernels ask (formats/f32.hpp): the pairs of a line are multiplied as they are.
   static constexpr index_t per_line = 1;

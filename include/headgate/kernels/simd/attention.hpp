@@ -82,15 +82,6 @@ constexpr index_t attention_rows(index_t registers_of_column, index_t most) noex
   return n;
 }
 
-// use(Index<count>{}) with count = rows <= MOST, known at compile time.
-template <index_t MOST, class Use>
-HEADGATE_INLINE void with_count(index_t rows, Use&& use) noexcept {
-  if constexpr (MOST > 1) {
-    if (rows < MOST) return with_count<MOST - 1>(rows, use);
-  }
-  use(std::integral_constant<index_t, MOST>{});
-}
-
 // use(count, first) for pieces of at most MOST columns, counts known at compile time, the largest first.
 template <index_t MOST, class Use>
 HEADGATE_INLINE void in_pieces(index_t first, index_t end, Use&& use) noexcept {

@@ -192,17 +192,13 @@ void multiply_rows(const std::byte* panels, index_t k, index_t num_panels, const
   }
 }
 
-// rows <= ROWS rows of every panel.
-template <class Arch, class Format, bool ADDS, index_t ROWS>
-void multiply_up_to(index_t rows, const std::byte* panels, index_t k, index_t num_panels,
-                    const typename Format::Tile::Element* tile, index_t tile_stride, float* y,
-                    std::int64_t stride) noexcept {
-  if constexpr (ROWS > 1) {
-    if (rows < ROWS) {
-      return multiply_up_to<Arch, Format, ADDS, ROWS - 1>(rows, panels, k, num_panels, tile, tile_stride, y, stride);
-    }
+// use(count) with count = rows <= MOST, known at compile time.
+template <index_t MOST, class Use>
+HEADGATE_INLINE void with_count(index_t rows, Use&& use) noexcept {
+  if constexpr (MOST > 1) {
+    if (rows < MOST) return with_count<MOST - 1>(rows, use);
   }
-  multiply_rows<Arch, Format, ADDS, ROWS>(panels, k, num_panels, tile, tile_stride, y, stride);
+  use(std::integral_constant<index_t, MOST>{});
 }
 
 // KernelBackend's multiply, or, with ADDS, more columns of a sum that y holds. A tile that is too high for the
@@ -215,8 +211,9 @@ void multiply(const std::byte* panels, index_t k, index_t num_panels, const type
   index_t first = 0;
   for (index_t part = 0; part < parts; ++part) {
     const index_t last = (part + 1) * m / parts;
-    multiply_up_to<Arch, Format, ADDS, most>(last - first, panels, k, num_panels, tile + first, m, y + first * stride,
-                                             stride);
+    with_count<most>(last - first, [&](auto rows) {
+      multiply_rows<Arch, Format, ADDS, rows()>(panels, k, num_panels, tile + first, m, y + first * stride, stride);
+    });
     first = last;
   }
 }

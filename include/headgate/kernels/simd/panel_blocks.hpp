@@ -18,11 +18,6 @@ HEADGATE_INLINE typename Words<Arch>::type load_words(const void* from) noexcept
   std::memcpy(&words, from, sizeof words);
   return words;
 }
-template <class Arch>
-HEADGATE_INLINE Floats<Arch> to_floats(typename Ints<Arch>::type ints) noexcept {
-  typedef float Vector __attribute__((vector_size(4 * Floats<Arch>::size)));
-  return __builtin_bit_cast(typename Floats<Arch>::register_type, __builtin_convertvector(ints, Vector));
-}
 // The bytes that stand for q in dot products: value(q) + bias.
 template <class Blocks>
 inline constexpr index_t bias_of = [] {

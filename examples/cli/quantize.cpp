@@ -280,9 +280,10 @@ RunCommand quantize_command(Flags& flags) {
   QuantizeFlags& o = *options;
   flags.positional("MODEL", "Hugging Face folder or GGUF file", o.model);
   flags.positional("OUT", "the folder to make", o.out);
-  flags.value("--format", "TYPE",
-              "q4, q4m (with minimum), q4k, q5, q5m, q5k, q6k, q8, mxfp4, iq4, bf16, f32, or keep: as it is, packed",
-              [&o](const std::string& text) { o.format = parse_type("--format", text); });
+  flags.value(
+      "--format", "TYPE",
+      "q4, q4m (with minimum), q4k, q5, q5m, q5k, q6k, q8, mxfp4, iq4, iq4xs, bf16, f32, or keep: as it is, packed",
+      [&o](const std::string& text) { o.format = parse_type("--format", text); });
   const char* const helps[] = {"the same for attention alone",
                                "... for experts that are routed to",
                                "... for experts that see every token",

@@ -30,9 +30,7 @@ void check_inverse(std::uint32_t seed) {
   for (index_t g = groups - 1; g >= 0; --g) {
     blocks::store_q<Blocks>(copy.data(), g, Blocks::affine(block.data(), g).q);
     if constexpr (groups > 1) {
-      const auto scales = Blocks::group_scales(block.data(), g);
-      blocks::store_scales<Blocks>(copy.data(), g,
-                                   {static_cast<std::uint8_t>(scales[0]), static_cast<std::uint8_t>(scales[1])});
+      blocks::store_scales<Blocks>(copy.data(), g, Blocks::group_scales(block.data(), g));
     }
   }
   if constexpr (has_halves<Blocks>) {

@@ -101,6 +101,7 @@ TEST_CASE("of quantized weights the error is that of their bits") {
   CHECK(relative(blocks::Q4_K{}) < 0.08);
   CHECK(relative(blocks::Q4_K{}) < relative(blocks::Q4_0{}));
   CHECK(relative(blocks::IQ4_NL{}) < relative(blocks::Q4_0{}));
+  CHECK(relative(blocks::IQ4_XS{}) < relative(blocks::Q4_0{}));
   CHECK(relative(blocks::MXFP4{}) < 0.13);
 }
 
@@ -192,5 +193,6 @@ TEST_CASE("blocks of the same weights have the same bytes on every machine") {
         "Q5_K 329294233\n"
         "Q6_K 4203658984\n"
         "IQ4_NL 2548726029\n"
+        "IQ4_XS 1894432196\n"
         "MXFP4 2470227164\n");
 }

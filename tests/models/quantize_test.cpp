@@ -192,7 +192,7 @@ TEST_CASE("quantized types of GGUF files keep their blocks in packed files, in b
         for (const Compute compute : {Compute::f32, Compute::int8}) {
           CHECK(logits_of(packed.path(), compute, 2, text) == logits_of(path, compute, 1, text));
         }
-      } catch (const Error& error) {  // Q2_K, Q3_K and IQ4_XS have no panels
+      } catch (const Error& error) {  // Q2_K and Q3_K have no panels
         CHECK(error.code() == ErrorCode::usage);
         CHECK(std::string(error.what()).find("panels cannot keep the type") != std::string::npos);
         const PackedFolder packed(path, {.types = PackedTypes::all(DType::q8_0)});
@@ -208,7 +208,7 @@ TEST_CASE("wide models of every family are quantized, and loaded as the values t
       const ScratchFolder scratch;
       const std::string path = scratch.write("mixed.gguf", GgufCheckpoint(name).file());
       const std::vector<std::int32_t> text = some_text(path, 9);
-      for (const char* const asked : {"q4", "q4m", "q5k", "q6k", "iq4", "mxfp4"}) {
+      for (const char* const asked : {"q4", "q4m", "q5k", "q6k", "iq4", "iq4xs", "mxfp4"}) {
         CAPTURE(asked);
         const PackedType type = type_named(asked);
         const PackedFolder packed(path, {.types = PackedTypes::all(type)});

@@ -46,6 +46,8 @@ void store_q(std::byte* block, index_t g, const Codes& q) noexcept {
   } else if constexpr (Blocks::size == 32) {
     static_assert(Blocks::bits == 4);
     detail::store_four_bits(block + Blocks::bytes - 16, q);
+  } else if constexpr (Blocks::dtype == DType::iq4_xs) {
+    detail::store_four_bits(block + 8 + 16 * g, q);
   } else if constexpr (Blocks::dtype == DType::q6_k) {
     const auto low_shift = static_cast<unsigned>(4 * (g % 4 / 2));
     const auto high_shift = static_cast<unsigned>(2 * (g % 4));
@@ -63,12 +65,18 @@ void store_q(std::byte* block, index_t g, const Codes& q) noexcept {
   }
 }
 
-// What group_scales reads: scale and minimum of group g, or the scales of its halves.
+// What group_scales reads of group g.
 template <AffineBlocks Blocks>
   requires(Blocks::size > 32)
-void store_scales(std::byte* block, index_t g, std::array<std::uint8_t, 2> scales) noexcept {
+void store_scales(std::byte* block, index_t g, const GroupScales<Blocks>& scales) noexcept {
   if constexpr (Blocks::dtype == DType::q6_k) {
     std::memcpy(block + 192 + 2 * g, scales.data(), 2);
+  } else if constexpr (Blocks::dtype == DType::iq4_xs) {
+    const auto scale = static_cast<unsigned>(scales[0] + 32);
+    const auto low_shift = static_cast<unsigned>(4 * (g % 2));
+    const auto high_shift = static_cast<unsigned>(2 * (g % 4));
+    detail::put_bits(block + 4 + g / 2, 15u << low_shift, scale << low_shift);
+    detail::put_bits(block + 2 + g / 4, 3u << high_shift, scale >> 4 << high_shift);
   } else {
     std::byte* const six = block + 4;
     const unsigned scale = scales[0];

@@ -23,6 +23,8 @@ struct CodesOf<IQ4_NL> {
   using type = TableCodes<std::to_array(nonlinear)>;
 };
 template <>
+struct CodesOf<IQ4_XS> : CodesOf<IQ4_NL> {};
+template <>
 struct CodesOf<MXFP4> {
   using type = TableCodes<std::to_array({-12, -8, -6, -4, -3, -2, -1, 0, 1, 2, 3, 4, 6, 8, 12})>;
 };
@@ -135,38 +137,42 @@ void encode_six_bit_groups(const float* x, const float* importance, std::byte* b
   }
 }
 
-// Sixteen halves of groups, whose scales are multiples, of eight bits with a sign, of a half.
-inline void encode_eight_bit_halves(const float* x, const float* importance, std::byte* block) noexcept {
-  using Values = ValuesOf<Q6_K>;
-  std::array<WeighedRow<16>, 16> rows;
-  std::array<float, 16> scales;
+// Groups, or halves of them, whose scales are multiples, of eight or six bits with a sign, of a half.
+template <class Blocks>
+void encode_signed_multiples(const float* x, const float* importance, std::byte* block) noexcept {
+  using Values = ValuesOf<Blocks>;
+  constexpr std::size_t each = std::tuple_size_v<GroupScales<Blocks>>;
+  constexpr std::size_t n = 32 / each;
+  constexpr int lowest = Blocks::dtype == DType::q6_k ? -128 : -32;
+  std::array<WeighedRow<n>, 8 * each> rows;
+  std::array<float, 8 * each> scales;
   float largest = 0.0f;  // by magnitude, with its sign
-  for (std::size_t s = 0; s < 16; ++s) {
-    rows[s] = WeighedRow<16>::of(x + 16 * s, importance == nullptr ? nullptr : importance + 16 * s);
+  for (std::size_t s = 0; s < 8 * each; ++s) {
+    rows[s] = WeighedRow<n>::of(x + n * s, importance == nullptr ? nullptr : importance + n * s);
     scales[s] = fit_scale<Values>(rows[s], as_float);
     if (std::abs(scales[s]) > std::abs(largest)) largest = scales[s];
   }
-  const float d = as_half(largest / -128.0f);
-  store_halves<Q6_K>(block, f16(d));
+  const float d = as_half(largest / static_cast<float>(lowest));
+  store_halves<Blocks>(block, f16(d));
   for (std::size_t g = 0; g < 8; ++g) {
-    std::array<std::uint8_t, 2> codes;
+    GroupScales<Blocks> multiples;
     Codes q;
-    for (std::size_t half = 0; half < 2; ++half) {
-      const WeighedRow<16>& row = rows[2 * g + half];
-      const int first = multiple_of(scales[2 * g + half], d, -128, 127);
+    for (std::size_t s = 0; s < each; ++s) {
+      const WeighedRow<n>& row = rows[each * g + s];
+      const int first = multiple_of(scales[each * g + s], d, lowest, -lowest - 1);
       int best = first;
       double least = fit_error<Values>(row, {d * static_cast<float>(first)});
-      for (const int other : {std::max(first - 1, -128), std::min(first + 1, 127)}) {
+      for (const int other : {std::max(first - 1, lowest), std::min(first + 1, -lowest - 1)}) {
         const double error = fit_error<Values>(row, {d * static_cast<float>(other)});
         if (!(error < least)) continue;
         least = error;
         best = other;
       }
-      codes[half] = static_cast<std::uint8_t>(best);
-      choose_codes<Q6_K>(row, {d * static_cast<float>(best)}, &q[16 * half]);
+      multiples[s] = static_cast<std::int8_t>(best);
+      choose_codes<Blocks>(row, {d * static_cast<float>(best)}, &q[n * s]);
     }
-    store_scales<Q6_K>(block, static_cast<index_t>(g), codes);
-    store_q<Q6_K>(block, static_cast<index_t>(g), q);
+    store_scales<Blocks>(block, static_cast<index_t>(g), multiples);
+    store_q<Blocks>(block, static_cast<index_t>(g), q);
   }
 }
 
@@ -182,10 +188,10 @@ void encode_block(const float* x, const float* importance, std::byte* block) noe
     blocks::detail::encode_powers(blocks::WeighedRow<32>::of(x, importance), block);
   } else if constexpr (Blocks::size == 32) {
     blocks::detail::encode_group<Blocks>(blocks::WeighedRow<32>::of(x, importance), block);
-  } else if constexpr (Blocks::dtype == DType::q6_k) {
-    blocks::detail::encode_eight_bit_halves(x, importance, block);
-  } else {
+  } else if constexpr (blocks::has_minimum<Blocks>) {
     blocks::detail::encode_six_bit_groups<Blocks>(x, importance, block);
+  } else {
+    blocks::detail::encode_signed_multiples<Blocks>(x, importance, block);
   }
 }
 

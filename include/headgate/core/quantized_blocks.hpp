@@ -35,22 +35,26 @@ inline constexpr std::int8_t nonlinear[16] = {-127, -104, -83, -65, -49, -35, -2
 // Twice the number of e2m1.
 inline constexpr std::int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
 
-// What most types are: 32 weights y = scale * value(q) + minimum, where q is a number of a few bits, with a scale for
-// each half where there are two. Scales are exact, and so is the minimum.
+// What all types are: 32 weights y = scale * value(q) + minimum, where q is a number of a few bits, with a scale and a
+// minimum for each half where there are two. Both are exact.
 template <std::size_t num_scales = 1>
 struct AffineGroup {
   std::array<std::uint8_t, 32> q;
   std::array<float, num_scales> scale;
-  float minimum = 0.0f;
+  std::array<float, num_scales> minimum{};
 };
 template <class Blocks>
 inline constexpr bool has_minimum = requires { Blocks::minimum_at; };
 // Weight i of a group.
 template <class Blocks, std::size_t num_scales>
 HEADGATE_INLINE float weight_of(const AffineGroup<num_scales>& group_of_32, std::size_t i) noexcept {
-  const float y = group_of_32.scale[i / (32 / num_scales)] * static_cast<float>(Blocks::value(group_of_32.q[i]));
-  return has_minimum<Blocks> ? y + group_of_32.minimum : y;
+  const std::size_t s = i / (32 / num_scales);
+  const float y = group_of_32.scale[s] * static_cast<float>(Blocks::value(group_of_32.q[i]));
+  return has_minimum<Blocks> ? y + group_of_32.minimum[s] : y;
 }
+// What a block of several groups has for each beside its halves: whole numbers that scales are multiples of.
+template <class Blocks>
+using GroupScales = decltype(Blocks::group_scales(nullptr, 0));
 
 // Four bits each: weights 0 to 15 in the low ones of the bytes, 16 to 31 in the high ones. Eight bytes are one word.
 HEADGATE_INLINE std::array<std::uint8_t, 32> load_four_bits(const std::byte* from) noexcept {
@@ -94,7 +98,7 @@ struct Q4_1 {
   static constexpr index_t bits = 4;
   static constexpr int value(int q) noexcept { return q; }
   static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t /*g*/) noexcept {
-    return {load_four_bits(block + 4), {load_half(block)}, load_half(block + 2)};
+    return {load_four_bits(block + 4), {load_half(block)}, {load_half(block + 2)}};
   }
 };
 
@@ -121,7 +125,7 @@ struct Q5_1 {
   static constexpr index_t bits = 5;
   static constexpr int value(int q) noexcept { return q; }
   static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t /*g*/) noexcept {
-    return {load_five_bits(block + 4, block + 8), {load_half(block)}, load_half(block + 2)};
+    return {load_five_bits(block + 4, block + 8), {load_half(block)}, {load_half(block + 2)}};
   }
 };
 
@@ -200,7 +204,7 @@ HEADGATE_INLINE AffineGroup<> load_six_bit_group(const std::byte* block, const s
   const auto six = load_six_bits(block + 4, g);
   AffineGroup<> weights{load<32>(low + 32 * (g / 2)),
                         {load_half(block) * static_cast<float>(six[0])},
-                        -(load_half(block + 2) * static_cast<float>(six[1]))};
+                        {-(load_half(block + 2) * static_cast<float>(six[1]))}};
   const int shift = 4 * (g % 2);
   for (std::uint8_t& q : weights.q) q = q >> shift & 15;
   return weights;
@@ -292,16 +296,18 @@ struct IQ4_XS {
   static constexpr DType dtype = DType::iq4_xs;
   static constexpr index_t size = 256;
   static constexpr index_t bytes = 136;
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+  static constexpr index_t scale_at = 0;
+  static constexpr index_t bits = 4;
+  static constexpr int value(int q) noexcept { return nonlinear[q]; }
+  // The scale of a group.
+  static HEADGATE_INLINE std::array<std::int8_t, 1> group_scales(const std::byte* block, index_t g) noexcept {
     const auto high = load<2>(block + 2);
     const auto low = load<4>(block + 4);
     const int scale = (low[as_size(g / 2)] >> (4 * (g % 2)) & 15) | ((high[0] | high[1] << 8) >> (2 * g) & 3) << 4;
-    const float d = load_half(block) * static_cast<float>(scale - 32);
-    const auto q = load<16>(block + 8 + 16 * g);
-    for (std::size_t i = 0; i < 16; ++i) {
-      out[i] = d * static_cast<float>(nonlinear[q[i] & 15]);
-      out[i + 16] = d * static_cast<float>(nonlinear[q[i] >> 4]);
-    }
+    return {static_cast<std::int8_t>(scale - 32)};
+  }
+  static HEADGATE_INLINE AffineGroup<> affine(const std::byte* block, index_t g) noexcept {
+    return {load_four_bits(block + 8 + 16 * g), {load_half(block) * static_cast<float>(group_scales(block, g)[0])}};
   }
 };
 

@@ -81,7 +81,7 @@ struct Scalar {
             sum = fused_multiply_add(static_cast<float>(dot), weights.scale[s] * x_scale, sum);
           }
           if (blocks::has_minimum<Blocks>) {
-            sum = fused_multiply_add(weights.minimum, read(group + Int8Tile::scaled_sum_at(m, r), 0.0f), sum);
+            sum = fused_multiply_add(weights.minimum[0], read(group + Int8Tile::scaled_sum_at(m, r), 0.0f), sum);
           }
         }
       }

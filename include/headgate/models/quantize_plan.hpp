@@ -30,9 +30,10 @@ struct PackedTypeName {
   PackedType type;
 };
 inline constexpr PackedTypeName packed_types[] = {
-    {"q4", DType::q4_0},   {"q4m", DType::q4_1}, {"q4k", DType::q4_k},  {"q5", DType::q5_0},     {"q5m", DType::q5_1},
-    {"q5k", DType::q5_k},  {"q6k", DType::q6_k}, {"q8", DType::q8_0},   {"mxfp4", DType::mxfp4}, {"iq4", DType::iq4_nl},
-    {"bf16", DType::bf16}, {"f32", DType::f32},  {"keep", std::nullopt}};
+    {"q4", DType::q4_0},     {"q4m", DType::q4_1},   {"q4k", DType::q4_k},     {"q5", DType::q5_0},
+    {"q5m", DType::q5_1},    {"q5k", DType::q5_k},   {"q6k", DType::q6_k},     {"q8", DType::q8_0},
+    {"mxfp4", DType::mxfp4}, {"iq4", DType::iq4_nl}, {"iq4xs", DType::iq4_xs}, {"bf16", DType::bf16},
+    {"f32", DType::f32},     {"keep", std::nullopt}};
 
 // Of each part.
 struct PackedTypes {
@@ -153,6 +154,7 @@ struct QuantizePlan {
     if (info(*asked).block == 1) return *asked;
     if (rows.cols() % info(*asked).block == 0) return *asked;
     if (!is_whole) return floats;
+    if (*asked == DType::iq4_xs) return DType::iq4_nl;
     return *asked == DType::q4_k ? DType::q4_1 : *asked == DType::q5_k ? DType::q5_1 : DType::q8_0;
   }
 

@@ -3,11 +3,11 @@
 //
 // A panel is read from its first byte to its last, in lines of 64 bytes. Runs of one, two or four groups of 32 columns:
 //   scales  a line: group by group d of 16 rows as halves, and their minima. Of MXFP4 a byte a row. Where a block is
-//           several groups, these are in a line before it, and this one has the first byte of 16 rows, then the second.
-//   q       (core/quantized_blocks.hpp) group by group, lines of 16 rows x 4 bytes. Of four bits 4 lines: line j has
-//           columns 8 j to 8 j + 3 in the low halves and the next four in the high ones. A fifth bit is a line more:
-//           bit j of byte i is that of column 4 j + i; a fifth and a sixth are two: bits 2 j and 2 j + 1 of byte i of
-//           line h are those of column 16 h + 4 j + i. Of eight bits 8 lines, in order.
+//           several groups, these are in a line before it, and this one has the first of group_scales of 16 rows, then
+//           the second.
+//   q       (core/quantized_blocks.hpp) group by group, lines of 16 rows x 4 bytes. Its bits are cut into planes of 8,
+//           4, 2 or 1, low bits first. One of w bits has w lines: bits w j to w j + w - 1 of byte i of line h are those
+//           of column 4 (8 h / w + j) + i.
 // One core reads one such stream at the speed of memory, where scales apart from q took twice the time.
 #pragma once
 
@@ -62,8 +62,9 @@ struct PanelBlocks {
         *block = *bytes;
       }
       if constexpr (groups > 1) {
-        blocks::store_scales<Blocks>(
-            block, g % groups, {std::to_integer<std::uint8_t>(bytes[0]), std::to_integer<std::uint8_t>(bytes[16])});
+        blocks::GroupScales<Blocks> scales;
+        for (std::size_t s = 0; s < scales.size(); ++s) scales[s] = static_cast<GroupScale>(bytes[16 * s]);
+        blocks::store_scales<Blocks>(block, g % groups, scales);
       }
       blocks::store_q<Blocks>(block, g % groups, load_group(panel, lane, g).q);
     }
@@ -77,15 +78,16 @@ struct PanelBlocks {
     if constexpr (has_halves) {
       const std::byte* const halves = panel + half_at(g);
       weights.scale.fill(blocks::load_half(halves + 2 * lane));
-      if constexpr (blocks::has_minimum<Blocks>) weights.minimum = blocks::load_half(halves + 32 + 2 * lane);
+      if constexpr (blocks::has_minimum<Blocks>) weights.minimum.fill(blocks::load_half(halves + 32 + 2 * lane));
     }
     const std::byte* const bytes = panel + bytes_at(g) + lane;
     if constexpr (groups > 1) {
       for (std::size_t s = 0; s < weights.scale.size(); ++s) {
         weights.scale[s] *= static_cast<float>(static_cast<GroupScale>(bytes[16 * s]));
       }
-      if constexpr (blocks::has_minimum<Blocks>)
-        weights.minimum *= -static_cast<float>(static_cast<GroupScale>(bytes[16]));
+      if constexpr (blocks::has_minimum<Blocks>) {
+        weights.minimum[0] *= -static_cast<float>(static_cast<GroupScale>(bytes[16]));
+      }
     }
     if constexpr (!has_halves) {
       weights.scale[0] = Blocks::scale(std::to_integer<std::uint32_t>(*bytes));
@@ -98,9 +100,15 @@ struct PanelBlocks {
       static_cast<index_t>(std::tuple_size_v<decltype(Blocks::affine(nullptr, 0).scale)>);
   static constexpr bool has_halves = requires { Blocks::scale_at; };
   static constexpr bool has_header = groups > 1;  // a line of halves before each block
-  static constexpr index_t group_bytes = Blocks::bits == 8 ? 512 : 64 * Blocks::bits;
+  static constexpr index_t group_bytes = 64 * Blocks::bits;
   // Of the 16 rows of a group, in the line of its run.
-  static constexpr index_t scale_bytes = has_header ? 32 : !has_halves ? 16 : blocks::has_minimum<Blocks> ? 64 : 32;
+  static constexpr index_t scale_bytes = [] {
+    if constexpr (has_header) {
+      return 16 * static_cast<index_t>(std::tuple_size_v<blocks::GroupScales<Blocks>>);
+    } else {
+      return !has_halves ? 16 : blocks::has_minimum<Blocks> ? 64 : 32;
+    }
+  }();
   static constexpr index_t groups_of_run = 64 / scale_bytes;
 
   // Where group g has its halves, its bytes and its q.
@@ -112,7 +120,7 @@ struct PanelBlocks {
 
   // The bytes of groups: numbers with a sign, or without.
   using GroupScale = decltype([] {
-    if constexpr (requires { Blocks::group_scales(nullptr, 0); }) {
+    if constexpr (has_header) {
       return Blocks::group_scales(nullptr, 0)[0];
     } else {
       return std::uint8_t{};
@@ -140,38 +148,44 @@ struct PanelBlocks {
     }
     if constexpr (groups > 1) {
       const auto scales = Blocks::group_scales(block, g % groups);
-      panel[bytes_at(g) + lane] = static_cast<std::byte>(scales[0]);
-      panel[bytes_at(g) + 16 + lane] = static_cast<std::byte>(scales[1]);
+      std::byte* const bytes = panel + bytes_at(g) + lane;
+      for (std::size_t s = 0; s < scales.size(); ++s) bytes[16 * s] = static_cast<std::byte>(scales[s]);
     }
   }
   static void pack_q(const std::array<std::uint8_t, 32>& q, std::byte* lines) noexcept {
     const auto words = std::bit_cast<std::array<std::uint32_t, 8>>(q);
-    const auto put = [&](index_t line, std::uint32_t word) { std::memcpy(lines + 64 * line, &word, 4); };
-    if constexpr (Blocks::bits == 8) {
-      for (index_t j = 0; j < 8; ++j) put(j, words[as_size(j)]);
-      return;
-    }
-    for (index_t j = 0; j < 4; ++j) {
-      put(j, (words[as_size(2 * j)] & 0x0f0f0f0fu) | (words[as_size(2 * j) + 1] & 0x0f0f0f0fu) << 4);
-    }
-    constexpr index_t high = Blocks::bits - 4;
-    for (index_t h = 0; h < high; ++h) {
-      constexpr std::uint32_t mask = high == 1 ? 0x01010101u : 0x03030303u;
-      constexpr index_t each = 8 / (high == 0 ? 1 : high);
-      std::uint32_t word = 0;
-      for (index_t j = 0; j < each; ++j) word |= (words[as_size(h * each + j)] >> 4 & mask) << (high * j);
-      put(4 + h, word);
-    }
+    for_each_plane([&](auto width, auto low) {
+      constexpr index_t each = 8 / width;
+      for (index_t h = 0; h < width; ++h) {
+        std::uint32_t word = 0;
+        for (index_t j = 0; j < each; ++j) {
+          word |= (words[as_size(h * each + j)] >> low & 0x01010101u * ((1u << width) - 1)) << (width * j);
+        }
+        std::memcpy(lines + 64 * (low + h), &word, 4);
+      }
+    });
   }
   // Of column i of a group.
   static unsigned q_at(const std::byte* lines, index_t i) noexcept {
-    const auto byte = [&](index_t line) { return std::to_integer<unsigned>(lines[64 * line + i % 4]); };
-    const index_t j = i / 4;
-    if constexpr (Blocks::bits == 8) return byte(j);
-    const unsigned low = byte(j / 2) >> (4 * (j % 2)) & 15u;
-    if constexpr (Blocks::bits == 5) return low | (byte(4) >> j & 1u) << 4;
-    if constexpr (Blocks::bits == 6) return low | (byte(4 + j / 4) >> (2 * (j % 4)) & 3u) << 4;
-    return low;
+    unsigned q = 0;
+    for_each_plane([&](auto width, auto low) {
+      const index_t bit = width * (i / 4);
+      const auto byte = std::to_integer<unsigned>(lines[64 * (low + bit / 8) + i % 4]);
+      q |= (byte >> (bit % 8) & ((1u << width) - 1)) << low;
+    });
+    return q;
+  }
+  // use(bits of a plane, bits below it, and so lines before it)
+  template <class Use>
+  static constexpr void for_each_plane(Use use) noexcept {
+    const auto plane = [&]<index_t width>(std::integral_constant<index_t, width> of_width) {
+      constexpr index_t low = Blocks::bits / (2 * width) * (2 * width);
+      if constexpr ((Blocks::bits & width) != 0) use(of_width, std::integral_constant<index_t, low>());
+    };
+    plane(std::integral_constant<index_t, 8>());
+    plane(std::integral_constant<index_t, 4>());
+    plane(std::integral_constant<index_t, 2>());
+    plane(std::integral_constant<index_t, 1>());
   }
 
   // As its type is called in files, and what tells it from rows of the same.

@@ -68,17 +68,22 @@ HEADGATE_INLINE Floats<Arch> minimum_of(const std::byte* halves, const std::byte
   return -minimum * detail::to_floats<Arch>(detail::widened<Arch, typename Format::GroupScale>(bytes));
 }
 
+// The bits of one plane of q, where they belong in it: `width` bits above `low` others.
+template <class Arch, index_t width, index_t low>
+HEADGATE_INLINE typename Words<Arch>::type plane_of(const std::byte* packed, index_t quad) noexcept {
+  const auto line = detail::load_words<Arch>(packed + 64 * (low + width * quad / 8));
+  const index_t up = low - width * quad % 8;
+  return (up > 0 ? line << up : line >> -up) & 0x01010101u * (((1u << width) - 1) << low);
+}
 // Columns 4 quad to 4 quad + 3 of a group, a byte a weight, from the lane that `packed` starts with.
 template <class Arch, class Blocks>
 HEADGATE_INLINE typename Words<Arch>::type unpacked(const std::byte* packed, index_t quad) noexcept {
-  using Word = typename Words<Arch>::type;
-  if constexpr (Blocks::bits == 8) return detail::load_words<Arch>(packed + 64 * quad);
-  const Word both = detail::load_words<Arch>(packed + 64 * (quad / 2));
-  Word q = (quad % 2 == 0 ? both : both >> 4) & 0x0f0f0f0fu;
-  if constexpr (Blocks::bits == 5) q |= (detail::load_words<Arch>(packed + 256) >> quad & 0x01010101u) << 4;
-  if constexpr (Blocks::bits == 6) {
-    q |= (detail::load_words<Arch>(packed + 256 + 64 * (quad / 4)) >> (2 * (quad % 4)) & 0x03030303u) << 4;
-  }
+  constexpr index_t bits = Blocks::bits;
+  if constexpr (bits == 8) return detail::load_words<Arch>(packed + 64 * quad);
+  typename Words<Arch>::type q{};
+  if constexpr ((bits & 4) != 0) q |= plane_of<Arch, 4, 0>(packed, quad);
+  if constexpr ((bits & 2) != 0) q |= plane_of<Arch, 2, bits & 4>(packed, quad);
+  if constexpr ((bits & 1) != 0) q |= plane_of<Arch, 1, bits & 6>(packed, quad);
   if constexpr (detail::is_table<Blocks>) q = look_up<Arch>(detail::table_of<Blocks>, q);
   return q;
 }

@@ -54,7 +54,7 @@ index_t number(const std::string& text) {
 // A format by the name that GGUF files give its type: blocks meet activations of eight bits, bf16_dots such in
 // bfloat16.
 std::map<std::string, AnyFormat> formats() {
-  std::map<std::string, AnyFormat> all = {{"f32", F32{}}, {"bf16", Bf16{}}, {"bf16_dots", Bf16Dots{}}, {"f16", F16{}}};
+  std::map<std::string, AnyFormat> all = {{"f32", F32{}}, {"bf16", Bf16{}}, {"bf16_dots", Bf16Dots{}}, {"f16", F16{}}, {"int8", Int8Rows{}}};
   const auto add = [&]<class... Blocks>(blocks::TypeList<Blocks...>) {
     const auto add_one = [&](auto blocks) {
       std::string name(info(blocks.dtype).name);
@@ -75,6 +75,11 @@ class RandomRows {
     for (float& value : floats_) value = 0.05f * (static_cast<float>(rng() >> 8) * 0x1p-23f - 1.0f);
     format.visit([&]<class Format>(Format) {
       if constexpr (requires { typename Format::Blocks; }) fill<typename Format::Blocks>(longest, rng);
+      if constexpr (std::is_same_v<Format, Int8Rows>) {
+        block_ = 4;
+        bytes_.resize(as_size(longest + 4 * variety));
+        for (std::byte& b : bytes_) b = static_cast<std::byte>(rng() >> 24 & 0x3bu);  // scales, too, are small numbers
+      }
     });
   }
   WeightRow row(std::int64_t r) const noexcept {

@@ -69,6 +69,14 @@ struct Quantized {
   }
 };
 
+std::string type_names() {
+  std::string names;
+  for (const headgate::PackedTypeName& type : headgate::packed_types) {
+    names += (names.empty() ? "" : ", ") + std::string(type.name);
+    if (!type.words.empty()) names += " (" + std::string(type.words) + ")";
+  }
+  return names;
+}
 PackedType parse_type(const std::string& flag, const std::string& text) {
   std::string known;
   for (const headgate::PackedTypeName& type : headgate::packed_types) {
@@ -280,10 +288,8 @@ RunCommand quantize_command(Flags& flags) {
   QuantizeFlags& o = *options;
   flags.positional("MODEL", "Hugging Face folder or GGUF file", o.model);
   flags.positional("OUT", "the folder to make", o.out);
-  flags.value(
-      "--format", "TYPE",
-      "q4, q4m (with minimum), q4k, q5, q5m, q5k, q6k, q8, mxfp4, iq4, iq4xs, bf16, f32, or keep: as it is, packed",
-      [&o](const std::string& text) { o.format = parse_type("--format", text); });
+  flags.value("--format", "TYPE", type_names().c_str(),
+              [&o](const std::string& text) { o.format = parse_type("--format", text); });
   const char* const helps[] = {"the same for attention alone",
                                "... for experts that are routed to",
                                "... for experts that see every token",

@@ -28,5 +28,5 @@ TEST_CASE("the format at a place is visited") {
   CHECK(WeightFormats::visit(WeightFormats::index_of<RowBlocks<blocks::MXFP4>>(), name) == "mxfp4");
   CHECK(WeightFormats::visit(WeightFormats::index_of<F16>(), name) == "f16");
   CHECK(WeightFormats::visit(WeightFormats::index_of<PanelBlocks<blocks::Q4_K>>(), name) == "q4_k-panels");
-  STATIC_REQUIRE(WeightFormats::size == 3 + 1 + 13 + 10);
+  STATIC_REQUIRE(WeightFormats::size == 3 + 2 + 13 + 10);
 }

@@ -150,19 +150,41 @@ TEST_CASE("a key with a neutral value may be there with that value") {
   const auto flag = [](const JsonObject& json) { require_neutral(json, "flag", false); };
   const auto count = [](const JsonObject& json) { require_neutral(json, "count", std::int64_t{0}); };
   const auto factor = [](const JsonObject& json) { require_neutral(json, "factor", 1.0); };
-  const auto none = [](const JsonObject& json) { require_absent(json, "key"); };
-  read("{\"flag\": false, \"count\": 0, \"factor\": 1, \"key\": null}", [&](const JsonObject& json) {
+  read("{\"flag\": false, \"count\": 0, \"factor\": 1}", [&](const JsonObject& json) {
     flag(json);
     count(json);
     factor(json);
-    none(json);
   });
   CHECK(refused("{\"flag\": true}", flag) == "flag");
   CHECK(refused("{\"count\": 1}", count) == "count");
   CHECK(refused("{\"factor\": 0.5}", factor) == "factor");
-  CHECK_NOTHROW(read("{\"key\": {}}", none));
-  CHECK(refused("{\"key\": {\"a\": null}}", none) == "key");
-  CHECK(refused("{\"key\": []}", none) == "key");
+}
+
+TEST_CASE("of quantized weights whole numbers of eight bits with a scale a row are known") {
+  const auto check = [](const JsonObject& json) { check_quantization(json); };
+  const auto config = [](const std::string& method, const std::string& format, const std::string& weights) {
+    return "{\"quantization_config\": {\"quant_method\": " + method + ", \"format\": " + format +
+           ", \"config_groups\": {\"group_0\": {\"targets\": [\"Linear\"], \"weights\": " + weights + "}}}}";
+  };
+  const std::string method = "\"compressed-tensors\"";
+  const std::string format = "\"int-quantized\"";
+  const auto weights = [](const std::string& bits, const std::string& strategy, const std::string& symmetric) {
+    return "{\"num_bits\": " + bits + ", \"type\": \"int\", \"strategy\": " + strategy +
+           ", \"symmetric\": " + symmetric + "}";
+  };
+  const std::string known = weights("8", "\"channel\"", "true");
+  for (const char* const none : {"{}", "{\"quantization_config\": null}", "{\"quantization_config\": {}}"}) {
+    CHECK_NOTHROW(read(none, check));
+  }
+  CHECK_NOTHROW(read(config(method, format, known), check));
+  CHECK(refused(config("\"gptq\"", format, known), check) == "quantization_config.quant_method");
+  CHECK(refused(config(method, "\"pack-quantized\"", known), check) == "quantization_config.format");
+  const std::string where = "quantization_config.config_groups.group_0.weights.";
+  CHECK(refused(config(method, format, weights("4", "\"channel\"", "true")), check) == where + "num_bits");
+  CHECK(refused(config(method, format, weights("8", "\"tensor\"", "true")), check) == where + "strategy");
+  CHECK(refused(config(method, format, weights("8", "\"channel\"", "false")), check) == where + "symmetric");
+  CHECK(refused("{\"quantization_config\": 3}", check) == "quantization_config");
+  CHECK(refused("{\"quantization_config\": {\"bits\": 4}}", check) == "quantization_config.quant_method");
 }
 
 TEST_CASE("end-of-text ids are sorted, distinct and from every file") {
@@ -237,9 +259,8 @@ TEST_CASE("an architecture, an activation, a file and a kind of layer that are n
   says(
       "{\"flag\": true}", [](const JsonObject& json) { require_neutral(json, "flag", false); },
       "true is not supported");
-  says(
-      "{\"key\": 3}", [](const JsonObject& json) { require_absent(json, "key"); },
-      "not supported, expected null, found 3");
+  says("{\"quantization_config\": {\"quant_method\": \"awq\"}}", check_quantization,
+       "\"awq\" is not supported, known: compressed-tensors");
 }
 
 TEST_CASE("ids of the first and the last token are tokens, a begin is none where nothing says it") {

@@ -21,7 +21,7 @@ void for_each_checkpoint(F&& use) {
         WARN(name << " is left out: its family is not there yet");
         continue;
       }
-      use(checkpoint, load_model(checkpoint.write()));
+      use(checkpoint, load_model(checkpoint.write(), {.compute = Compute::f32}));
     }
   }
 }

@@ -14,7 +14,7 @@ TEST_CASE("what llama does not compute is refused by name") {
   CHECK(config.refused({{"sliding_window", "4096"}, {"use_sliding_window", "false"}}).empty());
   CHECK(config.refused("layer_types", "[\"sliding_attention\"]") == "layer_types");
   CHECK(config.refused("hidden_act", "\"gelu\"") == "hidden_act");
-  CHECK(config.refused("quantization_config", R"({"quant_method": "fp8"})") == "quantization_config");
+  CHECK(config.refused("quantization_config", R"({"quant_method": "fp8"})") == "quantization_config.quant_method");
   CHECK(config.refused("pretraining_tp", "2").empty());
   CHECK(config.describe().routed_layers == 0);
 }

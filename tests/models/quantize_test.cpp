@@ -49,6 +49,14 @@ std::vector<float> there_and_back(const std::vector<float>& x, DType type) {
   if (type == DType::bf16) {
     for (float& value : out) value = static_cast<float>(bf16(value));
   }
+  if (type == DType::i8) {
+    const auto k = static_cast<index_t>(x.size());
+    Panel16<Int8Rows> panel(1, k);
+    std::vector<std::byte> row(as_size(Int8Rows::row_bytes(k)));
+    Int8Rows::encode(x.data(), k, row.data());
+    panel.set_row(0, static_cast<const std::byte*>(row.data()));
+    panel.view().read_row(0, out.data());
+  }
   visit_blocks(type, [&]<class Blocks>(Blocks) {
     if constexpr (AffineBlocks<Blocks>) {
       const auto size = as_size(Blocks::size);
@@ -148,7 +156,7 @@ TEST_CASE("the weights of every family, quantized, are those that encoding and d
     DYNAMIC_SECTION(name) {
       FamilyCheckpoint checkpoint(name);
       const std::string folder = checkpoint.write();
-      for (const char* const type : {"q4", "bf16"}) {
+      for (const char* const type : {"q4", "int8", "bf16"}) {
         CAPTURE(type);
         const PackedFolder packed(folder, {.types = PackedTypes::all(type_named(type))});
         check_weights(folder, packed.path(), encoded_or_kept);
@@ -228,7 +236,7 @@ TEST_CASE("wide models of every family are quantized, and loaded as the values t
 
 TEST_CASE("a packed file is mapped whole, and counted so") {
   const std::string tales = HEADGATE_SOURCE_DIR "/examples/models/tales";
-  for (const char* const type : {"q4", "q8", "bf16"}) {
+  for (const char* const type : {"q4", "q8", "int8", "bf16"}) {
     CAPTURE(type);
     const PackedFolder packed(tales, {.types = PackedTypes::all(type_named(type))});
     const ModelDescription description = describe_model(packed.path());

@@ -260,7 +260,7 @@ TEST_CASE("what is not implemented is refused by name, with what is known (D18, 
   message("model_type", "\"../../etc/passwd\"");
   message("model_type", "");
   message("model_type", "\"\\u001b[31m\"");
-  message("quantization_config", "{\"quant_method\": \"gptq\"}");
+  message("quantization_config", "3");
   CHECK(io_test::contains(message("transformers_weights", "\"other.safetensors\""), "expected \"model.safetensors\""));
   CHECK(accepts("transformers_weights", "\"model.safetensors\""));
   message("sliding_window", "-1");

@@ -48,9 +48,11 @@ std::string eight_bits(std::size_t count, const std::set<int>& not_numbers) {
 
 class Checkpoint {
  public:
-  explicit Checkpoint(const std::vector<WrittenTensor>& tensors)
+  explicit Checkpoint(const std::vector<WrittenTensor>& tensors, Compute compute = Compute::int8)
       : source_((folder_.write("model.safetensors", io_test::safetensors(tensors)),
-                 TensorSource::open(folder_ / "model.safetensors"))) {}
+                 TensorSource::open(folder_ / "model.safetensors"))) {
+    source_.set_compute(compute);
+  }
   operator const TensorSource&() const noexcept { return source_; }  // NOLINT(google-explicit-constructor)
 
  private:
@@ -313,6 +315,66 @@ TEST_CASE("scales beside weights that have none, and those of another dialect, a
   CHECK(contains(refused([&] { WeightRows::find(other, "w", {1, 1}); }), "only w_scale_inv is understood"));
   const Checkpoint shape({{"w", "F8_E4M3", "[1,1]", "\x38"}, {"w_scale_inv", "F32", "[1]", one}});
   CHECK(contains(refused([&] { WeightRows::find(shape, "w", {1, 1}); }), ": expected shape (1, 1), found (1)"));
+}
+
+TEST_CASE("whole numbers with a scale for each row are that scale times each, of stacks and parts, too") {
+  std::string numbers;
+  for (int i = 0; i < 2 * 3 * 5; ++i) numbers += static_cast<char>(i * 37);
+  const std::vector<float> scales = {0.5f, -2.0f, 0x1p-9f, 0.0f, 3.0f, 0.1f};
+  for (const char* const type : {"F32", "BF16"}) {
+    const bool is_float = std::string_view(type) == "F32";
+    for (const Compute compute : {Compute::int8, Compute::f32, Compute::bf16}) {
+      CAPTURE(type, static_cast<int>(compute));
+      const Checkpoint file(
+          {{"w", "I8", "[2,3,5]", numbers}, {"w_scale", type, "[2,3,1]", is_float ? bytes(scales) : halves(scales)}},
+          compute);
+      const WeightRows rows = WeightRows::find(file, "w", {2, 3, 5});
+      CHECK(rows.dtype() == DType::i8);
+      CHECK(rows.stored_size() == 30);
+      CHECK(rows.format() == (compute == Compute::int8 ? AnyFormat(Int8Rows{}) : AnyFormat(F32{})));
+      CHECK(rows.mapped() == nullptr);
+      std::vector<float> expected;
+      for (std::size_t i = 0; i < numbers.size(); ++i) {
+        const float scale = is_float ? scales[i / 5] : static_cast<float>(bf16(scales[i / 5]));
+        expected.push_back(scale * static_cast<float>(static_cast<std::int8_t>(numbers[i])));
+      }
+      CHECK(all(rows) == expected);
+      std::vector<float> part(expected.begin() + 5, expected.begin() + 10);
+      part.insert(part.end(), expected.begin() + 20, expected.begin() + 25);
+      CHECK(all(rows.part(1, 2, 3)) == part);
+      Panel16<AnyFormat> packed(6, 5, rows.format());
+      Context ctx;
+      rows.read_all(rows.format(), [&](index_t r, WeightRow row) { packed.set_row(r, row); }, ctx);
+      std::vector<float> found(30);
+      for (index_t r = 0; r < 6; ++r) packed.view().read_row(r, &found[as_size(r) * 5]);
+      CHECK(found == expected);
+      std::vector<std::string> tensors;
+      rows.for_each_tensor([&](const Tensor& tensor) { tensors.push_back(tensor.name); });
+      CHECK(tensors == std::vector<std::string>{"w", "w_scale"});
+    }
+  }
+}
+
+TEST_CASE("whole numbers without a finite scale for each row, or with zero points, are refused") {
+  const std::string one = bytes(std::vector<float>{1});
+  const WrittenTensor weights{"w", "I8", "[1,2]", "\x01\x02"};
+  const auto find = [&](const std::vector<WrittenTensor>& others) {
+    std::vector<WrittenTensor> tensors = {weights};
+    tensors.insert(tensors.end(), others.begin(), others.end());
+    const Checkpoint file(tensors);
+    return refused([&] { WeightRows::find(file, "w", {1, 2}); });
+  };
+  CHECK(contains(find({}), "w_scale"));
+  CHECK(contains(find({{"w_scale", "F32", "[1]", one}}), "expected shape (1, 1), found (1)"));
+  CHECK(contains(find({{"w_scale", "F32", "[1,2]", one + one}}), "expected shape (1, 1)"));
+  CHECK(contains(find({{"w_scale", "I8", "[1,1]", "\x01"}}), "expected type"));
+  CHECK(contains(find({{"w_scale", "F32", "[1,1]", one}, {"w_zero_point", "I8", "[1,1]", "\x01"}}), "zero points"));
+  const float infinity = std::numeric_limits<float>::infinity();
+  const Checkpoint infinite({weights, {"w_scale", "F32", "[1,1]", bytes(std::vector<float>{infinity})}});
+  const WeightRows rows = WeightRows::find(infinite, "w", {1, 2});
+  CHECK(contains(refused([&] { (void)rows.floats(); }), "the scale of row 0 is not finite"));
+  std::vector<std::byte> scratch;
+  CHECK(contains(refused([&] { (void)rows.row_blocks(0, scratch); }), "the scale of row 0 is not finite"));
 }
 
 TEST_CASE("MXFP4 rows are those of transformers' own code, interleaved ones by step 2") {

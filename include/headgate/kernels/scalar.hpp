@@ -87,6 +87,28 @@ struct Scalar {
       }
     }
   }
+  // With one scale for a row: the chain of dot * scale of x, group by group, times that scale.
+  static void multiply(Int8Rows, const std::byte* panels, index_t k, index_t num_panels, const std::byte* tile,
+                       index_t m, float* y, std::int64_t stride) noexcept {
+    for (index_t row = 0; row < num_panels * panel_rows; ++row) {
+      const std::byte* const panel = panels + row / panel_rows * Int8Rows::panel_bytes(k);
+      for (index_t r = 0; r < m; ++r) {
+        float sum = 0.0f;
+        for (index_t first = 0; first < k; first += Int8Tile::columns) {
+          const std::byte* const group = tile + std::int64_t{Int8Tile::group_bytes} * m * (first / Int8Tile::columns);
+          std::int32_t dot = 0;
+          for (index_t i = 0; i < Int8Tile::columns && first + i < k; ++i) {
+            dot += Int8Rows::q(panel, row % panel_rows, first + i) *
+                   static_cast<std::int8_t>(group[Int8Tile::values_at(m, r) + i]);
+          }
+          float x_scale;
+          std::memcpy(&x_scale, group + Int8Tile::scale_at(m, r), sizeof x_scale);
+          sum = fused_multiply_add(static_cast<float>(dot), x_scale, sum);
+        }
+        y[r * stride + row] = sum * Int8Rows::scale(panel, row % panel_rows);
+      }
+    }
+  }
   static void make_tile(F32Tile, const float* const* rows, index_t m, index_t k, float* tile) noexcept {
     for (index_t i = 0; i < k; ++i) {
       for (index_t r = 0; r < m; ++r) tile[std::int64_t{i} * m + r] = rows[r][i];

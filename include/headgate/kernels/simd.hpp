@@ -5,6 +5,7 @@
 #include "headgate/kernels/scalar.hpp"
 #include "headgate/kernels/simd/activation.hpp"
 #include "headgate/kernels/simd/attention.hpp"
+#include "headgate/kernels/simd/int8_rows.hpp"
 #include "headgate/kernels/simd/int8_tile.hpp"
 #include "headgate/kernels/simd/multiply.hpp"
 #include "headgate/kernels/simd/norm.hpp"
@@ -35,6 +36,14 @@ struct Simd {
                        const std::byte* tile, index_t m, float* y, std::int64_t stride) noexcept {
     if constexpr (has_dot<Arch>) {
       headgate::multiply<Arch, PanelBlocks<Blocks>>(panels, k, num_panels, tile, m, y, stride);
+    } else {
+      Scalar::multiply(format, panels, k, num_panels, tile, m, y, stride);
+    }
+  }
+  static void multiply(Int8Rows format, const std::byte* panels, index_t k, index_t num_panels, const std::byte* tile,
+                       index_t m, float* y, std::int64_t stride) noexcept {
+    if constexpr (has_dot<Arch>) {
+      headgate::multiply<Arch, Int8Rows>(panels, k, num_panels, tile, m, y, stride);
     } else {
       Scalar::multiply(format, panels, k, num_panels, tile, m, y, stride);
     }

@@ -6,6 +6,7 @@
 #include "headgate/kernels/formats/bf16_dots.hpp"
 #include "headgate/kernels/formats/f16.hpp"
 #include "headgate/kernels/formats/f32.hpp"
+#include "headgate/kernels/formats/int8_rows.hpp"
 #include "headgate/kernels/formats/panel_blocks.hpp"
 #include "headgate/kernels/formats/row_blocks.hpp"
 
@@ -52,7 +53,7 @@ struct FormatList {
 namespace detail {
 
 template <class... Blocks, class... Affine>
-FormatList<F32, Bf16, Bf16Dots, F16, RowBlocks<Blocks>..., PanelBlocks<Affine>...> with_blocks(
+FormatList<F32, Bf16, Bf16Dots, F16, Int8Rows, RowBlocks<Blocks>..., PanelBlocks<Affine>...> with_blocks(
     blocks::TypeList<Blocks...>, blocks::TypeList<Affine...>);
 
 }  // namespace detail

@@ -29,10 +29,27 @@ inline bool is_empty_object(const Json& json) noexcept {
   const auto* const members = std::get_if<Json::Object>(&json.value);
   return members != nullptr && members->empty();
 }
-// The key must be absent, null or an object that says nothing.
-inline void require_absent(const JsonObject& json, std::string_view key) {
-  if (json.has(key) && !is_empty_object(*json.value(key)))
-    json.fail(key, "not supported, expected null, found " + json.value(key)->describe());
+// quantization_config, where there is one, must be of weights as whole numbers of eight bits with a scale for each row
+// (compressed-tensors). What it says of activations is not looked at: --compute decides.
+inline void check_quantization(const JsonObject& json) {
+  constexpr std::string_view key = "quantization_config";
+  if (!json.has(key) || is_empty_object(*json.value(key))) return;
+  const JsonObject config = json.get_object(key);
+  const auto require = [](const JsonObject& object, std::string_view name, std::string_view known) {
+    if (const std::string& found = object.get_string(name); found != known) {
+      object.fail(name, "\"" + escaped(found, 40) + "\" is not supported, known: " + std::string(known));
+    }
+  };
+  require(config, "quant_method", "compressed-tensors");
+  require(config, "format", "int-quantized");
+  const JsonObject groups = config.get_object("config_groups");
+  for (const std::string& name : groups.keys()) {
+    const JsonObject weights = groups.get_object(name).get_object("weights");
+    require(weights, "type", "int");
+    require(weights, "strategy", "channel");
+    weights.get_integer("num_bits", 8, 8);
+    if (!weights.get_bool("symmetric")) weights.fail("symmetric", "false is not supported");
+  }
 }
 // The key must be absent, null or this value.
 inline void require_neutral(const JsonObject& json, std::string_view key, bool neutral) {

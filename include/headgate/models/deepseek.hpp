@@ -260,8 +260,14 @@ class Deepseek {
     constexpr std::string_view key = "quantization_config";
     if (!json.has(key) || is_empty_object(*json.value(key))) return false;
     const JsonObject config = json.get_object(key);
-    if (const std::string& method = config.get_string("quant_method"); method != "fp8") {
-      config.fail("quant_method", "the method \"" + escaped(method, 40) + "\" is not supported, known: fp8");
+    const std::string& method = config.get_string("quant_method");
+    if (method == "compressed-tensors") {
+      headgate::check_quantization(json);
+      return false;
+    }
+    if (method != "fp8") {
+      config.fail("quant_method",
+                  "the method \"" + escaped(method, 40) + "\" is not supported, known: fp8, compressed-tensors");
     }
     if (config.get_integers("weight_block_size", 1, 1 << 20) != std::vector<std::int64_t>{128, 128}) {
       config.fail("weight_block_size", "expected [128, 128]");

@@ -73,7 +73,7 @@ struct Ernie45Moe {
         make_rope(read_rope(json, {.head_dim = heads.head_dim, .max_position_embeddings = c.max_position_embeddings}));
     const bool is_tied = json.get_bool("tie_word_embeddings", true);
     require_silu(json, "hidden_act");
-    require_absent(json, "quantization_config");
+    check_quantization(json);
     require_full_attention(json);
     for (const char* const key : {"num_nextn_predict_layers", "moe_capacity", "moe_use_aux_free", "moe_gate"}) {
       json.ignore(key);  // of training

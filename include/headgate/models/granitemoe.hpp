@@ -88,7 +88,7 @@ class Granite {
     c.logits_scaling = multiplier("logits_scaling");
     c.is_tied = json.get_bool("tie_word_embeddings", false);
     require_silu(json, "hidden_act");
-    require_absent(json, "quantization_config");
+    check_quantization(json);
     json.ignore("router_jitter_noise");  // of training
     if (json.get_string("position_embedding_type", "rope") != "rope") {
       json.fail("position_embedding_type", "not supported, expected \"rope\"");

@@ -90,7 +90,7 @@ struct Lfm2Moe {
         make_rope(read_rope(json, {.head_dim = heads.head_dim, .max_position_embeddings = c.max_position_embeddings}));
     // The older key wins, as in the class.
     const bool is_tied = json.get_bool("tie_embedding", json.get_bool("tie_word_embeddings", true));
-    require_absent(json, "quantization_config");
+    check_quantization(json);
     for (const char* const key : {"conv_dim", "conv_use_xavier_init", "block_dim", "full_attn_idxs", "theta"}) {
       json.ignore(key);
     }

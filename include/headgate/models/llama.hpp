@@ -48,7 +48,7 @@ struct Llama {
         make_rope(read_rope(json, {.head_dim = heads.head_dim, .max_position_embeddings = c.max_position_embeddings}));
     const bool is_tied = json.get_bool("tie_word_embeddings", false);
     require_silu(json, "hidden_act");
-    require_absent(json, "quantization_config");
+    check_quantization(json);
     require_full_attention(json);
     json.ignore("pretraining_tp");  // cuts products into parts, which add up to the same
     ignore_usual_keys(json);

@@ -56,7 +56,7 @@ struct Mellum {
     }
     const bool is_tied = json.get_bool("tie_word_embeddings", false);
     require_silu(json, "hidden_act");
-    require_absent(json, "quantization_config");
+    check_quantization(json);
     for (const char* const key : {"use_sliding_window", "rope_parameters", "mtp_layer_types", "mtp_mlp_layer_types",
                                   "num_mtp_layers", "num_nextn_predict_layers", "max_window_layers"}) {
       json.ignore(key);

@@ -50,7 +50,7 @@ struct Olmoe {
     const auto rope = make_rope(read_rope(json, {heads.head_dim, c.max_position_embeddings}));
     const bool is_tied = json.get_bool("tie_word_embeddings", false);
     require_silu(json, "hidden_act");
-    require_absent(json, "quantization_config");
+    check_quantization(json);
     require_full_attention(json);
     ignore_usual_keys(json);
 

@@ -58,7 +58,7 @@ struct PhiMoe {
         make_rope(read_rope(json, {.head_dim = heads.head_dim, .max_position_embeddings = c.max_position_embeddings}));
     const bool is_tied = json.get_bool("tie_word_embeddings", false);
     require_silu(json, "hidden_act");
-    require_absent(json, "quantization_config");
+    check_quantization(json);
     require_full_attention(json);
     json.ignore("input_jitter_noise");  // of training
     json.ignore("hidden_dropout");

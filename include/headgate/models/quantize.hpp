@@ -145,6 +145,11 @@ class MatrixPacker {
     return sums;
   }
   void encode(const std::vector<float>& x, const std::vector<float>& importance, std::vector<std::byte>& out) const {
+    if (matrix_.type == DType::i8) {
+      const auto k = static_cast<index_t>(x.size());
+      out.resize(as_size(Int8Rows::row_bytes(k)));
+      Int8Rows::encode(x.data(), k, out.data());
+    }
     visit_blocks(matrix_.type, [&]<class Blocks>(Blocks) {
       if constexpr (AffineBlocks<Blocks>) {
         const std::size_t size = as_size(Blocks::size);

@@ -28,12 +28,23 @@ using PackedType = std::optional<DType>;
 struct PackedTypeName {
   std::string_view name;
   PackedType type;
+  std::string_view words = {};  // what the name does not say
 };
-inline constexpr PackedTypeName packed_types[] = {
-    {"q4", DType::q4_0},     {"q4m", DType::q4_1},   {"q4k", DType::q4_k},     {"q5", DType::q5_0},
-    {"q5m", DType::q5_1},    {"q5k", DType::q5_k},   {"q6k", DType::q6_k},     {"q8", DType::q8_0},
-    {"mxfp4", DType::mxfp4}, {"iq4", DType::iq4_nl}, {"iq4xs", DType::iq4_xs}, {"bf16", DType::bf16},
-    {"f32", DType::f32},     {"keep", std::nullopt}};
+inline constexpr PackedTypeName packed_types[] = {{"q4", DType::q4_0},
+                                                  {"q4m", DType::q4_1, "with minimum"},
+                                                  {"q4k", DType::q4_k},
+                                                  {"q5", DType::q5_0},
+                                                  {"q5m", DType::q5_1},
+                                                  {"q5k", DType::q5_k},
+                                                  {"q6k", DType::q6_k},
+                                                  {"q8", DType::q8_0},
+                                                  {"mxfp4", DType::mxfp4},
+                                                  {"iq4", DType::iq4_nl},
+                                                  {"iq4xs", DType::iq4_xs},
+                                                  {"int8", DType::i8, "a scale a row"},
+                                                  {"bf16", DType::bf16},
+                                                  {"f32", DType::f32},
+                                                  {"keep", std::nullopt, "as it is, packed"}};
 
 // Of each part.
 struct PackedTypes {
@@ -143,6 +154,7 @@ struct QuantizePlan {
     const bool is_whole = rows.cols() % blocks::group == 0;
     if (!asked) {
       if (rows.dtype() == DType::mxfp4 && is_whole) return DType::mxfp4;
+      if (rows.dtype() == DType::i8) return DType::i8;
       if (info(rows.dtype()).block == 1) return floats;
       if (!panels_of(rows.dtype())) {
         throw Error(ErrorCode::usage, {"", rows.name(), -1,

@@ -59,7 +59,7 @@ struct Qwen2Moe {
     const std::vector<index_t> windows = read_windows(json, c.num_hidden_layers);
     const bool is_tied = json.get_bool("tie_word_embeddings", false);
     require_silu(json, "hidden_act");
-    require_absent(json, "quantization_config");
+    check_quantization(json);
     ignore_usual_keys(json);
 
     Blueprint blueprint = find_outer(source, c, epsilon, is_tied);

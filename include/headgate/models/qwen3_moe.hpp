@@ -110,7 +110,7 @@ struct Qwen3Moe {
     require_full_attention(json);
     // Of all layers, where use_sliding_window says so; max_window_layers is not looked at, as in the class.
     c.window = read_window(json, "sliding_window", json.get_bool("use_sliding_window", false), 4096);
-    require_absent(json, "quantization_config");
+    check_quantization(json);
     require_neutral(json, "qkv_bias", false);
     require_neutral(json, "shared_expert_intermediate_size", std::int64_t{0});
     json.ignore("max_window_layers");

@@ -1,7 +1,8 @@
 // WeightRows: one matrix of a model, wherever its rows lie in the tensors of a checkpoint: a tensor or a part of a
-// stack, every second row of one, a transposed stack, eight bits with scales of blocks, MXFP4, panels of a file that
-// headgate quantize wrote; read row by row as floats. find looks for the tensors, of exactly the shape that the model
-// needs; part and deinterleaved choose rows. Copies are cheap and refer to the TensorSource, which outlives them.
+// stack, every second row of one, a transposed stack, eight bits with scales of blocks or of rows, MXFP4, panels of a
+// file that headgate quantize wrote; read row by row as floats. find looks for the tensors, of exactly the shape that
+// the model needs; part and deinterleaved choose rows. Copies are cheap and refer to the TensorSource, which outlives
+// them.
 #pragma once
 
 #include "headgate/core/context.hpp"
@@ -13,6 +14,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstring>
 #include <memory>
 #include <optional>
 #include <string>
@@ -30,8 +32,13 @@ class WeightRows {
   // Tensor `name` of floats (F32, BF16, F16, F64, F8_E4M3, F8_E5M2, or quantized blocks of GGUF files); what the last
   // size spans is a row, so that a stack (experts, rows, cols) has experts * rows of them, and a vector is one. Where
   // there is a name + "_scale_inv", the weights are eight bits to be multiplied by it: a scale for each block of 128 x
-  // 128 of a matrix, smaller at its edges (DeepSeek-V3; "quant_method": "fp8").
+  // 128 of a matrix, smaller at its edges (DeepSeek-V3; "quant_method": "fp8"). Where the tensor is I8, the weights are
+  // whole numbers to be multiplied by name + "_scale", one for each row (compressed-tensors, "int-quantized").
   static WeightRows find(const TensorSource& source, const std::string& name, const Shape& shape) {
+    if (const Tensor* const tensor = source.find(name); tensor != nullptr && tensor->dtype == DType::i8) {
+      if (tensor->panels) return {source, source.require(name, {DType::i8}, shape), shape, Kind::floats};
+      return find_int8(source, name, shape);
+    }
     const std::string scales = name + "_scale_inv";
     if (!source.promises(scales)) {
       const Tensor& tensor = source.require(name, floats_on_disk, shape);
@@ -70,6 +77,19 @@ class WeightRows {
     const Mxfp4 weights(source, name, shape);
     WeightRows rows(source, weights.blocks(), shape, Kind::mxfp4);
     rows.mxfp4_ = weights;
+    return rows;
+  }
+
+  // I8 and a scale for each row.
+  static WeightRows find_int8(const TensorSource& source, const std::string& name, const Shape& shape) {
+    const Tensor& tensor = source.require(name, {DType::i8}, shape);
+    if (source.promises(name + "_zero_point")) {
+      source.fail(tensor, "whole numbers with zero points are not supported, and there is a " + name + "_zero_point");
+    }
+    std::vector<std::int64_t> sizes(shape.sizes().begin(), shape.sizes().end());
+    sizes.back() = 1;
+    WeightRows rows(source, tensor, shape, Kind::int8);
+    rows.row_scales_ = &source.require(name + "_scale", {DType::f32, DType::bf16, DType::f16}, Shape(sizes));
     return rows;
   }
 
@@ -112,6 +132,7 @@ class WeightRows {
   }
   // The same of those that are multiplied with floats.
   AnyFormat format_for_floats() const noexcept {
+    if (is_int8()) return F32{};
     if (keeps_bytes_) return stored_format();
     if (tensor_ != nullptr && tensor_->dtype == DType::f16 && !scales_) return F16{};
     return fits_bf16_ ? AnyFormat(Bf16{}) : AnyFormat(F32{});
@@ -119,8 +140,8 @@ class WeightRows {
   // Where all rows lie as format() packs them, whole panels one after the other; null: they do not.
   const std::byte* mapped() const noexcept {
     if (kind_ == Kind::panels) return are_panels_of(format()) ? mapped_panels() : nullptr;
-    const bool is_whole = keeps_bytes_ && format() == format_for_floats() && step_ == 1 && num_pairs_ == 0 &&
-                          rows_ > 0 && rows_ % panel_rows == 0;
+    const bool is_whole = keeps_bytes_ && !is_int8() && format() == format_for_floats() && step_ == 1 &&
+                          num_pairs_ == 0 && rows_ > 0 && rows_ % panel_rows == 0;
     return is_whole ? stored_bytes(0) : nullptr;
   }
   // Keeps what is mapped where it is. Precondition: there are rows.
@@ -169,6 +190,13 @@ class WeightRows {
       case Kind::mxfp4:
         mxfp4_->read(stored, out);
         break;
+      case Kind::int8: {
+        const float scale = row_scale(stored);
+        const std::byte* const q = tensor_->bytes.data() + stored * cols_;
+        for (index_t c = 0; c < cols_; ++c)
+          out[as_size(c)] = scale * static_cast<float>(static_cast<std::int8_t>(q[c]));
+        break;
+      }
       case Kind::panels:
         panel_format().unpack(panel_of(stored), cols_, lane_of(stored), 0, cols_, out.data());
         break;
@@ -216,7 +244,8 @@ class WeightRows {
   // Row `row` as the blocks of its type; scratch: where they lie, if not in the file. Preconditions: the row is there,
   // has_blocks().
   const std::byte* row_blocks(index_t row, std::vector<std::byte>& scratch) const {
-    return kind_ == Kind::panels ? blocks_of(stored_row(row), scratch) : stored_bytes(row);
+    if (kind_ == Kind::panels) return blocks_of(stored_row(row), scratch);
+    return kind_ == Kind::int8 ? scaled_row(stored_row(row), scratch) : stored_bytes(row);
   }
   // All values, row after row.
   std::vector<float> floats() const {
@@ -230,6 +259,7 @@ class WeightRows {
   void for_each_tensor(F&& use) const {
     if (tensor_ != nullptr) use(*tensor_);
     if (scales_) use(scales_->tensor());
+    if (row_scales_ != nullptr) use(*row_scales_);
     if (mxfp4_) use(mxfp4_->scales());
   }
   // Gives the memory of their pages back once the rows have been copied elsewhere. They can still be read.
@@ -264,7 +294,7 @@ class WeightRows {
   }
 
  private:
-  enum class Kind : std::uint8_t { floats, transposed, mxfp4, panels };
+  enum class Kind : std::uint8_t { floats, transposed, mxfp4, int8, panels };
   static constexpr std::initializer_list<DType> floats_on_disk = {
       DType::f32,  DType::bf16, DType::f16,    DType::f64,    DType::f8_e4m3, DType::f8_e5m2, DType::q4_0,
       DType::q4_1, DType::q5_0, DType::q5_1,   DType::q8_0,   DType::q2_k,    DType::q3_k,    DType::q4_k,
@@ -283,7 +313,8 @@ class WeightRows {
     cols_ = checked_size(rank == 0 ? 1 : shape[rank - 1]);
     matrix_rows_ = rank < 2 ? 1 : shape[rank - 2];
     fits_bf16_ = tensor.dtype == DType::bf16 || kind == Kind::mxfp4 || is_eight_bits(tensor);
-    keeps_bytes_ = kind == Kind::floats && !stored_format().packs_floats() && stored_format().fits(cols_);
+    keeps_bytes_ = kind == Kind::int8 || (kind_ == Kind::panels && is_int8()) ||
+                   (kind == Kind::floats && !stored_format().packs_floats() && stored_format().fits(cols_));
     if (kind_ == Kind::panels) check_panels();
   }
   static bool is_in_panels(const TensorSource& source, const std::string& name) noexcept {
@@ -344,8 +375,31 @@ class WeightRows {
     const bool is_line = reinterpret_cast<std::uintptr_t>(where) % 64 == 0;
     return place % panel_rows == 0 && is_joined && is_ended && is_line ? where : nullptr;
   }
+  // Of numbers, in panels or not, to which their formats give a scale a row.
+  bool is_int8() const noexcept { return tensor_ != nullptr && tensor_->dtype == DType::i8; }
+  // Throws bad_file where it is not finite.
+  float row_scale(std::int64_t row) const {
+    float scale = 0.0f;
+    source_->read(*row_scales_, row, std::span(&scale, 1));
+    if (!std::isfinite(scale)) {
+      source_->fail(*row_scales_, "the scale of row " + std::to_string(row) + " is not finite");
+    }
+    return scale;
+  }
+  // A row and its scale as Int8Rows packs it.
+  const std::byte* scaled_row(std::int64_t row, std::vector<std::byte>& bytes) const {
+    const float scale = row_scale(row);
+    bytes.resize(as_size(Int8Rows::row_bytes(cols_)));
+    std::memcpy(bytes.data(), &scale, sizeof scale);
+    std::copy_n(tensor_->bytes.data() + row * cols_, cols_, bytes.data() + sizeof scale);
+    return bytes.data();
+  }
   // A row of quantized panels as files of blocks have it, in `blocks`.
   const std::byte* blocks_of(std::int64_t row, std::vector<std::byte>& blocks) const {
+    if (is_int8()) {
+      blocks.resize(as_size(Int8Rows::row_bytes(cols_)));
+      Int8Rows::unpack_row(panel_of(row), cols_, lane_of(row), blocks.data());
+    }
     visit_blocks(tensor_->dtype, [&]<class Blocks>(Blocks) {
       if constexpr (AffineBlocks<Blocks>) {
         blocks.resize(as_size(RowBlocks<Blocks>::row_bytes(cols_)));
@@ -439,6 +493,7 @@ class WeightRows {
   Shape shape_;
   Kind kind_ = Kind::floats;
   std::optional<BlockScales> scales_;
+  const Tensor* row_scales_ = nullptr;
   std::optional<Mxfp4> mxfp4_;
   bool fits_bf16_ = false;
   bool keeps_bytes_ = false;  // rows are whole blocks as a format has them

@@ -134,6 +134,10 @@ CHECKPOINTS = {
         head_dim=24, moe_intermediate_size=20, intermediate_size=36, num_hidden_layers=3, num_experts=5,
         num_experts_per_tok=3, norm_topk_prob=False, mlp_only_layers=[1], vocab_size=149,
         rope_parameters=YARN | dict(factor=2.5, attention_factor=1.25, beta_fast=16, beta_slow=2)), v4=True),
+    "qwen3_moe_int8": Checkpoint("qwen3_moe", "BF16", NARROW | dict(
+        head_dim=14, moe_intermediate_size=20, intermediate_size=36, num_hidden_layers=3, num_experts=5,
+        num_experts_per_tok=3, norm_topk_prob=True, mlp_only_layers=[1], attention_bias=True, rope_parameters=PLAIN),
+        quantized="compressed-tensors"),
     # granitemoe and granitemoeshared: four multipliers, stacked on disk under either names.
     "granitemoe_f32": Checkpoint("granitemoe", "F32", ODD | GRANITE | dict(
         hidden_size=42, num_attention_heads=3, num_key_value_heads=1, intermediate_size=20, num_hidden_layers=3,

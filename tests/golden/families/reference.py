@@ -11,7 +11,8 @@ Where transformers 5.24 is not the reference (each said in the function that dep
                scales. The softmax scale has mscale^2 in both.
   phimoe       the long factors count beyond the original length, as in Microsoft's own modeling_phimoe.py; 5.24 changes
                the magnitude of cosine and sine there, but not the frequencies.
-  fp8, mxfp4   dequantised here, by the definitions.
+  fp8, mxfp4, compressed-tensors
+               dequantised here, by the definitions.
 """
 
 import collections
@@ -57,6 +58,8 @@ def values(entry):
         stored = torch.from_numpy(codes.astype(numpy.uint8))
         if entry["dtype"] == "F8_E4M3":
             stored = stored.view(torch.float8_e4m3fn)
+        if entry["dtype"] == "I8":
+            stored = stored.view(torch.int8)
     else:
         unit = upper.astype(numpy.float64) / 2**23 - 1
         exact = (entry["offset"] + entry["scale"] * unit).astype(numpy.float32)
@@ -76,8 +79,12 @@ def formula(name, shape, dtype, config):
         return {"low": 0, "high": 255}
     if name.endswith("weight_scale_inv"):
         return {"offset": dyadic(1 / 600), "scale": dyadic(1 / 1200)}  # the codes' root mean square is 100
+    if name.endswith("weight_scale"):  # of I8, whose root mean square is 74
+        return {"offset": dyadic(1 / 200), "scale": dyadic(1 / 400)}
     if dtype == "F8_E4M3":
         return {"low": 0, "high": 126}
+    if dtype == "I8":
+        return {"low": 0, "high": 255}
     if re.search(r"norm\.weight$", name):
         return {"offset": 1.0, "scale": 0.5}
     if re.search(r"expert_bias$|e_score_correction_bias$", name):
@@ -143,6 +150,17 @@ def as_fp8(entries):
     return out
 
 
+def as_int8(entries):
+    """Linear layers but routers and the head as I8 with a scale a row, as compressed-tensors stores them."""
+    out = []
+    for entry in entries:
+        is_linear = len(entry["shape"]) == 2 and not re.search(r"embed_tokens|lm_head|mlp\.gate\.weight", entry["name"])
+        out.append(entry | {"dtype": "I8"} if is_linear else entry)
+        if is_linear:
+            out.append({"name": entry["name"] + "_scale", "dtype": "BF16", "shape": [entry["shape"][0], 1]})
+    return out
+
+
 def as_mxfp4(entries):
     """gpt_oss' experts [E, in, out] as blocks [E, out, in / 32, 16] of two values a byte and scales."""
     out = []
@@ -161,6 +179,13 @@ QUANTIZED = {
     "fp8": (as_fp8, dict(fmt="e4m3", activation_scheme="dynamic", weight_block_size=[FP8_BLOCK, FP8_BLOCK])),
     "mxfp4": (as_mxfp4, dict(modules_to_not_convert=[
         "model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"])),
+    "compressed-tensors": (as_int8, dict(
+        config_groups=dict(group_0=dict(
+            input_activations=dict(dynamic=True, num_bits=8, strategy="token", symmetric=True, type="int"),
+            output_activations=None, targets=["Linear"],
+            weights=dict(dynamic=False, group_size=None, num_bits=8, strategy="channel", symmetric=True, type="int"))),
+        format="int-quantized", ignore=["lm_head", "re:.*mlp.gate$"], kv_cache_scheme=None,
+        quantization_status="compressed")),
 }  # fmt: skip
 
 
@@ -247,7 +272,9 @@ def dequantised(tensors):
         elif tensor.dtype == torch.float8_e4m3fn:
             scale = tensors[name + "_scale_inv"].repeat_interleave(FP8_BLOCK, 0).repeat_interleave(FP8_BLOCK, 1)
             out[name] = tensor.float() * scale[: tensor.shape[0], : tensor.shape[1]]
-        elif not name.endswith(("_scales", "_scale_inv")):
+        elif tensor.dtype == torch.int8:
+            out[name] = tensor.float() * tensors[name + "_scale"].float()
+        elif not name.endswith(("_scales", "_scale_inv", "_scale")):
             out[name] = tensor
     return out
 

@@ -3,6 +3,7 @@
 #include "headgate/kernels/scalar.hpp"
 #include "kernels/kernel_cases.hpp"
 #include "kernels/random_rows.hpp"
+#include "kernels/random_tile.hpp"
 #include "support/catch.hpp"
 
 using namespace headgate;
@@ -21,21 +22,6 @@ std::vector<std::byte> random_panels(index_t num_panels, index_t k, unsigned see
   }
   return panels;
 }
-std::vector<std::byte> random_tile(index_t m, index_t k, unsigned seed) {
-  const std::vector<float> values = random_floats(m * k, seed);
-  const float* rows[Int8Tile::max_rows];
-  for (index_t r = 0; r < m; ++r) rows[r] = values.data() + r * k;
-  std::vector<std::byte> tile(as_size(m * Int8Tile::row_size(k)));
-  Scalar::make_tile(Int8Tile{}, rows, m, k, tile.data());
-  return tile;
-}
-// The number that row r of a tile stands for at column i.
-double value_at(const std::vector<std::byte>& tile, index_t m, index_t r, index_t i) {
-  const std::byte* const group = tile.data() + i / 32 * m * Int8Tile::group_bytes;
-  float scale;
-  std::memcpy(&scale, group + Int8Tile::scale_at(m, r), 4);
-  return static_cast<double>(scale) * static_cast<std::int8_t>(group[Int8Tile::values_at(m, r) + i % 32]);
-}
 
 template <class Backend, class Blocks>
 void check(index_t num_panels, index_t k, index_t m, index_t shift) {
@@ -43,7 +29,7 @@ void check(index_t num_panels, index_t k, index_t m, index_t shift) {
   CAPTURE(Format::name(), num_panels, k, m);
   const index_t count = num_panels * panel_rows;
   const std::vector<std::byte> panels = random_panels<Blocks>(num_panels, k, 1);
-  const std::vector<std::byte> tile = random_tile(m, k, 2);
+  const std::vector<std::byte> tile = random_int8_tile(m, k, 2);
   Output found(m * count, shift);
   Backend::multiply(Format{}, panels.data(), k, num_panels, tile.data(), m, found.data(), count);
   CHECK(found.guards_intact());
@@ -70,7 +56,7 @@ TEST_CASE("the definition of a product of whole numbers is that of the weights a
     INFO(Format::name());
     const index_t k = 3 * Blocks::size;
     const std::vector<std::byte> panels = random_panels<Blocks>(2, k, 5);
-    const std::vector<std::byte> tile = random_tile(3, k, 6);
+    const std::vector<std::byte> tile = random_int8_tile(3, k, 6);
     float y[3 * 32];
     Scalar::multiply(Format{}, panels.data(), k, 2, tile.data(), 3, y, 32);
     std::vector<float> row(as_size(k));
@@ -80,7 +66,7 @@ TEST_CASE("the definition of a product of whole numbers is that of the weights a
         double sum = 0.0;
         double size = 0.0;
         for (index_t i = 0; i < k; ++i) {
-          const double product = static_cast<double>(row[as_size(i)]) * value_at(tile, 3, r, i);
+          const double product = static_cast<double>(row[as_size(i)]) * int8_value_at(tile, 3, r, i);
           sum += product;
           size += std::fabs(product);
         }
@@ -98,7 +84,7 @@ TEST_CASE("a product of panels with an infinite scale is infinite or no number, 
   using Format = PanelBlocks<blocks::Q8_0>;
   std::vector<std::byte> panel(as_size(Format::panel_bytes(32)));
   for (index_t r = 0; r < 16; ++r) Format::pack(rows.data() + 34 * r, 32, r, panel.data());
-  const std::vector<std::byte> tile = random_tile(1, 32, 1);
+  const std::vector<std::byte> tile = random_int8_tile(1, 32, 1);
   float y[panel_rows];
   Simd<NativeArch>::multiply(Format{}, panel.data(), 32, 1, tile.data(), 1, y, panel_rows);
   for (index_t r = 0; r < panel_rows; ++r) CHECK(std::isfinite(y[r]) == (r != 3));

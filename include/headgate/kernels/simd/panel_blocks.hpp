@@ -119,6 +119,17 @@ struct PanelSums {
       for_each([&](index_t part, index_t r) { registers[part][r].store_unaligned(at(part, r)); });
     }
   }
+  // Stores them times a factor for each of the 16 rows of the panel.
+  HEADGATE_INLINE void multiply(const float* factors) const noexcept {
+    for_each([&](index_t part, index_t r) {
+      const auto factor = Floats<Arch>::load_unaligned(factors + lanes<Arch> * part);
+      if constexpr (in_registers) {
+        (registers[part][r] * factor).store_unaligned(at(part, r));
+      } else {
+        (Floats<Arch>::load_unaligned(at(part, r)) * factor).store_unaligned(at(part, r));
+      }
+    });
+  }
 
  private:
   template <class F>

@@ -10,7 +10,7 @@ import sys
 FUNCTION = re.compile(r"^[0-9a-f]+ <(.+)>:$")
 INSTRUCTION = re.compile(r"^ *([0-9a-f]+):\t(\S+)(?: +(.*))?$")
 SPILL = re.compile(r"%[xyz]mm\d+,-?(0x[0-9a-f]+)?\(%r[sb]p[,)]")
-KERNEL = re.compile("multiply_panel<|(multiply|score|weigh)_block<")
+KERNEL = re.compile("multiply_(int8_)?panel<|(multiply|score|weigh)_block<")
 
 
 def functions(listing):

@@ -28,5 +28,9 @@ TEST_CASE("the format at a place is visited") {
   CHECK(WeightFormats::visit(WeightFormats::index_of<RowBlocks<blocks::MXFP4>>(), name) == "mxfp4");
   CHECK(WeightFormats::visit(WeightFormats::index_of<F16>(), name) == "f16");
   CHECK(WeightFormats::visit(WeightFormats::index_of<PanelBlocks<blocks::Q4_K>>(), name) == "q4_k-panels");
-  STATIC_REQUIRE(WeightFormats::size == 3 + 2 + 13 + 10);
+  constexpr auto count = []<class... Types>(blocks::TypeList<Types...>) {
+    return static_cast<index_t>(sizeof...(Types));
+  };
+  STATIC_REQUIRE(count(blocks::All{}) == 13);
+  STATIC_REQUIRE(WeightFormats::size == 5 + count(blocks::All{}) + count(blocks::AllAffine{}));
 }

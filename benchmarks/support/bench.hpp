@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -171,6 +172,7 @@ inline Limits measure_limits(headgate::ExecutorRef threads, bool quick) {
   constexpr std::int64_t count = (std::int64_t{8} << 20) / 4;
   const index_t copies = Rotation::copies_of(n * count * 4);
   headgate::AlignedBuffer memory(as_size(copies * n * count * 4));
+  std::memset(memory.data(), 1, memory.size());  // pages that nobody has written are all one, in the cache
   const auto* const floats = reinterpret_cast<const float*>(memory.data());
   Rotation rotation(copies);
   const auto read = [&](float (*kernel)(const float*, std::int64_t)) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -80,6 +81,7 @@ double median(std::vector<double> values) {
 
 MachineLimits::MachineLimits()
     : probes_(probes_in_use()), memory_(headgate::as_size(memory_floats() * std::int64_t{sizeof(float)})) {
+  std::memset(memory_.data(), 1, memory_.size());  // pages that nobody has written are all one, in the cache
   rounds_.fill(1 << 12);
 }
 

@@ -44,7 +44,7 @@ bool holds(const KvCache& cache, index_t first, index_t last, index_t heads, ind
 }  // namespace
 
 TEST_CASE("a KV cache gives back what was stored, by position and head") {
-  for (const index_t context : {1, 15, 16, 17, 40}) {
+  for (const index_t context : {1, 15, 16, 17, 40, 256, 257, 600}) {
     KvCache cache({context, 7, 0}, 3, 26);
     fill(cache, 0, context, 3, 26);
     CHECK(holds(cache, 0, context, 3, 26));
@@ -59,14 +59,14 @@ TEST_CASE("a KV cache gives back what was stored, by position and head") {
 }
 
 TEST_CASE("a clone of a KV cache holds its positions and is independent") {
-  for (const index_t positions : {0, 1, 15, 16, 17, 32, 40}) {
-    KvCache cache({40, 40, 0}, 2, 24);
+  for (const index_t positions : {0, 1, 15, 16, 17, 32, 40, 255, 257, 300}) {
+    KvCache cache({300, 40, 0}, 2, 24);
     fill(cache, 0, positions, 2, 24);
     const KvCache clone = cache.clone();
     std::vector<float> zero(24, 0.0f);
     for (index_t p = 0; p < positions; ++p) cache.store(p, 1, zero.data(), zero.data());
     CHECK(holds(clone, 0, positions, 2, 24));
-    CHECK(clone.context_size() == 40);
+    CHECK(clone.context_size() == 300);
     CHECK(clone.position() == positions);
     CHECK(clone.bytes() == cache.bytes());
   }
@@ -100,6 +100,20 @@ TEST_CASE("a KV cache of all positions goes back to any") {
   CHECK(holds(cache, 0, 17, 1, 3));
   fill(cache, 17, 40, 1, 3);
   CHECK(holds(cache, 0, 40, 1, 3));
+}
+
+TEST_CASE("a KV cache that takes memory ahead of the text keeps the text, also where it goes back") {
+  for (const index_t rows : {1, 7, 256, 300}) {
+    KvCache cache({1100, 1100, 0}, 2, 3);
+    for (const index_t back : {0, 255, 256, 511, 700}) {
+      cache.truncate(std::min(back, cache.position()));
+      for (index_t p = cache.position(); p + rows <= 1100; p += rows) {
+        cache.reserve(rows);
+        fill(cache, p, p + rows, 2, 3);
+      }
+      CHECK(holds(cache, 0, cache.position(), 2, 3));
+    }
+  }
 }
 
 TEST_CASE("a KV cache with a window holds what rows read, the spare ones and the start of the last pass") {

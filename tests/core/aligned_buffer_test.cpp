@@ -1,6 +1,8 @@
 #include "headgate/core/aligned_buffer.hpp"
 
 #include <algorithm>
+#include <cstdint>
+#include <new>
 
 #include "support/catch.hpp"
 
@@ -19,6 +21,14 @@ TEST_CASE("buffers are aligned and zero; large ones lie on 2 MiB") {
     CHECK(aligned(buffer.data(), size > 1000 ? std::size_t{2} << 20 : 64));
     const std::byte* const bytes = std::as_const(buffer).data();
     CHECK(std::all_of(bytes, bytes + size, [](std::byte b) { return b == std::byte{0}; }));
+  }
+}
+
+TEST_CASE("a buffer that no machine has is an error, or empty") {
+  for (const std::size_t size : {SIZE_MAX, SIZE_MAX / 2, SIZE_MAX - 63, (std::size_t{1} << 47) + 1}) {
+    CHECK(AlignedBuffer(size, std::nothrow).size() == 0);
+    CHECK(AlignedBuffer(size, std::nothrow).data() == nullptr);
+    CHECK_THROWS_AS(AlignedBuffer(size), std::bad_alloc);
   }
 }
 

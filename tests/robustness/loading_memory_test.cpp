@@ -9,6 +9,7 @@
 
 #if defined(__linux__)
 #include <sys/mman.h>
+#include <sys/resource.h>
 #endif
 
 #include "headgate/core/thread_pool.hpp"
@@ -74,6 +75,41 @@ TEST_CASE("loading a GGUF file that is packed peaks at the packed weights, one t
 TEST_CASE("loading safetensors peaks at the packed weights, one tensor and little else") {
   const ScratchFolder folder;
   check_peak(safetensors_of_holes(folder, large), 1024 * 512 * 2, /*is_mapped=*/false);
+}
+#endif
+
+#if defined(__linux__) && !HEADGATE_SANITIZED
+TEST_CASE("a session takes memory as its text grows, however long its context is") {
+  const ScratchFolder folder;
+  const std::shared_ptr<const Model> model = load_model(gguf_of_holes((folder / "model.gguf").string(), large));
+  for (const CacheType type : {CacheType::f32, CacheType::q8_0}) {
+    const SessionOptions options{.context_size = 1 << 18, .cache_type = type};
+    Peak peak;
+    if (!peak.begin()) return;
+    Session session(model, options);
+    CHECK(peak.grown() <= 2 * mib);
+    forward(session);
+    Session fork = session.fork();
+    forward(fork);
+    // Of each of 8 layers two huge pages, of either session, and what a pass takes.
+    CHECK(peak.grown() <= 96 * mib);
+    CHECK(std::int64_t{options.context_size} * 8 * 2 * 256 >= 1024 * mib);
+  }
+}
+
+TEST_CASE("a context for which there is no memory is an error that names it") {
+  const ScratchFolder folder;
+  const std::shared_ptr<const Model> model = load_model(gguf_of_holes((folder / "model.gguf").string(), large));
+  rlimit old{};
+  REQUIRE(::getrlimit(RLIMIT_AS, &old) == 0);
+  rlimit limited = old;
+  limited.rlim_cur = std::uint64_t{1} << 36;  // of addresses
+  REQUIRE(::setrlimit(RLIMIT_AS, &limited) == 0);
+  const Expected<Session> session = Session::create(model, {.context_size = 1 << 26});
+  ::setrlimit(RLIMIT_AS, &old);
+  REQUIRE(!session.has_value());
+  CHECK(session.error().code() == ErrorCode::limit);
+  CHECK(std::string(session.error().what()).find("67108864 positions") != std::string::npos);
 }
 #endif
 

@@ -13,46 +13,11 @@
 #include <limits>
 #include <span>
 
+#include "headgate/attention/cache_layout.hpp"
 #include "headgate/core/context.hpp"
 #include "headgate/kernels/kernel_backend.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
-
-inline constexpr index_t chunk_positions = 256;  // whole panels
-
-// Bytes of the keys, and of the values, of so many positions: whole panels, whole rows. What follows begins on a line.
-constexpr std::int64_t keys_bytes(CacheType type, index_t positions, index_t channels) noexcept {
-  return visit_cache_format(type, [&](auto format) {
-    return round_up_to_line(divide_up(positions, panel_rows) * format.panel_bytes(channels));
-  });
-}
-constexpr std::int64_t values_bytes(CacheType type, index_t positions, index_t channels) noexcept {
-  return visit_cache_format(type,
-                            [&](auto format) { return round_up_to_line(positions * format.row_bytes(channels)); });
-}
-
-// The keys and values of a head in a cache. Row 0 of both is the position `origin`, a multiple of panel_rows.
-struct CacheView {
-  CacheType type = CacheType::f32;
-  const std::byte* keys = nullptr;
-  const std::byte* values = nullptr;
-  index_t key_channels = 0;
-  index_t value_channels = 0;
-  index_t origin = 0;
-
-  constexpr index_t value_width() const noexcept { return divide_up(value_channels, panel_rows) * panel_rows; }
-  float key(index_t position, index_t channel) const noexcept {
-    const index_t row = position - origin;
-    return visit_cache_format(type, [&]<class Format>(Format) {
-      return Format::key(keys + row / panel_rows * Format::panel_bytes(key_channels), channel, row % panel_rows);
-    });
-  }
-  float value(index_t position, index_t channel) const noexcept {
-    return visit_cache_format(type, [&]<class Format>(Format) {
-      return Format::value(values + (position - origin) * Format::row_bytes(value_channels), value_channels, channel);
-    });
-  }
-};
 
 // Of a query: what it has read, or what it reads of a chunk. The sums of values, (value_width), stand elsewhere. With a
 // score that is not finite, of which softmax would make a weight, the total is NaN, and stays so.
@@ -89,19 +54,18 @@ inline constexpr index_t score_stride = chunk_positions + panel_rows;  // no pow
 inline constexpr std::int64_t chunk_scores = std::int64_t{F32Tile::max_rows} * score_stride;
 
 template <class Backend>
-void score_cache(const CacheView& cache, index_t first_panel, index_t num_panels, const float* tile, index_t m,
+void score_cache(const CacheView& cache, index_t first_position, index_t num_panels, const float* tile, index_t m,
                  float* scores) noexcept {
-  visit_cache_format(cache.type, [&]<class Format>(Format format) {
-    Backend::score(format, cache.keys + first_panel * Format::panel_bytes(cache.key_channels), cache.key_channels,
-                   num_panels, tile, m, scores, score_stride);
+  visit_cache_format(cache.layout.type, [&](auto format) {
+    Backend::score(format, cache.keys_from(first_position), cache.layout.key_channels, num_panels, tile, m, scores,
+                   score_stride);
   });
 }
-// positions: of the cache.
 template <class Backend>
 void weigh_cache(const CacheView& cache, Slice positions, const float* weights, index_t m, float* sums) noexcept {
-  visit_cache_format(cache.type, [&]<class Format>(Format format) {
-    Backend::weigh(format, cache.values + (positions.first - cache.origin) * Format::row_bytes(cache.value_channels),
-                   cache.value_channels, positions.last - positions.first, weights, score_stride, m, sums);
+  visit_cache_format(cache.layout.type, [&](auto format) {
+    Backend::weigh(format, cache.values_from(positions.first), cache.layout.value_channels,
+                   positions.last - positions.first, weights, score_stride, m, sums);
   });
 }
 
@@ -130,7 +94,7 @@ void attend_chunk(const CacheView& cache, const float* tile, std::span<const Sli
   const index_t first_panel = (all.first - cache.origin) / panel_rows;
   const index_t end_panel = (all.last - cache.origin - 1) / panel_rows + 1;
   const index_t begin = cache.origin + first_panel * panel_rows;  // position of the first score
-  score_cache<Backend>(cache, first_panel, end_panel - first_panel, tile, m, scores);
+  score_cache<Backend>(cache, begin, end_panel - first_panel, tile, m, scores);
   for (index_t r = 0; r < m; ++r) {
     const Slice own = reads[as_size(r)];
     float* const row = scores + r * score_stride;

@@ -209,7 +209,7 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
       for (const Slice& positions : stretches) {
         const index_t first_panel = positions.first / panel_rows;
         const index_t num_panels = (positions.last - 1) / panel_rows + 1 - first_panel;
-        score_cache<Backend>(cache, first_panel, num_panels, tile, m, panels);
+        score_cache<Backend>(cache, positions.first, num_panels, tile, m, panels);
         for (index_t r = 0; r < m; ++r) {
           std::memcpy(scores + r * score_stride + count, panels + r * score_stride + positions.first % panel_rows,
                       as_size(positions.last - positions.first) * sizeof(float));

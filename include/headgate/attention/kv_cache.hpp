@@ -1,5 +1,6 @@
-// KvCache: the keys and values of one text in one layer, by position, in float32, f16 or q8_0, as they lie in memory
-// (kernels/cache_format.hpp): keys of a head in panels of 16 positions, values as rows.
+// KvCache: the keys and values of one text in one layer, by position, in float32, f16 or q8_0 (cache_layout.hpp). Its
+// pages come from the system when the text first reaches them: creation costs nothing, whatever the context. A pass
+// also takes the chunk behind it, so that the tokens after a prompt do not wait for memory.
 //
 // With a window it holds the end of the text: the window - 1 positions that the next row reads, the spare ones, and the
 // rows of a pass. When it is full, what is still needed moves down by whole panels, so that it always lies in one
@@ -10,7 +11,7 @@
 #include <cstring>
 #include <vector>
 
-#include "headgate/attention/attention_chunk.hpp"
+#include "headgate/attention/cache_layout.hpp"
 #include "headgate/attention/sequence_state.hpp"
 #include "headgate/core/aligned_buffer.hpp"
 
@@ -21,27 +22,22 @@ class KvCache {
   // Bytes of a cache of these sizes, without snapshots. window: positions that a row reads, itself included; 0: all.
   static constexpr std::int64_t bytes(const StateSize& size, index_t num_kv_heads, index_t head_dim,
                                       index_t window = 0) noexcept {
-    const index_t positions = capacity(size, window);
-    return num_kv_heads * (keys_bytes(size.cache, positions, head_dim) + values_bytes(size.cache, positions, head_dim));
+    return layout(size, num_kv_heads, head_dim, window).bytes();
   }
 
   // Empty. Preconditions: no size is negative, head_dim at most 2^20. Throws std::bad_alloc.
   KvCache(const StateSize& size, index_t num_kv_heads, index_t head_dim, index_t window = 0)
       : buffer_(as_size(bytes(size, num_kv_heads, head_dim, window))),
         size_(size),
-        num_kv_heads_(num_kv_heads),
-        head_dim_(head_dim),
-        window_(window),
-        capacity_(capacity(size, window)),
-        panel_bytes_(visit_cache_format(size.cache, [&](auto format) { return format.panel_bytes(head_dim); })),
-        row_bytes_(visit_cache_format(size.cache, [&](auto format) { return format.row_bytes(head_dim); })) {}
+        layout_(layout(size, num_kv_heads, head_dim, window)),
+        window_(window) {}
 
   index_t context_size() const noexcept { return size_.context_size; }
   index_t rows_per_pass() const noexcept { return window_ == 0 ? size_.context_size : size_.rows_per_pass; }
-  index_t num_kv_heads() const noexcept { return num_kv_heads_; }
-  index_t head_dim() const noexcept { return head_dim_; }
+  index_t num_kv_heads() const noexcept { return layout_.heads; }
+  index_t head_dim() const noexcept { return layout_.key_channels; }
   index_t window() const noexcept { return window_; }
-  CacheType type() const noexcept { return size_.cache; }
+  CacheType type() const noexcept { return layout_.type; }
 
   index_t position() const noexcept { return position_; }
   index_t nearest(index_t positions) const noexcept {
@@ -66,8 +62,8 @@ class KvCache {
     if (window_ == 0 || position_ == 0 || has_snapshot()) return;
     const index_t origin = std::max(position_ - (window_ - 1), 0) / panel_rows * panel_rows;
     Snapshot copy{position_, origin, {}};
-    for_each_piece(copy, [&](const std::byte* piece, std::int64_t size) {
-      copy.bytes.insert(copy.bytes.end(), piece, piece + size);
+    for_each_piece(copy, [&](std::int64_t offset, std::int64_t size) {
+      copy.bytes.insert(copy.bytes.end(), buffer_.data() + offset, buffer_.data() + offset + size);
     });
     snapshots_.push_back(std::move(copy));
   }
@@ -77,13 +73,8 @@ class KvCache {
     return static_cast<std::int64_t>(total);
   }
   KvCache clone() const {
-    KvCache copy(size_, num_kv_heads_, head_dim_, window_);
-    const index_t held = position_ - origin_;
-    const std::int64_t used = divide_up(held, panel_rows) * panel_bytes_;
-    for (index_t h = 0; h < num_kv_heads_; ++h) {
-      std::memcpy(copy.keys_of(h), keys_of(h), as_size(used));
-      std::memcpy(copy.values_of(h), values_of(h), as_size(held * row_bytes_));
-    }
+    KvCache copy(size_, num_kv_heads(), head_dim(), window_);
+    std::memcpy(copy.buffer_.data(), buffer_.data(), as_size(layout_.bytes_of_first(position_ - origin_)));
     copy.position_ = position_;
     copy.origin_ = origin_;
     copy.snapshots_ = snapshots_;
@@ -92,24 +83,25 @@ class KvCache {
 
   // Makes room for the next rows. Preconditions: they fit the context and a pass.
   void reserve(index_t rows) noexcept {
-    if (position_ + rows - origin_ <= capacity_) return;
+    if (window_ == 0) return touch_behind(position_ + rows);
+    if (position_ + rows - origin_ <= layout_.capacity) return;
     const index_t first_kept = std::max(position_ - (window_ - 1) - size_.spare, 0);
-    const index_t dropped = first_kept / panel_rows - origin_ / panel_rows;
-    const index_t panels = divide_up(position_ - origin_, panel_rows) - dropped;
-    const index_t rows_held = position_ - origin_ - dropped * panel_rows;
-    for (index_t h = 0; h < num_kv_heads_; ++h) {
-      std::memmove(keys_of(h), keys_of(h) + dropped * panel_bytes_, as_size(panels * panel_bytes_));
-      std::memmove(values_of(h), values_of(h) + std::int64_t{dropped} * panel_rows * row_bytes_,
-                   as_size(std::int64_t{rows_held} * row_bytes_));
+    const index_t dropped = (first_kept / panel_rows - origin_ / panel_rows) * panel_rows;
+    const index_t held = position_ - origin_ - dropped;
+    for (index_t h = 0; h < num_kv_heads(); ++h) {
+      const Piece from = piece(h, dropped, held);
+      const Piece to = piece(h, 0, held);
+      std::memmove(buffer_.data() + to.keys, buffer_.data() + from.keys, as_size(to.key_bytes));
+      std::memmove(buffer_.data() + to.values, buffer_.data() + from.values, as_size(to.value_bytes));
     }
-    origin_ += dropped * panel_rows;
+    origin_ += dropped;
   }
   // Preconditions: there is room for the position, the head exists; key and value have head_dim elements.
   void store(index_t position, index_t kv_head, const float* key, const float* value) noexcept {
     const index_t row = position - origin_;
     visit_cache_format(type(), [&](auto format) {
-      format.store_key(key, head_dim_, row % panel_rows, keys_of(kv_head) + row / panel_rows * panel_bytes_);
-      format.store_value(value, head_dim_, values_of(kv_head) + row * row_bytes_);
+      format.store_key(key, head_dim(), row % panel_rows, buffer_.data() + layout_.key_panel(kv_head, row));
+      format.store_value(value, head_dim(), buffer_.data() + layout_.value_row(kv_head, row));
     });
   }
   // The next rows have been stored.
@@ -118,9 +110,7 @@ class KvCache {
   // The position of the first row held, a multiple of panel_rows.
   index_t origin() const noexcept { return origin_; }
   // Of the positions from origin() to position().
-  CacheView view(index_t kv_head) const noexcept {
-    return {type(), keys_of(kv_head), values_of(kv_head), head_dim_, head_dim_, origin_};
-  }
+  CacheView view(index_t kv_head) const noexcept { return {layout_, buffer_.data(), kv_head, origin_}; }
 
  private:
   struct Snapshot {
@@ -129,23 +119,39 @@ class KvCache {
     std::vector<std::byte> bytes;  // of each head keys, then values, from there to the position
   };
 
-  // use(bytes, size) of each head's keys and values of a snapshot, where they lie while origin_ <= its origin.
+  // Offsets and sizes of rows of a head in one chunk, the first being the first of a panel.
+  struct Piece {
+    std::int64_t keys, key_bytes, values, value_bytes;
+  };
+  Piece piece(index_t head, index_t first_row, index_t rows) const noexcept {
+    return visit_cache_format(type(), [&](auto format) {
+      return Piece{layout_.key_panel(head, first_row), divide_up(rows, panel_rows) * format.panel_bytes(head_dim()),
+                   layout_.value_row(head, first_row), rows * format.row_bytes(head_dim())};
+    });
+  }
+  // use(offset, size) of each head's keys and values of a snapshot, where they lie while origin_ <= its origin.
   template <class F>
   void for_each_piece(const Snapshot& snapshot, F&& use) const {
-    const std::int64_t first = (snapshot.origin - origin_) / panel_rows;
-    const index_t rows = snapshot.position - snapshot.origin;
-    for (index_t h = 0; h < num_kv_heads_; ++h) {
-      use(keys_of(h) + first * panel_bytes_, divide_up(rows, panel_rows) * panel_bytes_);
-      use(values_of(h) + first * panel_rows * row_bytes_, rows * row_bytes_);
+    for (index_t h = 0; h < num_kv_heads(); ++h) {
+      const Piece own = piece(h, snapshot.origin - origin_, snapshot.position - snapshot.origin);
+      use(own.keys, own.key_bytes);
+      use(own.values, own.value_bytes);
     }
   }
   void restore(const Snapshot& snapshot) noexcept {
     origin_ = snapshot.origin;
     const std::byte* from = snapshot.bytes.data();
-    for_each_piece(snapshot, [&](const std::byte* piece, std::int64_t size) {
-      std::memcpy(buffer_.data() + (piece - buffer_.data()), from, as_size(size));
+    for_each_piece(snapshot, [&](std::int64_t offset, std::int64_t size) {
+      std::copy_n(from, size, buffer_.data() + offset);
       from += size;
     });
+  }
+  // The pages of the chunk behind so many rows, once.
+  void touch_behind(index_t rows) noexcept {
+    const std::int64_t first = layout_.bytes_of_first(rows);
+    if (first < touched_) return;
+    touched_ = std::min(first + layout_.chunk_bytes(), layout_.bytes());
+    for (std::int64_t offset = first; offset < touched_; offset += 4096) buffer_.data()[offset] = std::byte{0};
   }
   bool has_snapshot() const noexcept { return !snapshots_.empty() && snapshots_.back().position == position_; }
 
@@ -158,25 +164,18 @@ class KvCache {
   }
   // Where everything that the next row reads is held from, but for 0.
   index_t first_reachable() const noexcept { return origin_ == 0 ? 0 : origin_ + window_ - 1; }
-  std::byte* keys_of(index_t kv_head) noexcept { return buffer_.data() + keys_offset(kv_head); }
-  const std::byte* keys_of(index_t kv_head) const noexcept { return buffer_.data() + keys_offset(kv_head); }
-  std::byte* values_of(index_t kv_head) noexcept { return buffer_.data() + values_offset(kv_head); }
-  const std::byte* values_of(index_t kv_head) const noexcept { return buffer_.data() + values_offset(kv_head); }
-  std::int64_t keys_offset(index_t kv_head) const noexcept {
-    return kv_head * keys_bytes(type(), capacity_, head_dim_);
-  }
-  std::int64_t values_offset(index_t kv_head) const noexcept {
-    return keys_offset(num_kv_heads_) + kv_head * values_bytes(type(), capacity_, head_dim_);
+  // With a window all rows are of one chunk, so that they can move.
+  static constexpr CacheLayout layout(const StateSize& size, index_t num_kv_heads, index_t head_dim,
+                                      index_t window) noexcept {
+    const index_t rows = capacity(size, window);
+    return {size.cache, num_kv_heads, head_dim, head_dim, rows, window == 0 ? chunk_positions : std::max(rows, 1)};
   }
 
-  AlignedBuffer buffer_;  // keys of all heads, then values of all heads
+  AlignedBuffer buffer_;
   StateSize size_;
-  index_t num_kv_heads_;
-  index_t head_dim_;
+  CacheLayout layout_;
   index_t window_;            // 0: none
-  index_t capacity_;          // positions held at a time
-  std::int64_t panel_bytes_;  // of 16 keys
-  std::int64_t row_bytes_;    // of a value
+  std::int64_t touched_ = 0;  // bytes, ahead of the text
   index_t position_ = 0;
   index_t origin_ = 0;
   std::vector<Snapshot> snapshots_;  // by position, ascending

@@ -1,13 +1,13 @@
 // LatentCache: what multi-head latent attention (mla.hpp) remembers of one text in one layer: a row of latents and
 // rotary channels for each position, which all heads share. Any position can be gone back to.
 //
-// The latents lie twice, as each of the two products of an attention reads them (kernels/cache_format.hpp): with the
-// rotary channels as keys, and alone as values.
+// The latents lie twice, as each of the two products of an attention reads them (cache_layout.hpp): with the rotary
+// channels as keys, and alone as values.
 #pragma once
 
 #include <cstring>
 
-#include "headgate/attention/attention_chunk.hpp"
+#include "headgate/attention/cache_layout.hpp"
 #include "headgate/attention/sequence_state.hpp"
 #include "headgate/core/aligned_buffer.hpp"
 
@@ -17,20 +17,18 @@ class LatentCache {
  public:
   // Bytes of a cache of these sizes.
   static constexpr std::int64_t bytes(const StateSize& size, index_t latent_size, index_t rope_dim) noexcept {
-    return keys_bytes(size.cache, size.context_size, latent_size + rope_dim) +
-           values_bytes(size.cache, size.context_size, latent_size);
+    return layout(size, latent_size, rope_dim).bytes();
   }
 
   // Empty. Preconditions: no size is negative, the widths together at most 2^20. Throws std::bad_alloc.
   LatentCache(const StateSize& size, index_t latent_size, index_t rope_dim)
       : buffer_(as_size(bytes(size, latent_size, rope_dim))),
         size_(size),
-        latent_size_(latent_size),
-        rope_dim_(rope_dim) {}
+        layout_(layout(size, latent_size, rope_dim)) {}
 
   index_t context_size() const noexcept { return size_.context_size; }
-  index_t latent_size() const noexcept { return latent_size_; }
-  index_t rope_dim() const noexcept { return rope_dim_; }
+  index_t latent_size() const noexcept { return layout_.value_channels; }
+  index_t rope_dim() const noexcept { return layout_.key_channels - layout_.value_channels; }
 
   index_t position() const noexcept { return position_; }
   index_t nearest(index_t positions) const noexcept { return positions; }
@@ -39,10 +37,8 @@ class LatentCache {
   void snapshot() noexcept {}
   std::int64_t bytes() const noexcept { return static_cast<std::int64_t>(buffer_.size()); }
   LatentCache clone() const {
-    LatentCache copy(size_, latent_size_, rope_dim_);
-    std::memcpy(copy.buffer_.data(), buffer_.data(),
-                as_size(keys_bytes(size_.cache, position_, latent_size_ + rope_dim_)));
-    std::memcpy(copy.values(), values(), as_size(values_bytes(size_.cache, position_, latent_size_)));
+    LatentCache copy(size_, latent_size(), rope_dim());
+    std::memcpy(copy.buffer_.data(), buffer_.data(), as_size(layout_.bytes_of_first(position_)));
     copy.position_ = position_;
     return copy;
   }
@@ -51,29 +47,23 @@ class LatentCache {
   void append(index_t rows) noexcept { position_ += rows; }
   // Preconditions: the position exists and has been appended; row holds the latents, then the rotary channels.
   void store(index_t position, const float* row) noexcept {
-    visit_cache_format(size_.cache, [&]<class Format>(Format format) {
-      const index_t width = latent_size_ + rope_dim_;
-      format.store_key(row, width, position % panel_rows,
-                       buffer_.data() + position / panel_rows * Format::panel_bytes(width));
-      format.store_value(row, latent_size_, values() + position * Format::row_bytes(latent_size_));
+    visit_cache_format(layout_.type, [&](auto format) {
+      format.store_key(row, layout_.key_channels, position % panel_rows,
+                       buffer_.data() + layout_.key_panel(0, position));
+      format.store_value(row, layout_.value_channels, buffer_.data() + layout_.value_row(0, position));
     });
   }
 
-  CacheView view() const noexcept {
-    return {size_.cache, buffer_.data(), values(), latent_size_ + rope_dim_, latent_size_, 0};
-  }
+  CacheView view() const noexcept { return {layout_, buffer_.data()}; }
 
  private:
-  std::byte* values() noexcept { return buffer_.data() + values_offset(); }
-  const std::byte* values() const noexcept { return buffer_.data() + values_offset(); }
-  std::int64_t values_offset() const noexcept {
-    return keys_bytes(size_.cache, size_.context_size, latent_size_ + rope_dim_);
+  static constexpr CacheLayout layout(const StateSize& size, index_t latent_size, index_t rope_dim) noexcept {
+    return {size.cache, 1, latent_size + rope_dim, latent_size, size.context_size};
   }
 
-  AlignedBuffer buffer_;  // keys, then values
+  AlignedBuffer buffer_;
   StateSize size_;
-  index_t latent_size_;
-  index_t rope_dim_;
+  CacheLayout layout_;
   index_t position_ = 0;
 };
 static_assert(SequenceState<LatentCache>);

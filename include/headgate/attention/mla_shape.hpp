@@ -6,6 +6,7 @@
 #include <cmath>
 #include <limits>
 
+#include "headgate/attention/attention_chunk.hpp"
 #include "headgate/attention/latent_cache.hpp"
 #include "headgate/attention/mixer.hpp"
 #include "headgate/kernels/formats/f32_tile.hpp"

@@ -1,16 +1,18 @@
-// Kernels alone: products as a share of memory bandwidth and of the multiply-add peak, the cost of an empty run of the
-// pool, and the small kernels of routing.
-//
-// usage: bench_kernels [--quick] [--threads N]
-#include "support/bench.hpp"
-
+// Kernels alone. Products of the matrices of an expert: shapes x formats x tokens x instruction sets, from memory and
+// from the caches, as a share of what the machine can read and multiply. With --small, in nanoseconds, an empty run of
+// the pool beside others, and the small kernels of routing and rows. Flags and output: support/sweep.hpp, and
+//   --from=memory,cache   --small
 #include <atomic>
-#include <random>
+#include <memory>
 #include <thread>
 
 #if defined(_OPENMP)
 #include <omp.h>
 #endif
+
+#include "headgate/kernels/product.hpp"
+#include "support/samples.hpp"
+#include "support/sweep.hpp"
 
 using namespace headgate;
 
@@ -24,84 +26,66 @@ std::vector<float> random_floats(std::int64_t n) {
   return values;
 }
 
-// num_panels panels of k columns, filled without packing: any finite bits will do.
-template <class Format>
-AlignedBuffer panels_of(index_t num_panels, index_t k, index_t copies) {
-  AlignedBuffer buffer(as_size(copies * num_panels * Format::panel_bytes(k)));
-  const std::uint32_t pattern = 0x3e803e80u;  // 0.25 in both bf16 halves
-  for (std::size_t i = 0; i + 4 <= buffer.size(); i += 4) std::memcpy(buffer.data() + i, &pattern, 4);
-  return buffer;
+// Copies of one matrix (rows, cols).
+std::vector<Panel16<AnyFormat>> matrices(index_t rows, index_t cols, AnyFormat format, bool cold) {
+  const bench::RandomRows random(format, cols);
+  std::vector<Panel16<AnyFormat>> all;
+  for (std::int64_t bytes = 0; all.empty() || (cold && bytes < bench::cold_bytes && all.size() < 4096);) {
+    Panel16<AnyFormat>& matrix = all.emplace_back(rows, cols, format);
+    for (index_t r = 0; r < rows; ++r) matrix.set_row(r, random.row(r + static_cast<index_t>(all.size())));
+    bytes += matrix.bytes();
+  }
+  return all;
 }
 
-// Panels shared out among the threads, every copy once; m rows.
-template <class Format>
-void product(const char* where, index_t num_panels, index_t k, index_t m, bool cold, const bench::Limits& limits,
-             Context& ctx, bool quick) {
-  const std::int64_t bytes = num_panels * Format::panel_bytes(k);
-  const index_t copies = cold ? bench::Rotation::copies_of(bytes) : 1;
-  const AlignedBuffer panels = panels_of<Format>(num_panels, k, copies);
-  const index_t threads = ctx.executor.size();
-  const std::vector<float> tile = random_floats(std::int64_t{k} * m);
-  std::vector<float> y(as_size(std::int64_t{m} * num_panels * panel_rows * threads));
-  // From L2 every thread has panels of its own and repeats them; from memory the threads share each matrix.
-  const index_t repeats = cold ? 1 : 20;
-  bench::Rotation rotation(copies);
-  const auto once = [&] {
-    const std::byte* const weights = panels.data() + rotation.next() * bytes;
-    ctx.parallel(threads, [&](index_t i) {
-      const Slice slice = cold ? Slice::of(num_panels, threads, i) : Slice{0, num_panels};
-      float* const out = y.data() + (cold ? 0 : i * m * num_panels * panel_rows);
-      for (index_t r = 0; r < repeats; ++r) {
-        NativeBackend::multiply(Format{}, weights + slice.first * Format::panel_bytes(k), k, slice.last - slice.first,
-                                tile.data(), m, out + panel_rows * slice.first, num_panels * panel_rows);
+void products(const bench::Sweep& sweep, const bench::Shape& shape, const std::string& format_name, AnyFormat format,
+              MachineLimits& limits, Context& ctx) {
+  std::vector<bench::Case> cases;
+  const index_t most = *std::max_element(sweep.tokens.begin(), sweep.tokens.end());
+  const index_t widest = std::max(shape.hidden_size, shape.ffn_size);
+  const std::vector<float> x = random_floats(std::int64_t{most} * widest);
+  std::vector<float> y(x.size());
+  for (const auto& [name, rows, cols] :
+       {std::tuple{"gate", shape.ffn_size, shape.hidden_size}, std::tuple{"down", shape.hidden_size, shape.ffn_size}}) {
+    for (const std::string& from : sweep.own.at("--from")) {
+      if (from != "memory" && from != "cache") {
+        throw Error(ErrorCode::usage, {"", "--from", -1, "'" + from + "' is none of memory, cache"});
       }
-    });
-  };
-  const bench::Sample sample = bench::interleaved(quick ? 9 : 41, {once})[0];
-  const double total = static_cast<double>(repeats) * (cold ? 1 : threads);
-  const double rate = total * static_cast<double>(bytes) / sample.median;
-  const double flops = total * 2.0 * num_panels * panel_rows * k * m / sample.median;
-  std::printf(
-      "%-6s %-4s %5d x %-5d m=%-2d %8.1f GB/s %4.0f %% of read   %7.1f GFLOP/s %4.0f %% of peak   (p10-p90 %+.0f %+.0f "
-      "%%)\n",
-      where, Format::name(), num_panels * panel_rows, k, m, rate * 1e-9, 100.0 * rate / limits.read_bytes, flops * 1e-9,
-      100.0 * flops / limits.flops, 100.0 * (sample.p10 / sample.median - 1.0),
-      100.0 * (sample.p90 / sample.median - 1.0));
+      const bool cold = from == "memory";
+      const auto copies = std::make_shared<std::vector<Panel16<AnyFormat>>>(matrices(rows, cols, format, cold));
+      for (const index_t tokens : sweep.tokens) {
+        bench::Case one{.words = "\"matrix\":\"" + std::string(name) + "\",\"from\":\"" + from +
+                                 "\",\"tokens\":" + std::to_string(tokens),
+                        .run = {},
+                        .calls = tokens > 64 ? 2 : 50};
+        one.run = [&, copies, tokens, rows = rows, cols = cols, next = std::size_t{0}]() mutable {
+          product((*copies)[next++ % copies->size()].view(), ConstRows(x.data(), tokens, cols),
+                  Rows(y.data(), tokens, rows), ctx);
+        };
+        one.bytes = cold ? static_cast<double>(copies->front().bytes()) : 0.0;
+        one.operations = 2.0 * tokens * rows * static_cast<double>(cols);
+        cases.push_back(std::move(one));
+      }
+    }
+  }
+  const std::string words = "\"shape\":\"" + std::string(shape.name) + "\",\"format\":\"" + format_name + "\"";
+  sweep.measure([&] { bench::measure(cases, words, bench::compute_of(format), sweep.rounds, limits, ctx); });
 }
 
 template <class F>
-void line(const char* what, int rounds, F&& work) {
-  const bench::Sample sample = bench::repeated(rounds, work);
-  std::printf("%-44s %9.1f ns   (p10-p90 %.1f-%.1f)\n", what, sample.median * 1e9, sample.p10 * 1e9, sample.p90 * 1e9);
+void line(const std::string& what, index_t rounds, F&& work) {
+  const bench::Sample sample = bench::repeated(static_cast<int>(rounds), work);
+  std::printf("{\"small\":\"%s\",\"kernels\":\"%s\",\"ns\":%.1f,\"ns_p10\":%.1f,\"ns_p90\":%.1f}\n", what.c_str(),
+              NativeBackend::name(), sample.median * 1e9, sample.p10 * 1e9, sample.p90 * 1e9);
 }
 
-}  // namespace
-
-int main(int argc, char** argv) {
-  const bench::Options options = bench::options(argc, argv);
-  const int rounds = options.quick ? 9 : 31;
-  ThreadPool pool(options.threads);
-  Context ctx(pool);
-  const bench::Limits limits = bench::header(pool, options.quick);
-
-  std::puts("\nproducts, weights from memory");
-  for (const index_t m : {1, 2, 4, 8}) {
-    product<F32>("memory", 128, 2048, m, true, limits, ctx, options.quick);
-    product<Bf16>("memory", 128, 2048, m, true, limits, ctx, options.quick);
-  }
-  std::puts("\nproducts, weights in L2");
-  for (index_t m = 1; m <= F32Tile::max_rows; m += options.quick && m > 1 ? 3 : 1) {
-    product<F32>("L2", 4, 1024, m, false, limits, ctx, options.quick);
-    product<Bf16>("L2", 4, 2048, m, false, limits, ctx, options.quick);
-  }
-  product<F32>("L2", 2, 2048, 11, false, limits, ctx, options.quick);
-
-  std::puts("\nempty run");
+void small_ones(index_t rounds, index_t threads) {
+  ThreadPool pool(threads);
   SerialExecutor serial;
   const auto nothing = [](index_t i) { bench::keep(i); };
-  line("SerialExecutor", rounds, [&] { serial.run(options.threads, nothing); });
-  line("ThreadPool, whoever is awake", rounds, [&] { pool.run(options.threads, nothing); });
-  line("ThreadPool, every thread taking a task", rounds, [&] {
+  line("empty run, SerialExecutor", rounds, [&] { serial.run(threads, nothing); });
+  line("empty run, ThreadPool, whoever is awake", rounds, [&] { pool.run(threads, nothing); });
+  line("empty run, ThreadPool, every thread taking a task", rounds, [&] {
     std::atomic<index_t> arrived{0};
     pool.run(pool.size(), [&](index_t) {
       ++arrived;
@@ -109,45 +93,57 @@ int main(int argc, char** argv) {
     });
   });
 #if defined(_OPENMP)
-  line("OpenMP parallel region", rounds, [&] {
-#pragma omp parallel num_threads(options.threads)
+  line("empty run, OpenMP parallel region", rounds, [&] {
+#pragma omp parallel num_threads(threads)
     nothing(omp_get_thread_num());
   });
-#else
-  std::puts("OpenMP parallel region: not compiled with -fopenmp");
 #endif
 
-  std::puts("\nrouting");
   const std::vector<float> many = random_floats(64 * 4096);
   for (const index_t n : {8, 64, 256}) {
     index_t place = 0;
     const auto next = [&] { return many.data() + (place = (place + 1) % 512) * 256; };
     for (const index_t k : {2, 8}) {
       index_t order[8];
-      char what[64];
-      std::snprintf(what, sizeof(what), "top_k n=%d k=%d", n, k);
+      const std::string what = "top_k n=" + std::to_string(n) + " k=" + std::to_string(k);
       line(what, rounds, [&] { bench::keep(NativeBackend::top_k(next(), n, k, order)); });
-      std::snprintf(what, sizeof(what), "  as Scalar defines it");
-      line(what, rounds, [&] { bench::keep(Scalar::top_k(next(), n, k, order)); });
+      line(what + " as Scalar defines it", rounds, [&] { bench::keep(Scalar::top_k(next(), n, k, order)); });
     }
     float row[256];
-    char what[64];
-    std::snprintf(what, sizeof(what), "softmax n=%d", n);
-    line(what, rounds, [&] {
+    line("softmax n=" + std::to_string(n), rounds, [&] {
       std::memcpy(row, next(), as_size(n) * sizeof(float));
       NativeBackend::softmax(row, n);
       bench::keep(row);
     });
   }
 
-  std::puts("\nrows of 2048");
   const std::vector<float> x = random_floats(12 * 2048);
   std::vector<float> y(12 * 2048);
   const float* rows[F32Tile::max_rows];
   for (index_t r = 0; r < F32Tile::max_rows; ++r) rows[r] = x.data() + 2048 * r;
-  line("make_tile m=11", rounds, [&] { NativeBackend::make_tile(F32Tile{}, rows, 11, 2048, y.data()); });
-  line("rms_norm", rounds, [&] { NativeBackend::rms_norm(x.data(), x.data(), 1e-6f, 2048, y.data()); });
-  line("axpy", rounds, [&] { NativeBackend::axpy(0.5f, x.data(), 2048, y.data()); });
-  line("all_finite", rounds, [&] { bench::keep(NativeBackend::all_finite(x.data(), 2048)); });
-  line("silu glu", rounds, [&] { NativeBackend::glu({}, x.data(), x.data(), 2048, y.data()); });
+  line("make_tile 11 x 2048", rounds, [&] { NativeBackend::make_tile(F32Tile{}, rows, 11, 2048, y.data()); });
+  line("rms_norm 2048", rounds, [&] { NativeBackend::rms_norm(x.data(), x.data(), 1e-6f, 2048, y.data()); });
+  line("axpy 2048", rounds, [&] { NativeBackend::axpy(0.5f, x.data(), 2048, y.data()); });
+  line("all_finite 2048", rounds, [&] { bench::keep(NativeBackend::all_finite(x.data(), 2048)); });
+  line("silu glu 2048", rounds, [&] { NativeBackend::glu({}, x.data(), x.data(), 2048, y.data()); });
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  try {
+    const bench::Sweep sweep = bench::Sweep::parse(argc, argv, {{"--from", {"memory", "cache"}}, {"--small", {}}});
+    if (!sweep.own.at("--small").empty()) {
+      for (const std::string& isa : sweep.isas) {
+        throw_if_error(select_kernels(isa));
+        small_ones(sweep.rounds, sweep.threads);
+      }
+      return 0;
+    }
+    sweep.each([&](auto&&... what) { products(sweep, what...); });
+  } catch (const Error& error) {
+    std::fprintf(stderr, "bench_kernels: %s\n", error.what());
+    return 2;
+  }
+  return 0;
 }

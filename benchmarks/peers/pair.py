@@ -12,12 +12,12 @@ import argparse
 import json
 import os
 import pathlib
-import random
 import shlex
 import shutil
-import statistics
 import subprocess
 import sys
+
+import abba
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
@@ -76,28 +76,6 @@ class LlamaBench:
 PEERS = [LlamaBench]
 
 
-def interval(quotients):
-    """Of the median, where 95 of 100 samples drawn from these with replacement have theirs."""
-    rng = random.Random(1)
-    medians = sorted(statistics.median(rng.choices(quotients, k=len(quotients))) for _ in range(4000))
-    return medians[100], medians[-101]
-
-
-def pair(ours, peer, rounds):
-    """By test: what each ran at, and a quotient a round."""
-    rates, quotients = {}, {}
-    for number in range(rounds):
-        turns = [ours.run(), peer.run(), peer.run(), ours.run()]
-        for test in turns[0]:
-            if test not in turns[1]:
-                continue
-            a, b = turns[0][test] + turns[3][test], turns[1][test] + turns[2][test]
-            rates.setdefault(test, []).append((a / 2, b / 2))
-            quotients.setdefault(test, []).append(a / b)
-        print(f"round {number + 1} of {rounds}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
-    return rates, quotients
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-m", "--model", required=True, help="a GGUF file")
@@ -119,20 +97,11 @@ def main():
             print(f"skipped {peer.name}: {reason}")
             continue
         load = os.getloadavg()[0]
-        rates, quotients = pair(ours, peer, options.rounds)
-        is_paired = is_paired or bool(quotients)
+        rates = abba.pair(ours.run, peer.run, options.rounds)
+        is_paired = is_paired or bool(rates)
         loads = f"load {load:.1f} to {os.getloadavg()[0]:.1f}"
-        print(f"{options.model}, {options.t} threads, {options.rounds} rounds, {loads}")
-        print(f"| test | {ours.name} t/s | share of limit | {peer.name} t/s | ratio | 95 % | range |")
-        print("| --- | --: | --: | --: | --: | --- | --- |")
-        for test, all_rates in rates.items():
-            a, b = (statistics.median(rate[i] for rate in all_rates) for i in (0, 1))
-            low, high = interval(quotients[test])
-            print(
-                f"| {test} | {a:.2f} | {statistics.median(ours.shares[test]):.2f} | {b:.2f} "
-                f"| {statistics.median(quotients[test]):.3f} | {low:.3f} to {high:.3f} "
-                f"| {min(quotients[test]):.3f} to {max(quotients[test]):.3f} |"
-            )
+        title = f"{options.model}, {options.t} threads, {options.rounds} rounds, {loads}"
+        abba.print_table(title, (ours.name, peer.name), "t/s", rates, ours.shares)
     sys.exit(0 if is_paired else 1)
 
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
-"""Pairs bench_experts with what runs a layer of experts in Python: A B B A, round after round, in one run.
+"""Pairs bench_layer with what runs a layer of experts in Python: A B B A, round after round, in one run.
 
-  pair_layer.py --shape granite-1b --format bf16_dots --tokens 1 [--rounds 5] [-t 2] [--bench-experts PROGRAM]
+  pair_layer.py --shape granite-1b --format bf16_dots --tokens 1 [--rounds 5] [-t 2] [--bench-layer PROGRAM]
 
-Routing is even, weights are cold on both sides. Printed are the medians of milliseconds and, of the rounds' quotients
-(the peer's over ours: how many times as fast we are), the median, the range and a bootstrap interval of the median (95
-%). Peers (layer_peers.py) that are not there, or lack the format, are named and passed over; zentorch's int8, with a
-scale for a row, is set against q8_0. Exits with 1 without any pair.
+Routing is even, weights are cold on both sides. bench_layer stays, and measures when it is asked. Printed are the
+medians of milliseconds and, of the rounds' quotients (the peer's over ours: how many times as fast we are), the median,
+the range and a bootstrap interval of the median (95 %). Peers (layer_peers.py) that are not there, or lack the format,
+are named and passed over; zentorch's int8, with a scale for a row, is set against q8_0. Exits with 1 without any pair.
 """
 
 import argparse
@@ -18,8 +18,8 @@ import subprocess
 import sys
 import time
 
+import abba
 import layer_peers
-from pair import interval
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SHAPES = {
@@ -43,14 +43,38 @@ def random_plans(shape, tokens):
     return plans
 
 
-def ours(options):
-    """Milliseconds of a layer, and the share of the limit."""
-    command = [
-        options.bench_experts, f"--shape={options.shape}", f"--format={options.format}", f"--tokens={options.tokens}",
-        "--routing=uniform", f"--threads={options.t}", "--rounds=9",
-    ]  # fmt: skip
-    row = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    return row["ms"], row["share_of_limit"]
+class Ours:
+    """bench_layer, which waits until it is asked; shares of the limit by test."""
+
+    def __init__(self, options, test):
+        command = [
+            options.bench_layer, f"--shape={options.shape}", f"--format={options.format}", f"--tokens={options.tokens}",
+            "--routing=uniform", "--part=experts", f"--threads={options.t}", "--rounds=5", "--on-request",
+        ]  # fmt: skip
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.test, self.shares = test, {}
+        self.row()  # measures once when it starts
+
+    def row(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise SystemExit(f"{self.process.args[0]} failed")
+        return json.loads(line)
+
+    def measure(self):
+        time.sleep(0.3)  # until a peer's threads have stopped waiting for work
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        row = self.row()
+        self.shares.setdefault(self.test, []).append(row["share_of_limit"])
+        return {self.test: row["ms"]}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.stdin.close()
+        self.process.wait()
 
 
 def theirs(run, tokens, turns):
@@ -69,11 +93,11 @@ def theirs(run, tokens, turns):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shape", required=True, choices=SHAPES)
-    parser.add_argument("--format", required=True, help="a format of bench_experts: bf16_dots, q8_0, q4_0, ...")
+    parser.add_argument("--format", required=True, help="a format of bench_layer: bf16_dots, q8_0, q4_0, ...")
     parser.add_argument("--tokens", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5, help="of A B B A")
     parser.add_argument("-t", type=int, default=len(os.sched_getaffinity(0)), help="threads")
-    parser.add_argument("--bench-experts", metavar="PROGRAM", default=ROOT / "build/bench/benchmarks/bench_experts")
+    parser.add_argument("--bench-layer", metavar="PROGRAM", default=ROOT / "build/bench/benchmarks/bench_layer")
     options = parser.parse_args()
     shape = SHAPES[options.shape]
     bytes_of_bank = 3 * shape["hidden"] * shape["ffn"] * shape["experts"] * 2
@@ -89,30 +113,16 @@ def main():
         import torch
 
         torch.set_num_threads(options.t)
-        with torch.inference_mode():
+        test = f"{options.shape} {options.format} T={options.tokens}"
+        with torch.inference_mode(), Ours(options, test) as ours:
             run = peer.make(shape, options.format, random_plans(shape, options.tokens), layers)
-            for turn in range(layers):
+            for turn in range(2 * layers):
                 run(turn)  # what it packs when it first sees weights
-            turns, a, b, quotients, shares = {"next": 0}, [], [], [], []
-            load = os.getloadavg()[0]
-            for number in range(options.rounds):
-                first, share = ours(options)
-                between = theirs(run, options.tokens, turns) + theirs(run, options.tokens, turns)
-                last, _ = ours(options)
-                a.append((first + last) / 2)
-                b.append(between / 2)
-                shares.append(share)
-                quotients.append(between / (first + last))
-                print(f"round {number + 1} of {options.rounds}, load {os.getloadavg()[0]:.1f}", file=sys.stderr)
+            turns, load = {"next": 0}, os.getloadavg()[0]
+            means = abba.pair(ours.measure, lambda: {test: theirs(run, options.tokens, turns)}, options.rounds)
         is_paired = True
-        low, high = interval(quotients)
-        print(
-            f"{options.shape} {options.format} T={options.tokens}, {options.t} threads, load {load:.1f} to "
-            f"{os.getloadavg()[0]:.1f}: headgate {statistics.median(a):.3f} ms "
-            f"({100 * statistics.median(shares):.0f} % of the limit), {peer.name} {statistics.median(b):.3f} ms, "
-            f"ratio {statistics.median(quotients):.3f} (95 %: {low:.3f} to {high:.3f}; range {min(quotients):.3f} to "
-            f"{max(quotients):.3f})"
-        )
+        title = f"{options.t} threads, {options.rounds} rounds, load {load:.1f} to {os.getloadavg()[0]:.1f}"
+        abba.print_table(title, ("headgate", peer.name), "ms", means, ours.shares, lower_is_better=True)
     sys.exit(0 if is_paired else 1)
 
 

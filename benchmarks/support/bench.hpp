@@ -1,12 +1,10 @@
-// What the benchmarks share: samples of competitors taken in turn, weights that are cold because there are more of them
-// than any cache holds, and the machine's own limits, measured in the same run with the same threads.
+// What benchmarks of one instruction set share: flags, and the machine's own limits, measured in the same run with the
+// same threads.
 #pragma once
 
 #include <algorithm>
-#include <chrono>
 #include <cstdio>
 #include <cstring>
-#include <functional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,6 +14,7 @@
 #include "headgate/core/context.hpp"
 #include "headgate/core/thread_pool.hpp"
 #include "headgate/kernels/native.hpp"
+#include "samples.hpp"
 
 namespace bench {
 
@@ -42,59 +41,6 @@ inline Options options(int argc, char** argv) {
     }
   }
   return result;
-}
-
-struct Sample {
-  double least = 0.0;  // seconds
-  double p10 = 0.0;
-  double median = 0.0;
-  double p90 = 0.0;
-};
-
-inline Sample summary(std::vector<double> seconds) {
-  std::sort(seconds.begin(), seconds.end());
-  const auto last = static_cast<double>(seconds.size() - 1);
-  const auto quantile = [&](double q) { return seconds[static_cast<std::size_t>(q * last + 0.5)]; };
-  return {seconds.front(), quantile(0.1), quantile(0.5), quantile(0.9)};
-}
-
-template <class F>
-double seconds_of(F&& work) {
-  const auto begin = std::chrono::steady_clock::now();
-  work();
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-// One sample of each in turn, `rounds` times, after one round that does not count: what disturbs one disturbs all.
-inline std::vector<Sample> interleaved(int rounds, const std::vector<std::function<void()>>& works) {
-  std::vector<std::vector<double>> seconds(works.size());
-  for (int round = -1; round < rounds; ++round) {
-    for (std::size_t i = 0; i < works.size(); ++i) {
-      const double once = seconds_of(works[i]);
-      if (round >= 0) seconds[i].push_back(once);
-    }
-  }
-  std::vector<Sample> samples;
-  for (const std::vector<double>& each : seconds) samples.push_back(summary(each));
-  return samples;
-}
-
-// Seconds of one call of something short: it is repeated until a sample lasts some 2 ms.
-template <class F>
-Sample repeated(int rounds, F&& work) {
-  int times = 1;
-  const auto loop = [&] {
-    for (int i = 0; i < times; ++i) work();
-  };
-  while (seconds_of(loop) < 2e-3 && times < (1 << 24)) times *= 2;
-  std::vector<double> seconds;
-  for (int round = 0; round < rounds; ++round) seconds.push_back(seconds_of(loop) / times);
-  return summary(seconds);
-}
-
-template <class T>
-void keep(const T& value) {
-  __asm__ volatile("" : : "r"(&value) : "memory");
 }
 
 // More bytes than any cache holds: work that walks through `count` copies finds the next one cold.
@@ -124,7 +70,7 @@ template <index_t STREAMS>
 HEADGATE_NOINLINE float read_streams(const float* from, std::int64_t count) {
   using Arch = headgate::NativeArch;
   constexpr index_t width = headgate::lanes<Arch>;
-  headgate::Floats<Arch> sums[STREAMS];
+  headgate::Floats<Arch> sums[as_size(STREAMS)];
   for (index_t s = 0; s < STREAMS; ++s) sums[s] = headgate::Floats<Arch>(0.0f);
   const std::int64_t length = count / STREAMS;
   for (std::int64_t i = 0; i + 64 / 4 <= length; i += 16) {

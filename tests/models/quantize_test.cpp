@@ -57,6 +57,9 @@ std::vector<float> there_and_back(const std::vector<float>& x, DType type) {
     panel.set_row(0, static_cast<const std::byte*>(row.data()));
     panel.view().read_row(0, out.data());
   }
+  if (type == DType::f16) {
+    for (float& value : out) value = static_cast<float>(f16(value));
+  }
   visit_blocks(type, [&]<class Blocks>(Blocks) {
     if constexpr (AffineBlocks<Blocks>) {
       const auto size = as_size(Blocks::size);
@@ -156,7 +159,7 @@ TEST_CASE("the weights of every family, quantized, are those that encoding and d
     DYNAMIC_SECTION(name) {
       FamilyCheckpoint checkpoint(name);
       const std::string folder = checkpoint.write();
-      for (const char* const type : {"q4", "int8", "bf16"}) {
+      for (const char* const type : {"q4", "int8", "bf16", "f16"}) {
         CAPTURE(type);
         const PackedFolder packed(folder, {.types = PackedTypes::all(type_named(type))});
         check_weights(folder, packed.path(), encoded_or_kept);
@@ -236,7 +239,7 @@ TEST_CASE("wide models of every family are quantized, and loaded as the values t
 
 TEST_CASE("a packed file is mapped whole, and counted so") {
   const std::string tales = HEADGATE_SOURCE_DIR "/examples/models/tales";
-  for (const char* const type : {"q4", "q8", "int8", "bf16"}) {
+  for (const char* const type : {"q4", "q8", "int8", "bf16", "f16"}) {
     CAPTURE(type);
     const PackedFolder packed(tales, {.types = PackedTypes::all(type_named(type))});
     const ModelDescription description = describe_model(packed.path());
@@ -271,7 +274,7 @@ TEST_CASE("the bytes of a packed file do not depend on the number of threads") {
   }
 }
 
-TEST_CASE("weights that no quantized type can hold are refused with their tensor") {
+TEST_CASE("weights that no quantized type, or f16, can hold are refused with their tensor") {
   const std::string tales = HEADGATE_SOURCE_DIR "/examples/models/tales";
   const std::string name = "model.layers.0.self_attn.v_proj.weight";
   const TensorSource source = TensorSource::open(tales);
@@ -284,7 +287,7 @@ TEST_CASE("weights that no quantized type can hold are refused with their tensor
     const ScratchFolder scratch;
     scratch.write("model.safetensors", file);
     scratch.write("config.json", read_all(tales + "/config.json"));
-    for (const DType type : {DType::q8_0, DType::mxfp4}) {
+    for (const DType type : {DType::q8_0, DType::mxfp4, DType::f16}) {
       const Error error = io_test::error_of([&] { packed_bytes(scratch.path(), {.types = PackedTypes::all(type)}); });
       CHECK(error.code() == ErrorCode::bad_file);
       CHECK(error.detail().field == name);

@@ -129,6 +129,7 @@ class MatrixPacker {
       if (run.has_blocks() && run.dtype() == matrix_.type) {
         format_.pack(run.row_blocks(first + lane, scratch), run.cols(), lane, out);
       } else if (format_.packs_floats()) {
+        if (matrix_.type == DType::f16 && run.dtype() != DType::f16) check(run, first + lane, x);
         format_.pack(x.data(), run.cols(), lane, out);
       } else {
         check(run, first + lane, x);
@@ -166,7 +167,7 @@ class MatrixPacker {
       if (std::abs(x[c]) <= blocks::largest_weight) continue;
       run.fail("element " + std::to_string(c) + " of row " + std::to_string(row) +
                (std::isfinite(x[c]) ? " is larger than " + std::to_string(static_cast<int>(blocks::largest_weight)) +
-                                          ", the most that a quantized weight can be"
+                                          ", the most that a weight of its type can be"
                                     : " is no finite number"));
     }
   }

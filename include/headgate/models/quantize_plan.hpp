@@ -30,21 +30,14 @@ struct PackedTypeName {
   PackedType type;
   std::string_view words = {};  // what the name does not say
 };
-inline constexpr PackedTypeName packed_types[] = {{"q4", DType::q4_0},
-                                                  {"q4m", DType::q4_1, "with minimum"},
-                                                  {"q4k", DType::q4_k},
-                                                  {"q5", DType::q5_0},
-                                                  {"q5m", DType::q5_1},
-                                                  {"q5k", DType::q5_k},
-                                                  {"q6k", DType::q6_k},
-                                                  {"q8", DType::q8_0},
-                                                  {"mxfp4", DType::mxfp4},
-                                                  {"iq4", DType::iq4_nl},
-                                                  {"iq4xs", DType::iq4_xs},
-                                                  {"int8", DType::i8, "a scale a row"},
-                                                  {"bf16", DType::bf16},
-                                                  {"f32", DType::f32},
-                                                  {"keep", std::nullopt, "as it is, packed"}};
+inline constexpr PackedTypeName packed_types[] = {{"q4", DType::q4_0},      {"q4m", DType::q4_1, "with minimum"},
+                                                  {"q4k", DType::q4_k},     {"q5", DType::q5_0},
+                                                  {"q5m", DType::q5_1},     {"q5k", DType::q5_k},
+                                                  {"q6k", DType::q6_k},     {"q8", DType::q8_0},
+                                                  {"mxfp4", DType::mxfp4},  {"iq4", DType::iq4_nl},
+                                                  {"iq4xs", DType::iq4_xs}, {"int8", DType::i8, "a scale a row"},
+                                                  {"bf16", DType::bf16},    {"f16", DType::f16},
+                                                  {"f32", DType::f32},      {"keep", std::nullopt, "as it is, packed"}};
 
 // Of each part.
 struct PackedTypes {

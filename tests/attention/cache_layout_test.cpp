@@ -18,13 +18,13 @@ constexpr CacheLayout odd_layout(CacheType type, index_t capacity, index_t chunk
 
 TEST_CASE("no two places of a cache overlap, all lie within it, and none is wasted but the rest of lines") {
   for (const CacheType type : {CacheType::f32, CacheType::f16, CacheType::q8_0}) {
-    for (const auto& [capacity, chunk] : {std::pair{70, 32}, {64, 32}, {31, 32}, {5, 5}, {300, 256}, {0, 256}}) {
-      CAPTURE(static_cast<int>(type), capacity, chunk);
-      const CacheLayout layout = odd_layout(type, capacity, chunk);
+    for (const auto& sizes : {std::pair{70, 32}, {64, 32}, {31, 32}, {5, 5}, {300, 256}, {0, 256}}) {
+      CAPTURE(static_cast<int>(type), sizes.first, sizes.second);
+      const CacheLayout layout = odd_layout(type, sizes.first, sizes.second);
       std::vector<std::pair<std::int64_t, std::int64_t>> places;  // first, size
       visit_cache_format(type, [&](auto format) {
         for (index_t head = 0; head < 3; ++head) {
-          for (index_t row = 0; row < capacity; ++row) {
+          for (index_t row = 0; row < layout.capacity; ++row) {
             if (row % panel_rows == 0) places.emplace_back(layout.key_panel(head, row), format.panel_bytes(26));
             places.emplace_back(layout.value_row(head, row), format.row_bytes(20));
           }

@@ -99,6 +99,8 @@ TEST_CASE("of quantized weights the error is that of their bits") {
   CHECK(relative(blocks::Q6_K{}) < 0.02);
   CHECK(relative(blocks::Q5_K{}) < 0.04);
   CHECK(relative(blocks::Q4_K{}) < 0.08);
+  CHECK(relative(blocks::Q3_K{}) < 0.16);
+  CHECK(relative(blocks::Q2_K{}) < 0.30);
   CHECK(relative(blocks::Q4_K{}) < relative(blocks::Q4_0{}));
   CHECK(relative(blocks::IQ4_NL{}) < relative(blocks::Q4_0{}));
   CHECK(relative(blocks::IQ4_XS{}) < relative(blocks::Q4_0{}));
@@ -189,6 +191,8 @@ TEST_CASE("blocks of the same weights have the same bytes on every machine") {
         "Q5_0 916369934\n"
         "Q5_1 1390584915\n"
         "Q8_0 748047429\n"
+        "Q2_K 2067195377\n"
+        "Q3_K 3284707628\n"
         "Q4_K 3245795946\n"
         "Q5_K 329294233\n"
         "Q6_K 4203658984\n"

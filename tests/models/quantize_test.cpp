@@ -197,17 +197,10 @@ TEST_CASE("quantized types of GGUF files keep their blocks in packed files, in b
       const ScratchFolder scratch;
       const std::string path = scratch.write("mixed.gguf", GgufCheckpoint(name).file());
       const std::vector<std::int32_t> text = some_text(path, 9);
-      try {
-        const PackedFolder packed(path, {});
-        check_weights(path, packed.path(), unchanged);
-        for (const Compute compute : {Compute::f32, Compute::int8}) {
-          CHECK(logits_of(packed.path(), compute, 2, text) == logits_of(path, compute, 1, text));
-        }
-      } catch (const Error& error) {  // Q2_K and Q3_K have no panels
-        CHECK(error.code() == ErrorCode::usage);
-        CHECK(std::string(error.what()).find("panels cannot keep the type") != std::string::npos);
-        const PackedFolder packed(path, {.types = PackedTypes::all(DType::q8_0)});
-        for (const float logit : logits_of(packed.path(), Compute::int8, 1, text)) REQUIRE(std::isfinite(logit));
+      const PackedFolder packed(path, {});
+      check_weights(path, packed.path(), unchanged);
+      for (const Compute compute : {Compute::f32, Compute::int8}) {
+        CHECK(logits_of(packed.path(), compute, 2, text) == logits_of(path, compute, 1, text));
       }
     }
   }
@@ -219,7 +212,7 @@ TEST_CASE("wide models of every family are quantized, and loaded as the values t
       const ScratchFolder scratch;
       const std::string path = scratch.write("mixed.gguf", GgufCheckpoint(name).file());
       const std::vector<std::int32_t> text = some_text(path, 9);
-      for (const char* const asked : {"q4", "q4m", "q5k", "q6k", "iq4", "iq4xs", "mxfp4"}) {
+      for (const char* const asked : {"q4", "q4m", "q5k", "q6k", "iq4", "iq4xs", "mxfp4", "q3k", "q2k"}) {
         CAPTURE(asked);
         const PackedType type = type_named(asked);
         const PackedFolder packed(path, {.types = PackedTypes::all(type)});
@@ -227,7 +220,7 @@ TEST_CASE("wide models of every family are quantized, and loaded as the values t
         for (const QuantizedTensor& tensor : packed.report.tensors) {
           CAPTURE(tensor.name);
           CHECK(tensor.after == (tensor.shape[tensor.shape.rank() - 1] % 256 == 0 ? *type : tensor.after));
-          CHECK(tensor.relative_error() < 0.2);
+          CHECK(tensor.relative_error() < (tensor.after == DType::q2_k ? 0.35 : 0.2));
         }
         const std::vector<float> one = logits_of(packed.path(), Compute::int8, 1, text);
         for (const float logit : one) REQUIRE(std::isfinite(logit));

@@ -602,7 +602,7 @@ TEST_CASE("panels that do not fit their shape, type or order are refused with th
       {DType::f32, {16, 4}, {2147483647, 2147483647}, "no runs"},
       {DType::q4_0, {16, 4}, {16, 1}, "rows of 4 elements are no panels of Q4_0"},
       {DType::q4_k, {16, 128}, {16, 1}, "rows of 128 elements"},
-      {DType::q2_k, {16, 256}, {16, 1}, "panels of type Q2_K are not supported"},
+      {DType::f64, {16, 256}, {16, 1}, "panels of type F64 are not supported"},
 
       {DType::i64, {16, 4}, {16, 1}, "expected type"},
       {DType::f32, {2147483647, 2147483647}, {2147483647, 1}, "bytes"},

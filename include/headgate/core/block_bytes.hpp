@@ -32,6 +32,15 @@ inline void store_four_bits_of_group(std::byte* to, index_t g, const Codes& q) n
   const auto shift = static_cast<unsigned>(4 * (g % 2));
   for (index_t i = 0; i < 32; ++i) put_bits(to + 32 * (g / 2) + i, 15u << shift, unsigned{q[as_size(i)]} << shift);
 }
+// Of which each 32 bytes hold those of four groups.
+inline void store_two_bits_of_group(std::byte* to, index_t g, const Codes& q) noexcept {
+  const auto shift = static_cast<unsigned>(2 * (g % 4));
+  for (index_t i = 0; i < 32; ++i) put_bits(to + 32 * (g / 4) + i, 3u << shift, unsigned{q[as_size(i)]} << shift);
+}
+// One bit each, of all groups side by side.
+inline void store_bit_of_group(std::byte* to, index_t g, const Codes& q, int bit) noexcept {
+  for (index_t i = 0; i < 32; ++i) put_bits(to + i, 1u << g, unsigned{q[as_size(i)]} >> bit << g);
+}
 
 }  // namespace detail
 
@@ -48,6 +57,11 @@ void store_q(std::byte* block, index_t g, const Codes& q) noexcept {
     detail::store_four_bits(block + Blocks::bytes - 16, q);
   } else if constexpr (Blocks::dtype == DType::iq4_xs) {
     detail::store_four_bits(block + 8 + 16 * g, q);
+  } else if constexpr (Blocks::dtype == DType::q2_k) {
+    detail::store_two_bits_of_group(block + 16, g, q);
+  } else if constexpr (Blocks::dtype == DType::q3_k) {
+    detail::store_two_bits_of_group(block + 32, g, q);
+    detail::store_bit_of_group(block, g, q, 2);
   } else if constexpr (Blocks::dtype == DType::q6_k) {
     const auto low_shift = static_cast<unsigned>(4 * (g % 4 / 2));
     const auto high_shift = static_cast<unsigned>(2 * (g % 4));
@@ -59,9 +73,7 @@ void store_q(std::byte* block, index_t g, const Codes& q) noexcept {
   } else {
     static_assert(Blocks::dtype == DType::q4_k || Blocks::dtype == DType::q5_k);
     detail::store_four_bits_of_group(block + Blocks::bytes - 128, g, q);
-    for (index_t i = 0; Blocks::bits == 5 && i < 32; ++i) {
-      detail::put_bits(block + 16 + i, 1u << g, unsigned{q[as_size(i)]} >> 4 << g);
-    }
+    if constexpr (Blocks::bits == 5) detail::store_bit_of_group(block + 16, g, q, 4);
   }
 }
 
@@ -71,6 +83,17 @@ template <AffineBlocks Blocks>
 void store_scales(std::byte* block, index_t g, const GroupScales<Blocks>& scales) noexcept {
   if constexpr (Blocks::dtype == DType::q6_k) {
     std::memcpy(block + 192 + 2 * g, scales.data(), 2);
+  } else if constexpr (Blocks::dtype == DType::q2_k) {
+    std::memcpy(block + 2 * g, scales.data(), 2);
+  } else if constexpr (Blocks::dtype == DType::q3_k) {
+    for (index_t half = 0; half < 2; ++half) {
+      const index_t s = 2 * g + half;
+      const auto scale = static_cast<unsigned>(scales[as_size(half)] + 32);
+      const auto low_shift = static_cast<unsigned>(s / 8 * 4);
+      const auto high_shift = static_cast<unsigned>(s / 4 * 2);
+      detail::put_bits(block + 96 + s % 8, 15u << low_shift, scale << low_shift);
+      detail::put_bits(block + 104 + s % 4, 3u << high_shift, scale >> 4 << high_shift);
+    }
   } else if constexpr (Blocks::dtype == DType::iq4_xs) {
     const auto scale = static_cast<unsigned>(scales[0] + 32);
     const auto low_shift = static_cast<unsigned>(4 * (g % 2));

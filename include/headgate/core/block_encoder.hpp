@@ -96,43 +96,54 @@ inline void encode_powers(const WeighedRow<32>& row, std::byte* block) noexcept 
   store_q<MXFP4>(block, 0, q);
 }
 
-// Eight groups, whose scales and minima are multiples, of six bits, of two halves.
+// Groups, or halves of them, whose scales and minima are multiples, of six or four bits, of two halves.
 template <class Blocks>
-void encode_six_bit_groups(const float* x, const float* importance, std::byte* block) noexcept {
+void encode_multiples(const float* x, const float* importance, std::byte* block) noexcept {
   using Values = ValuesOf<Blocks>;
-  std::array<WeighedRow<32>, 8> rows;
-  std::array<ScaleAndMinimum, 8> fits;
+  constexpr std::size_t each = Blocks::dtype == DType::q2_k ? 2 : 1;  // of a group
+  constexpr std::size_t n = 32 / each;
+  constexpr int most = each == 2 ? 15 : 63;
+  std::array<WeighedRow<n>, 8 * each> rows;
+  std::array<ScaleAndMinimum, 8 * each> fits;
   float largest = 0.0f;
   float lowest = 0.0f;
-  for (std::size_t g = 0; g < 8; ++g) {
-    rows[g] = WeighedRow<32>::of(x + 32 * g, importance == nullptr ? nullptr : importance + 32 * g);
-    fits[g] = fit_scale_and_minimum<Values, true>(rows[g], as_float);
-    largest = std::max(largest, fits[g].scale);
-    lowest = std::min(lowest, fits[g].minimum);
+  for (std::size_t s = 0; s < 8 * each; ++s) {
+    rows[s] = WeighedRow<n>::of(x + n * s, importance == nullptr ? nullptr : importance + n * s);
+    fits[s] = fit_scale_and_minimum<Values, true>(rows[s], as_float);
+    largest = std::max(largest, fits[s].scale);
+    lowest = std::min(lowest, fits[s].minimum);
   }
-  const float d = as_half(largest / 63.0f);
-  const float dmin = as_half(-lowest / 63.0f);
+  const float d = as_half(largest / static_cast<float>(most));
+  const float dmin = as_half(-lowest / static_cast<float>(most));
   store_halves<Blocks>(block, f16(d), f16(dmin));
+  const auto decoded = [&](int scale, int minimum) {
+    return ScaleAndMinimum{d * static_cast<float>(scale), -(dmin * static_cast<float>(minimum))};
+  };
   for (std::size_t g = 0; g < 8; ++g) {
-    const auto decoded = [&](int scale, int minimum) {
-      return ScaleAndMinimum{d * static_cast<float>(scale), -(dmin * static_cast<float>(minimum))};
-    };
-    const int scale = multiple_of(fits[g].scale, d, 0, 63);
-    const int minimum = multiple_of(-fits[g].minimum, dmin, 0, 63);
-    std::array<int, 2> best = {scale, minimum};
-    double least = fit_error<Values>(rows[g], decoded(scale, minimum));
-    for (int s = std::max(scale - 1, 0); s <= std::min(scale + 1, 63); ++s) {
-      for (int m = std::max(minimum - 1, 0); m <= std::min(minimum + 1, 63); ++m) {
-        const double error = fit_error<Values>(rows[g], decoded(s, m));
-        if (!(error < least)) continue;
-        least = error;
-        best = {s, m};
+    GroupScales<Blocks> multiples;
+    Codes q;
+    for (std::size_t part = 0; part < each; ++part) {
+      const WeighedRow<n>& row = rows[each * g + part];
+      const int scale = multiple_of(fits[each * g + part].scale, d, 0, most);
+      const int minimum = multiple_of(-fits[each * g + part].minimum, dmin, 0, most);
+      std::array<int, 2> best = {scale, minimum};
+      double least = fit_error<Values>(row, decoded(scale, minimum));
+      for (int s = std::max(scale - 1, 0); s <= std::min(scale + 1, most); ++s) {
+        for (int m = std::max(minimum - 1, 0); m <= std::min(minimum + 1, most); ++m) {
+          const double error = fit_error<Values>(row, decoded(s, m));
+          if (!(error < least)) continue;
+          least = error;
+          best = {s, m};
+        }
+      }
+      choose_codes<Blocks>(row, decoded(best[0], best[1]), &q[n * part]);
+      if constexpr (each == 2) {
+        multiples[part] = static_cast<std::uint8_t>(best[0] | best[1] << 4);
+      } else {
+        multiples = {static_cast<std::uint8_t>(best[0]), static_cast<std::uint8_t>(best[1])};
       }
     }
-    store_scales<Blocks>(block, static_cast<index_t>(g),
-                         {static_cast<std::uint8_t>(best[0]), static_cast<std::uint8_t>(best[1])});
-    Codes q;
-    choose_codes<Blocks>(rows[g], decoded(best[0], best[1]), q.data());
+    store_scales<Blocks>(block, static_cast<index_t>(g), multiples);
     store_q<Blocks>(block, static_cast<index_t>(g), q);
   }
 }
@@ -189,7 +200,7 @@ void encode_block(const float* x, const float* importance, std::byte* block) noe
   } else if constexpr (Blocks::size == 32) {
     blocks::detail::encode_group<Blocks>(blocks::WeighedRow<32>::of(x, importance), block);
   } else if constexpr (blocks::has_minimum<Blocks>) {
-    blocks::detail::encode_six_bit_groups<Blocks>(x, importance, block);
+    blocks::detail::encode_multiples<Blocks>(x, importance, block);
   } else {
     blocks::detail::encode_signed_multiples<Blocks>(x, importance, block);
   }

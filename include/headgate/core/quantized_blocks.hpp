@@ -144,47 +144,65 @@ struct Q8_0 {
   }
 };
 
+// Two bits of each weight: 32 bytes hold those of four groups.
+HEADGATE_INLINE std::array<std::uint8_t, 32> load_two_bits(const std::byte* from, index_t g) noexcept {
+  auto q = load<32>(from + 32 * (g / 4));
+  const int shift = 2 * (g % 4);
+  for (std::uint8_t& bits : q) bits = bits >> shift & 3;
+  return q;
+}
+
 // y = d s q - dmin m, s and m of four bits for 16 weights each
 struct Q2_K {
   static constexpr DType dtype = DType::q2_k;
   static constexpr index_t size = 256;
   static constexpr index_t bytes = 84;
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
-    const auto scales = load<2>(block + 2 * g);
-    const auto q = load<32>(block + 16 + 32 * (g / 4));
-    const float d = load_half(block + 80);
-    const float dmin = load_half(block + 82);
-    const int shift = 2 * (g % 4);
-    for (std::size_t half = 0; half < 2; ++half) {
-      const float scale = d * static_cast<float>(scales[half] & 15);
-      const float minimum = dmin * static_cast<float>(scales[half] >> 4);
-      for (std::size_t i = 16 * half; i < 16 * half + 16; ++i) {
-        out[i] = scale * static_cast<float>(q[i] >> shift & 3) - minimum;
-      }
-    }
+  static constexpr index_t scale_at = 80;
+  static constexpr index_t minimum_at = 82;
+  static constexpr index_t bits = 2;
+  static constexpr int value(int q) noexcept { return q; }
+  // Of either half of a group the scale, and the minimum in the upper four bits.
+  static HEADGATE_INLINE std::array<std::uint8_t, 2> group_scales(const std::byte* block, index_t g) noexcept {
+    return load<2>(block + 2 * g);
+  }
+  static HEADGATE_INLINE AffineGroup<2> affine(const std::byte* block, index_t g) noexcept {
+    const auto scales = group_scales(block, g);
+    const float d = load_half(block + scale_at);
+    const float dmin = load_half(block + minimum_at);
+    const auto scale = [&](std::size_t half) { return d * static_cast<float>(scales[half] & 15); };
+    const auto minimum = [&](std::size_t half) { return -(dmin * static_cast<float>(scales[half] >> 4)); };
+    return {load_two_bits(block + 16, g), {scale(0), scale(1)}, {minimum(0), minimum(1)}};
   }
 };
 
-// y = d s q, s of six bits for 16 weights each
+// y = d s (q - 4), s of six bits for 16 weights each
 struct Q3_K {
   static constexpr DType dtype = DType::q3_k;
   static constexpr index_t size = 256;
   static constexpr index_t bytes = 110;
-  static HEADGATE_INLINE void decode(const std::byte* block, index_t g, float* out) noexcept {
+  static constexpr index_t scale_at = 108;
+  static constexpr index_t bits = 3;
+  static constexpr int value(int q) noexcept { return q - 4; }
+  // The scales of either half of a group.
+  static HEADGATE_INLINE std::array<std::int8_t, 2> group_scales(const std::byte* block, index_t g) noexcept {
+    const auto packed = load<12>(block + 96);
+    const auto scale = [&](index_t s) {  // 0..15
+      const int low = packed[as_size(s % 8)] >> (s / 8 * 4) & 15;
+      const int high = packed[as_size(8 + s % 4)] >> (s / 4 * 2) & 3;
+      return static_cast<std::int8_t>((low | high << 4) - 32);
+    };
+    return {scale(2 * g), scale(2 * g + 1)};
+  }
+  static HEADGATE_INLINE AffineGroup<2> affine(const std::byte* block, index_t g) noexcept {
+    const auto scales = group_scales(block, g);
+    const float d = load_half(block + scale_at);
+    AffineGroup<2> weights{load_two_bits(block + 32, g),
+                           {d * static_cast<float>(scales[0]), d * static_cast<float>(scales[1])}};
     const auto high = load<32>(block);
-    const auto q = load<32>(block + 32 + 32 * (g / 4));
-    const auto scales = load<12>(block + 96);
-    const float d = load_half(block + 108);
-    const int shift = 2 * (g % 4);
-    for (index_t half = 0; half < 2; ++half) {
-      const index_t s = 2 * g + half;  // 0..15
-      const int low = scales[as_size(s % 8)] >> (s / 8 * 4) & 15;
-      const int scale = (low | (scales[as_size(8 + s % 4)] >> (s / 4 * 2) & 3) << 4) - 32;
-      const float factor = d * static_cast<float>(scale);
-      for (auto i = as_size(16 * half); i < as_size(16 * half + 16); ++i) {
-        out[i] = factor * static_cast<float>((q[i] >> shift & 3) + 4 * (high[i] >> g & 1) - 4);
-      }
+    for (std::size_t i = 0; i < 32; ++i) {
+      weights.q[i] = static_cast<std::uint8_t>(weights.q[i] | (high[i] >> g & 1) << 2);
     }
+    return weights;
   }
 };
 

@@ -54,6 +54,7 @@ struct Scalar {
   }
   // Of whole numbers the sum over the columns of a scale is exact: dot; y is one chain of fused multiply-adds of
   // dot * (scale * scale of x), group by group, and of minimum * (scale of x * sum of x).
+  // Of two minima the second is that of all columns, and what the first is more that of the first half.
   template <AffineBlocks Blocks>
   static void multiply(PanelBlocks<Blocks>, const std::byte* panels, index_t k, index_t num_panels,
                        const std::byte* tile, index_t m, float* y, std::int64_t stride) noexcept {
@@ -81,7 +82,11 @@ struct Scalar {
             sum = fused_multiply_add(static_cast<float>(dot), weights.scale[s] * x_scale, sum);
           }
           if (blocks::has_minimum<Blocks>) {
-            sum = fused_multiply_add(weights.minimum[0], read(group + Int8Tile::scaled_sum_at(m, r), 0.0f), sum);
+            sum = fused_multiply_add(weights.minimum.back(), read(group + Int8Tile::scaled_sum_at(m, r), 0.0f), sum);
+            if constexpr (weights.minimum.size() == 2) {
+              const auto half_sum = static_cast<float>(read(group + Int8Tile::half_sum_at(m, r), std::int32_t{}));
+              sum = fused_multiply_add(weights.minimum[0] - weights.minimum[1], half_sum * x_scale, sum);
+            }
           }
         }
       }

@@ -30,7 +30,8 @@ struct PackedTypeName {
   PackedType type;
   std::string_view words = {};  // what the name does not say
 };
-inline constexpr PackedTypeName packed_types[] = {{"q4", DType::q4_0},      {"q4m", DType::q4_1, "with minimum"},
+inline constexpr PackedTypeName packed_types[] = {{"q2k", DType::q2_k},     {"q3k", DType::q3_k},
+                                                  {"q4", DType::q4_0},      {"q4m", DType::q4_1, "with minimum"},
                                                   {"q4k", DType::q4_k},     {"q5", DType::q5_0},
                                                   {"q5m", DType::q5_1},     {"q5k", DType::q5_k},
                                                   {"q6k", DType::q6_k},     {"q8", DType::q8_0},
@@ -159,8 +160,16 @@ struct QuantizePlan {
     if (info(*asked).block == 1) return *asked;
     if (rows.cols() % info(*asked).block == 0) return *asked;
     if (!is_whole) return floats;
-    if (*asked == DType::iq4_xs) return DType::iq4_nl;
-    return *asked == DType::q4_k ? DType::q4_1 : *asked == DType::q5_k ? DType::q5_1 : DType::q8_0;
+    switch (*asked) {
+      case DType::q4_k:
+        return DType::q4_1;
+      case DType::q5_k:
+        return DType::q5_1;
+      case DType::q6_k:
+        return DType::q8_0;
+      default:  // Q2_K, Q3_K, IQ4_XS: as llama.cpp has it
+        return DType::iq4_nl;
+    }
   }
 
   // None: the parts that are read are not all of the tensor, or of different sizes, or fit no panels; it is kept.

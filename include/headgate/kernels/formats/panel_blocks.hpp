@@ -82,11 +82,12 @@ struct PanelBlocks {
     }
     const std::byte* const bytes = panel + bytes_at(g) + lane;
     if constexpr (groups > 1) {
+      const auto at = [&](std::size_t s) { return static_cast<GroupScale>(bytes[16 * s]); };
       for (std::size_t s = 0; s < weights.scale.size(); ++s) {
-        weights.scale[s] *= static_cast<float>(static_cast<GroupScale>(bytes[16 * s]));
-      }
-      if constexpr (blocks::has_minimum<Blocks>) {
-        weights.minimum[0] *= -static_cast<float>(static_cast<GroupScale>(bytes[16]));
+        weights.scale[s] *= static_cast<float>(has_nibbles ? at(s) & 15 : at(s));
+        if constexpr (blocks::has_minimum<Blocks>) {
+          weights.minimum[s] *= -static_cast<float>(has_nibbles ? at(s) >> 4 : at(s + 1));
+        }
       }
     }
     if constexpr (!has_halves) {
@@ -100,6 +101,7 @@ struct PanelBlocks {
       static_cast<index_t>(std::tuple_size_v<decltype(Blocks::affine(nullptr, 0).scale)>);
   static constexpr bool has_halves = requires { Blocks::scale_at; };
   static constexpr bool has_header = groups > 1;  // a line of halves before each block
+  static constexpr bool has_nibbles = blocks::has_minimum<Blocks> && num_scales == 2;  // scale and minimum in a byte
   static constexpr index_t group_bytes = 64 * Blocks::bits;
   // Of the 16 rows of a group, in the line of its run.
   static constexpr index_t scale_bytes = [] {

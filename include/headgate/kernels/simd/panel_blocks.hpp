@@ -44,7 +44,7 @@ inline constexpr auto table_of = [] {
 
 }  // namespace detail
 
-// Of as many rows as a register holds, scale s of a group and its minimum. halves, bytes: theirs.
+// Of as many rows as a register holds, scale s of a group and minimum s. halves, bytes: theirs.
 template <class Arch, class Blocks>
 HEADGATE_INLINE Floats<Arch> scale_of(const std::byte* halves, const std::byte* bytes, index_t s) noexcept {
   using Format = PanelBlocks<Blocks>;
@@ -54,18 +54,21 @@ HEADGATE_INLINE Floats<Arch> scale_of(const std::byte* halves, const std::byte* 
     const Word tiny = __builtin_bit_cast(Word, e < 2u);
     return as_floats<Arch>((((e - 1u) << 23) & ~tiny) | ((0x200000u << (e & 1u)) & tiny));
   } else if constexpr (Format::has_header) {
-    return detail::load_halves<Arch>(halves) *
-           detail::to_floats<Arch>(detail::widened<Arch, typename Format::GroupScale>(bytes + 16 * s));
+    auto multiple = detail::widened<Arch, typename Format::GroupScale>(bytes + 16 * s);
+    if constexpr (Format::has_nibbles) multiple &= 15;
+    return detail::load_halves<Arch>(halves) * detail::to_floats<Arch>(multiple);
   } else {
     return detail::load_halves<Arch>(halves);
   }
 }
 template <class Arch, class Blocks>
-HEADGATE_INLINE Floats<Arch> minimum_of(const std::byte* halves, const std::byte* bytes) noexcept {
+HEADGATE_INLINE Floats<Arch> minimum_of(const std::byte* halves, const std::byte* bytes, index_t s) noexcept {
   using Format = PanelBlocks<Blocks>;
-  const Floats<Arch> minimum = detail::load_halves<Arch>(halves);
+  const Floats<Arch> minimum = detail::load_halves<Arch>(halves + 32);
   if constexpr (!Format::has_header) return minimum;
-  return -minimum * detail::to_floats<Arch>(detail::widened<Arch, typename Format::GroupScale>(bytes));
+  auto multiple = detail::widened<Arch, typename Format::GroupScale>(bytes + 16 * (Format::has_nibbles ? s : s + 1));
+  if constexpr (Format::has_nibbles) multiple >>= 4;
+  return -minimum * detail::to_floats<Arch>(multiple);
 }
 
 // The bits of one plane of q, where they belong in it: `width` bits above `low` others.
@@ -216,12 +219,23 @@ HEADGATE_NOINLINE void multiply_panel(const std::byte* panel, index_t k, const s
         }
       }
       if constexpr (blocks::has_minimum<Blocks>) {
-        const auto minimum = minimum_of<Arch, Blocks>(halves + 32 + 2 * lane, bytes + 16 + lane);
+        const auto minimum = minimum_of<Arch, Blocks>(halves + 2 * lane, bytes + lane, num_scales - 1);
 #pragma GCC unroll 16
         for (index_t r = 0; r < ROWS; ++r) {
           float scaled_sum;
           std::memcpy(&scaled_sum, x_scales + scaled_sums + 4 * r, 4);
           sums.add(part, r, minimum, Floats<Arch>(scaled_sum));
+        }
+        if constexpr (num_scales == 2) {
+          const auto more = minimum_of<Arch, Blocks>(halves + 2 * lane, bytes + lane, 0) - minimum;
+#pragma GCC unroll 16
+          for (index_t r = 0; r < ROWS; ++r) {
+            std::int32_t half_sum;
+            float x_scale;
+            std::memcpy(&half_sum, x_sums + 4 * r, 4);
+            std::memcpy(&x_scale, x_scales + 4 * r, 4);
+            sums.add(part, r, more, Floats<Arch>(static_cast<float>(half_sum) * x_scale));
+          }
         }
       }
     }
@@ -240,7 +254,8 @@ template <class Arch, class Blocks>
 inline constexpr index_t rows_of_block = [] {
   if (lanes<Arch> < 16) return detail::largest_of<Blocks> > 127 ? 4 : 6;
   if (Blocks::bits == 6) return 6;
-  return wide_dot_costs_more<Arch> || detail::is_table<Blocks> ? 8 : 12;
+  const bool has_halves = PanelBlocks<Blocks>::num_scales == 2;
+  return wide_dot_costs_more<Arch> || detail::is_table<Blocks> || has_halves ? 8 : 12;
 }();
 
 // multiply_panel for 1, 2, ... rows.

@@ -1,7 +1,7 @@
 // What each router policy costs on the same tokens, one thread: 64 experts, 8 per token where the policy takes a
 // number, hidden size 2048, 512 tokens together and one alone. The policies are those of
 // headgate/analysis/policies.hpp: one added there appears here; each is called as AnyRouter, a virtual call a batch.
-// The table of the README is this program's output.
+// The table in benchmarks/README.md is this program's output.
 //   bench_routers [TEXT]     only policies whose name holds TEXT
 // The fastest of many rounds counts; a round of each size takes about 2 ms or one call. The ratio is to plain top-k
 // softmax (Mixtral's) measured in turns with the policy. A recurrent or two-layer gate multiplies more than a linear

@@ -57,6 +57,8 @@ struct BilevelCausalShape {
   }
 };
 
+// Table of structures: BilevelCausalAttention | attention to regions of positions that a router chose |
+//   after Zhu et al. 2023, 2303.08810
 template <WeightFormat Format = F32, class Backend = NativeBackend>
 class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
   using Base = AttentionProjections<Format, Backend>;

@@ -43,6 +43,7 @@ struct BilevelRoutingShape {
   bool mask_padding = false;  // true: padded tokens count nowhere, neither in means nor in the softmax
 };
 
+// Table of structures: BilevelRoutingAttention | the same over the regions of an image | Zhu et al. 2023, 2303.08810
 template <std::floating_point T>
 class BilevelRoutingAttention {
  public:

@@ -21,6 +21,8 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
+// Table of structures: GluExperts, SwiGluExperts | gated feed-forward experts, fast in every weight format |
+//   Shazeer 2020, 2002.05202
 template <WeightFormat Format = F32, class Backend = NativeBackend>
 class GluExperts {
  public:

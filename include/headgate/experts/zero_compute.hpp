@@ -23,6 +23,8 @@ struct ZeroComputeExpert {
   std::vector<float> gate = {};   // constant: W (2, hidden_size); else empty
 };
 
+// Table of structures: WithZeroComputeExperts | experts that are zero, the input or a constant |
+//   Jin et al. 2024, 2410.07348; Meituan 2025, LongCat-Flash
 template <ExpertMajorBank Bank, class Backend = NativeBackend>
 class WithZeroComputeExperts {
  public:

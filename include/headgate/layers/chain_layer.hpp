@@ -18,6 +18,7 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
+// Table of structures: ChainLayer | experts see what experts made, C times over one bank | Wang et al. 2025, 2506.18945
 template <Router R, Experts E, class Backend = NativeBackend>
 class ChainLayer {
  public:

@@ -10,6 +10,8 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
+// Table of structures: SharedExpert | experts that every token passes, gated or not |
+//   DeepSeek-AI 2024, 2401.06066; Yang et al. 2024, 2407.10671
 template <Experts Bank, class Backend = NativeBackend>
 class SharedExpert {
  public:

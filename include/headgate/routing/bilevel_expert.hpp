@@ -20,6 +20,7 @@ struct ExpertRegions {
   index_t chosen;  // of them by a token
 };
 
+// Table of routers: bilevel_expert_router | regions of experts first, then experts | after Zhu et al. 2023, 2303.08810
 template <class Backend = NativeBackend>
 Expected<BilevelExpertRouter<Backend>> bilevel_expert_router(const GateWeights& weights, index_t k,
                                                              ExpertRegions regions) {

@@ -51,6 +51,8 @@ struct Gain {
 };
 static_assert(ScoreStage<ReluRmsScore> && WeighStage<Gain>);
 
+// Table of routers: BlockFfnRouter, block_ffn_router | ReLU, then RMSNorm over all experts |
+//   Song et al. 2025, 2507.08771
 template <class Backend = NativeBackend>
 using BlockFfnRouter = StagedRouter<ReluRmsScore, Positive, Gain, Backend>;
 

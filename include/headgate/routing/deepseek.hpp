@@ -35,6 +35,7 @@ concept DeepseekV2Weigh = std::same_as<W, Scale> || std::same_as<W, Renormalize>
 template <class Backend = NativeBackend>
 using DeepseekV3Router = StagedRouter<SigmoidScore, GroupedTopK, Then<Renormalize, Scale>, Backend>;
 
+// Table of routers: deepseek_v2_router | softmax, groups of experts first, then experts | DeepSeek-AI 2024, 2405.04434
 // V2, greedy. With k = 1 DeepSeek's code scales whatever norm_topk_prob says.
 template <class Backend = NativeBackend, DeepseekV2Weigh Weigh>
 Expected<StagedRouter<SoftmaxScore, TopK, Weigh, Backend>> deepseek_v2_router(const GateWeights& weights, index_t k,
@@ -51,6 +52,8 @@ Expected<StagedRouter<SoftmaxScore, GroupedTopK, Weigh, Backend>> deepseek_v2_ro
   const GroupedTopK select{k, groups.num_groups, groups.topk_group, 1};
   return StagedRouter<SoftmaxScore, GroupedTopK, Weigh, Backend>::create(weights, select, weigh);
 }
+// Table of routers: deepseek_v3_router | sigmoid + bias, groups of experts first, then experts |
+//   DeepSeek-AI 2024, 2412.19437
 // V3. selection_bias of the weights is b; scale is c. Moonlight has one group.
 template <class Backend = NativeBackend>
 Expected<DeepseekV3Router<Backend>> deepseek_v3_router(const GateWeights& weights, index_t k, float scale,

@@ -86,6 +86,7 @@ class RecurrentCell {
   std::vector<float> bias_hh_;
 };
 
+// Table of routers: GruRouter | a GRU from layer to layer | Qiu et al. 2025, 2408.06793
 template <SelectStage Select = TopK, WeighStage Weigh = Renormalize, class Backend = NativeBackend>
 class GruRouter {
   using Selection = StagedSelection<SoftmaxScore, Select, Weigh, Backend>;

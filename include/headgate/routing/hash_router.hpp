@@ -12,6 +12,7 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
+// Table of routers: HashRouter | a table of token ids | Roller et al. 2021, 2106.04426
 class HashRouter {
  public:
   using State = NoState;

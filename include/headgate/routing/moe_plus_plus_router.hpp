@@ -79,6 +79,8 @@ struct MoePlusPlusGate {
   ConstRows residual = {};  // G (num_experts, num_experts), gate_map; empty: none
 };
 
+// Table of routers: MoePlusPlusRouter | logits of the layer before added to those of a two-layer gate |
+//   Jin et al. 2024, 2410.07348
 template <class Backend = NativeBackend>
 class MoePlusPlusRouter {
   using Selection = StagedSelection<NormalizedSoftmaxScore, TopK, ZeroThenRenormalize, Backend>;

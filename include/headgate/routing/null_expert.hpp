@@ -54,6 +54,7 @@ Expected<NullExpertRouter<Score, Select, Weigh, Backend>> with_null_experts(cons
   const DropNull<Weigh> drop{weights.gate.rows - null_experts, weigh};
   return NullExpertRouter<Score, Select, Weigh, Backend>::create(weights, select, drop, score);
 }
+// Table of routers: adamoe_router, with_null_experts | null experts, so that k adapts | Zeng et al. 2024, 2406.13233
 // AdaMoE: k counts true and null.
 template <class Backend = NativeBackend>
 Expected<NullExpertRouter<SoftmaxScore, TopK, Renormalize, Backend>> adamoe_router(const GateWeights& weights,

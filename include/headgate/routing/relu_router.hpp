@@ -24,6 +24,7 @@ static_assert(ScoreStage<ReluScore>);
 template <class Backend = NativeBackend>
 using ReluRouter = StagedRouter<ReluScore, Positive, Keep, Backend>;
 
+// Table of routers: relu_router | every expert with a positive logit, weighed by it | Wang et al. 2024, 2412.14711
 template <class Backend = NativeBackend>
 Expected<ReluRouter<Backend>> relu_router(const GateWeights& weights) {
   return ReluRouter<Backend>::create(weights, Positive{}, Keep{});

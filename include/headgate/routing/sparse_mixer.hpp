@@ -52,6 +52,8 @@ static_assert(WeighStage<SoftmaxOfRivals>);
 template <class Backend = NativeBackend>
 using SparseMixer = StagedRouter<IdentityScore, TopK, SoftmaxOfRivals, Backend>;
 
+// Table of routers: sparse_mixer_router | the two best, each weighed against those near it |
+//   Liu et al. 2024, 2409.12136
 template <class Backend = NativeBackend>
 Expected<SparseMixer<Backend>> sparse_mixer_router(const GateWeights& weights, float jitter, index_t k = 2) {
   return SparseMixer<Backend>::create(weights, TopK{k}, SoftmaxOfRivals{jitter});

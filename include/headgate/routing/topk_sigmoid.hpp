@@ -16,12 +16,15 @@ namespace headgate::inline HEADGATE_ABI {
 template <WeighStage Weigh, class Backend = NativeBackend>
 using SigmoidTopK = StagedRouter<SigmoidScore, TopK, Weigh, Backend>;
 
+// Table of routers: lfm2_moe_router | sigmoid, top k by sigmoid + bias, divided by their sum | Liquid AI 2025, LFM2-MoE
 // scale: routed_scaling_factor, c.
 template <class Backend = NativeBackend>
 Expected<SigmoidTopK<Then<Renormalize, Scale>, Backend>> lfm2_moe_router(const GateWeights& weights, index_t k,
                                                                          float scale = 1.0f) {
   return SigmoidTopK<Then<Renormalize, Scale>, Backend>::create(weights, TopK{k}, {{.add = 1e-6f}, {scale}});
 }
+// Table of routers: minimax_m2_router | sigmoid, top k by sigmoid + bias, divided by their sum |
+//   MiniMax 2025, MiniMax-M2
 template <class Backend = NativeBackend>
 Expected<SigmoidTopK<Renormalize, Backend>> minimax_m2_router(const GateWeights& weights, index_t k) {
   return SigmoidTopK<Renormalize, Backend>::create(weights, TopK{k}, Renormalize{});

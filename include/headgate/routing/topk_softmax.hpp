@@ -35,31 +35,38 @@ using TopKThenSoftmax = StagedRouter<IdentityScore, TopK, SoftmaxOverSelected, B
 // The commonest: softmax, the k best, divided by their sum.
 using TopKSoftmax = SoftmaxTopK<Renormalize>;
 
+// Table of routers: switch_router | softmax, best one | Fedus et al. 2021, 2101.03961
 template <class Backend = NativeBackend>
 Expected<SoftmaxTopK<Keep, Backend>> switch_router(const GateWeights& weights) {
   return SoftmaxTopK<Keep, Backend>::create(weights, TopK{1}, Keep{});
 }
+// Table of routers: mixtral_router | softmax, top k, divided by their sum | Jiang et al. 2024, 2401.04088
 template <class Backend = NativeBackend>
 Expected<SoftmaxTopK<Renormalize, Backend>> mixtral_router(const GateWeights& weights, index_t k) {
   return SoftmaxTopK<Renormalize, Backend>::create(weights, TopK{k}, Renormalize{});
 }
+// Table of routers: olmoe_router | softmax, top k | Muennighoff et al. 2024, 2409.02060
 template <class Backend = NativeBackend>
 Expected<SoftmaxTopK<Keep, Backend>> olmoe_router(const GateWeights& weights, index_t k) {
   return SoftmaxTopK<Keep, Backend>::create(weights, TopK{k}, Keep{});
 }
+// Table of routers: qwen2_moe_router | softmax, top k | Yang et al. 2024, 2407.10671
 template <class Backend = NativeBackend>
 Expected<SoftmaxTopK<Keep, Backend>> qwen2_moe_router(const GateWeights& weights, index_t k) {
   return SoftmaxTopK<Keep, Backend>::create(weights, TopK{k}, Keep{});
 }
+// Table of routers: qwen3_moe_router | softmax, top k, divided by their sum | Yang et al. 2025, 2505.09388
 template <class Backend = NativeBackend>
 Expected<SoftmaxTopK<Renormalize, Backend>> qwen3_moe_router(const GateWeights& weights, index_t k) {
   return SoftmaxTopK<Renormalize, Backend>::create(weights, TopK{k}, Renormalize{});
 }
+// Table of routers: granite_router | top k, then softmax over these | Shazeer et al. 2017, 1701.06538
 template <class Backend = NativeBackend>
 Expected<TopKThenSoftmax<Backend>> granite_router(const GateWeights& weights, index_t k) {
   return TopKThenSoftmax<Backend>::create(weights, TopK{k}, SoftmaxOverSelected{});
 }
 
+// Table of routers: ernie_router | softmax, top k by softmax + bias, divided by their sum | Baidu 2025, ERNIE 4.5
 // The weights' selection_bias is b (moe_statics.e_score_correction_bias); at_least is moe_norm_min.
 template <class Backend = NativeBackend>
 Expected<SoftmaxTopK<Renormalize, Backend>> ernie_router(const GateWeights& weights, index_t k,

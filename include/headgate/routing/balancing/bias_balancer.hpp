@@ -36,6 +36,8 @@ struct BalanceRule {
   bool multiplicative = false;
 };
 
+// Table of structures: BiasBalancer | selection biases moved between batches until loads are even |
+//   Wang et al. 2024, 2408.15664
 class BiasBalancer {
  public:
   static Expected<BiasBalancer> create(index_t num_experts, const BalanceRule& rule) {

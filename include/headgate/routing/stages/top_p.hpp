@@ -7,6 +7,7 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
+// Table of routers: SoftmaxScore, TopP | the fewest that reach probability p | Huang et al. 2024, 2403.07652
 struct TopP {
   float p;            // in (0, 1]
   index_t k_max = 0;  // experts per token at most; 0: no limit

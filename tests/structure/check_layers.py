@@ -24,7 +24,7 @@ ALSO = {  # their plan is a plan
 }
 DOORS = [  # what is included, who may
     (r"xsimd/.*", r"kernels/simd/arch\.hpp"),
-    (r"(unsupported/)?Eigen/.*", r"(kernels|interop)/eigen\.hpp"),
+    (r"(unsupported/)?Eigen/.*", r"(kernels|interop)/eigen\.hpp|interop/shared_projection\.hpp"),
     (r"nlohmann/.*", r"io/json\.hpp"),
     (r"(pcre2|utf8proc)\.h", r"tokenizer/.*"),
     (r"fmt/.*", r"(io|analysis)/.*"),

@@ -1,5 +1,6 @@
 // headgate quantize: what it writes, prints and refuses.
 #include <filesystem>
+#include <map>
 #include <string>
 #include <vector>
 
@@ -7,6 +8,7 @@
 
 #include "cli/program.hpp"
 #include "cli/scratch_folder.hpp"
+#include "io/gguf_writer.hpp"
 #include "support/catch.hpp"
 
 namespace {
@@ -72,6 +74,63 @@ TEST_CASE("parts have types of their own, and a table says what each matrix lost
   CHECK(table.find("* rows are no whole blocks of the type asked for") != std::string::npos);
 }
 
+TEST_CASE("columns of more importance lose less, of one expert of a stack and of a matrix") {
+  const cli::ScratchFolder folder;
+  const auto raw = [](const std::vector<float>& values) {
+    return std::string(reinterpret_cast<const char*>(values.data()), values.size() * sizeof(float));
+  };
+  io_test::GgufWriter file;
+  file.key("general.type", io_test::gguf_value("imatrix"));
+  const auto add = [&](const std::string& name, std::uint64_t matrices) {
+    // Every fourth column of the last matrix matters; of the others nothing is known.
+    std::vector<float> sums(256 * matrices, 0.0f);
+    std::vector<float> counts(matrices, 0.0f);
+    for (std::size_t c = 0; c < 256; ++c) sums[256 * (matrices - 1) + c] = c % 4 == 0 ? 1e4f : 1.0f;
+    counts.back() = 8.0f;
+    file.tensor(name + ".in_sum2", {256, matrices}, 0, raw(sums));
+    file.tensor(name + ".counts", {1, matrices}, 0, raw(counts));
+  };
+  add("blk.1.attn_q.weight", 1);
+  add("blk.2.ffn_up_exps.weight", 16);
+  const std::string importance = folder.write("imatrix.gguf", file.file());
+  const auto tensors = [&](const std::string& out, const Words& more) {
+    Words words = {cli::tales, folder / out, "--format", "q4", "--json"};
+    words.insert(words.end(), more.begin(), more.end());
+    const cli::Result result = run(words);
+    REQUIRE(result.code == 0);
+    std::map<std::string, json> found;
+    const json document = json::parse(result.out);
+    for (const json& tensor : document.at("tensors")) found[tensor.at("name")] = tensor;
+    return found;
+  };
+  const std::map<std::string, json> plain = tensors("plain", {});
+  const std::map<std::string, json> weighed = tensors("weighed", {"--imatrix", importance});
+  REQUIRE(plain.size() > 2);
+  REQUIRE(plain.size() == weighed.size());
+  std::vector<std::string> with_importance;
+  for (const auto& [name, tensor] : weighed) {
+    const double before = plain.at(name).at("relative_error");
+    CHECK_FALSE(plain.at(name).at("has_importance").get<bool>());
+    if (tensor.at("has_importance").get<bool>()) {
+      with_importance.push_back(name);
+      CHECK(tensor.at("relative_error").get<double>() > before);  // unweighed, as it is printed
+    } else {
+      CHECK(tensor.at("relative_error") == before);
+    }
+  }
+  CHECK(with_importance == std::vector<std::string>{"model.layers.1.self_attn.q_proj.weight",
+                                                    "model.layers.2.mlp.experts.15.up_proj.weight"});
+  CHECK(cli::run({"generate", "-m", folder / "weighed", "-p", "Once", "-n", "3", "--temp", "0"}).code == 0);
+  // A file for another model says nothing of this one.
+  io_test::GgufWriter other;
+  other.key("general.type", io_test::gguf_value("imatrix"));
+  other.tensor("blk.99.attn_q.weight.in_sum2", {1, 1}, 0, raw({1.0f}));
+  other.tensor("blk.99.attn_q.weight.counts", {1, 1}, 0, raw({1.0f}));
+  const std::string of_other = folder.write("other.gguf", other.file());
+  refused({cli::tales, folder / "out", "--format", "q4", "--imatrix", of_other}, 3);
+  CHECK_FALSE(std::filesystem::exists(folder / "out"));
+}
+
 TEST_CASE("the bytes of a quantized model are the same for any number of threads") {
   const cli::ScratchFolder folder;
   for (const char* const threads : {"1", "2", "3"}) {
@@ -96,9 +155,11 @@ TEST_CASE("perplexity and divergence are measured against the original, and fewe
     return found.at("kl_divergence").at("value").get<double>();
   };
   const double of_floats = divergence("bf16");
+  const double of_halves = divergence("f16");
   const double eight = divergence("q8");
   const double four = divergence("q4");
   CHECK(of_floats < 1e-6);
+  CHECK(of_halves < 1e-6);
   CHECK(eight > of_floats);
   CHECK(four > 3.0 * eight);
   CHECK_FALSE(std::filesystem::exists(folder / "q4" / "base.kl"));

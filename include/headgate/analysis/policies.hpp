@@ -16,6 +16,7 @@
 #include "headgate/routing/bilevel_expert.hpp"
 #include "headgate/routing/block_ffn_router.hpp"
 #include "headgate/routing/deepseek.hpp"
+#include "headgate/routing/dynmoe_router.hpp"
 #include "headgate/routing/gru_router.hpp"
 #include "headgate/routing/hash_router.hpp"
 #include "headgate/routing/moe_plus_plus_router.hpp"
@@ -116,6 +117,20 @@ auto moe_plus_plus_of(const PolicyParameters& i, ZeroExpertWeight zero_expert, f
   return MoePlusPlusRouter<Backend>::create(gate, {zero_expert, i.k, norm_std}).value();
 }
 
+// DynMoE's router, whose thresholds let about k experts through: cosines of tokens and random prototypes are nearly
+// normal, of deviation 1 / sqrt(hidden_size).
+template <class Backend>
+auto dynmoe_of(const PolicyParameters& i) {
+  const float above = static_cast<float>(i.k) / (static_cast<float>(i.num_experts) + 1.0f);
+  std::vector<float> thresholds;
+  for (const float b : i.gate_bias) {
+    const float deviations = std::log((1.0f - above) / above) / 1.7f - b;
+    thresholds.push_back(deviations / std::sqrt(static_cast<float>(i.hidden_size)));
+  }
+  return dynmoe_router<Backend>({.prototypes = {i.gate.data(), i.num_experts, i.hidden_size}, .thresholds = thresholds})
+      .value();
+}
+
 // A hash table that permutes with the experts: token v goes to the k whose gate is largest in column v.
 inline HashRouter hash_of(const PolicyParameters& i) {
   std::vector<ExpertId> table;
@@ -159,6 +174,7 @@ Policies all_policies() {
     {"FactorLLM", softmax_laws, [](I i) { return StagedRouter<IdentityScore, TopK, EqualWeights, Backend>(i.plain(), {i.k}, {static_cast<float>(i.num_experts) / static_cast<float>(i.k)}); }},
     {"top-p", shift_invariant, [](I i) { return StagedRouter<SoftmaxScore, TopP, Keep, Backend>(i.plain(), {0.6f}, {}); }},
     {"top-p, at most k", shift_invariant, [](I i) { return StagedRouter<SoftmaxScore, TopP, Renormalize, Backend>(i.plain(), {0.6f, i.k}, {}); }},
+    {"DynMoE", no_law, [](I i) { return dynmoe_of<Backend>(i); }},
     {"AdaMoE", no_law, [](I i) { return adamoe_of<Backend>(i, 3); }, "3 null experts"},
     {"RMoE", no_law, [](I i) { return gru_of<Backend>(i, RecurrentKind::gru); }, "projection, cell"},
     {"RMoE, plain cell", no_law, [](I i) { return gru_of<Backend>(i, RecurrentKind::rnn); }, "projection, cell"},

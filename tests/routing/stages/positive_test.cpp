@@ -45,3 +45,21 @@ TEST_CASE("positive selection says of its limit what is allowed, and takes a cal
   CHECK(Positive{3}.min_k(7) == 0);
   CHECK(choose(Positive{1}.with_k(2), {1.0f, 3.0f, 2.0f}) == std::vector<ExpertId>{1, 2});
 }
+
+TEST_CASE("where no key is positive the unmasked expert with the largest score may be chosen, ties to the lower id") {
+  constexpr float masked = -std::numeric_limits<float>::infinity();
+  const Positive select{.or_best = true};
+  const auto choose_by = [&](const std::vector<float>& keys, const std::vector<float>& scores) {
+    std::vector<ExpertId> chosen(keys.size());
+    chosen.resize(as_size(select.choose<NativeBackend>(keys, scores, chosen)));
+    return chosen;
+  };
+  CHECK(choose_by({-0.1f, -0.3f, -0.3f}, {0.1f, 0.5f, 0.5f}) == std::vector<ExpertId>{1});
+  CHECK(choose_by({masked, -0.3f, 0.0f}, {0.9f, 0.5f, 0.2f}) == std::vector<ExpertId>{1});
+  CHECK(choose_by({-0.1f, 0.2f, -0.3f}, {0.9f, 0.5f, 0.5f}) == std::vector<ExpertId>{1});
+  CHECK(choose_by({masked, masked}, {0.9f, 0.5f}).empty());
+  CHECK(select.min_k(3) == 1);
+  CHECK(select.min_k(0) == 0);
+  CHECK(select.with_k(2).or_best);
+  CHECK(Positive{}.min_k(3) == 0);
+}

@@ -31,6 +31,7 @@ TEST_CASE("weights of every step, by hand") {
   CHECK(weighed(Renormalize{}, {0.0f, 0.0f, 0.0f, 0.0f}) == std::vector<float>(4, 0.25f));
   CHECK(weighed(Renormalize{.add = 1e-20f}, {0.0f, 0.0f}) == std::vector<float>(2, 0.0f));
   CHECK(weighed(EqualWeights{3.0f}, {0.1f, 0.2f}) == std::vector<float>(2, 3.0f));
+  CHECK(weighed(EqualShares{}, {0.1f, -0.2f, 7.0f, 0.0f}) == std::vector<float>(4, 0.25f));
   CHECK(weighed(Scale{2.5f}, {0.5f, -1.0f}) == std::vector<float>{1.25f, -2.5f});
   CHECK(weighed(Then<Renormalize, Scale>{{.add = 1e-20f}, {2.5f}}, {0.375f, 0.125f}) ==
         std::vector<float>{1.875f, 0.625f});
@@ -45,6 +46,7 @@ TEST_CASE("every step takes an empty row") {
   CHECK(weighed(Renormalize{}, {}).empty());
   CHECK(weighed(SoftmaxOverSelected{}, {}).empty());
   CHECK(weighed(SigmoidOverSelected{}, {}).empty());
+  CHECK(weighed(EqualShares{}, {}).empty());
   CHECK(weighed(Then<EqualWeights, Scale>{{1.0f}, {2.0f}}, {}).empty());
 }
 
@@ -58,6 +60,7 @@ TEST_CASE("steps say what their weights add up to") {
   CHECK(Renormalize{.keep_single = true}.sum(sigmoid).kind == RowSum::free);
   CHECK(SoftmaxOverSelected{}.sum(sigmoid).kind == RowSum::one);
   CHECK(SigmoidOverSelected{}.sum(sigmoid).kind == RowSum::free);
+  CHECK(EqualShares{}.sum(sigmoid).kind == RowSum::one);
   CHECK(EqualWeights{1.0f}.sum(softmax).kind == RowSum::free);
   CHECK(Scale{2.0f}.sum(softmax).kind == RowSum::free);
   const WeightSum scaled = Then<Renormalize, Then<Scale, Scale>>{{}, {{2.0f}, {1.5f}}}.sum(sigmoid);

@@ -5,6 +5,7 @@
 //   SoftmaxOverSelected   w_i = exp(s_i) / sum_j exp(s_j)         Shazeer 2017, Granite, gpt-oss, JetMoE: over logits
 //   SigmoidOverSelected   w_i = 1 / (1 + exp(-s_i))               Llama 4; then Renormalize: SmallThinker
 //   EqualWeights          w_i = value                             FactorLLM (E / k), SPT (1)
+//   EqualShares           w_i = 1 / how many are chosen           DynMoE
 //   Scale                 w_i = factor s_i                        DeepSeek-V2, V3, LongCat: routed_scaling_factor
 // A stage may read the scores of all experts (routing/sparse_mixer.hpp).
 #pragma once
@@ -128,6 +129,18 @@ struct EqualWeights {
   }
 };
 
+struct EqualShares {
+  static constexpr bool needs_nonnegative_scores = false;
+  static constexpr bool never_negative(bool /*scores*/) noexcept { return true; }
+  WeightSum sum(WeightSum /*scores*/) const noexcept { return {RowSum::one}; }
+  Status check() const noexcept { return Status::success(); }
+  template <class Backend>
+  index_t apply(std::span<ExpertId> experts, std::span<float> weights) const noexcept {
+    for (float& w : weights) w = 1.0f / static_cast<float>(weights.size());
+    return static_cast<index_t>(experts.size());
+  }
+};
+
 struct Scale {
   float factor;
 
@@ -173,6 +186,7 @@ struct Then {
   }
 };
 static_assert(WeighStage<Keep> && WeighStage<Renormalize> && WeighStage<SoftmaxOverSelected>);
-static_assert(WeighStage<SigmoidOverSelected> && WeighStage<EqualWeights> && WeighStage<Then<Renormalize, Scale>>);
+static_assert(WeighStage<SigmoidOverSelected> && WeighStage<EqualWeights> && WeighStage<EqualShares>);
+static_assert(WeighStage<Then<Renormalize, Scale>>);
 
 }  // namespace headgate::inline HEADGATE_ABI

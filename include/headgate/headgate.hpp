@@ -72,6 +72,7 @@
 #include "headgate/routing/null_expert.hpp"
 #include "headgate/routing/plan_transform.hpp"
 #include "headgate/routing/plan_writer.hpp"
+#include "headgate/routing/promoe_router.hpp"
 #include "headgate/routing/region_router.hpp"
 #include "headgate/routing/relu_router.hpp"
 #include "headgate/routing/router.hpp"
@@ -88,3 +89,4 @@
 #include "headgate/routing/stages/weigh.hpp"
 #include "headgate/routing/topk_sigmoid.hpp"
 #include "headgate/routing/topk_softmax.hpp"
+#include "headgate/routing/tutel_cosine_router.hpp"

@@ -21,11 +21,13 @@
 #include "headgate/routing/hash_router.hpp"
 #include "headgate/routing/moe_plus_plus_router.hpp"
 #include "headgate/routing/null_expert.hpp"
+#include "headgate/routing/promoe_router.hpp"
 #include "headgate/routing/relu_router.hpp"
 #include "headgate/routing/sparse_mixer.hpp"
 #include "headgate/routing/stages/top_p.hpp"
 #include "headgate/routing/topk_sigmoid.hpp"
 #include "headgate/routing/topk_softmax.hpp"
+#include "headgate/routing/tutel_cosine_router.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -131,6 +133,28 @@ auto dynmoe_of(const PolicyParameters& i) {
       .value();
 }
 
+// Tutel's cosine router, its projector 256 wide where the hidden size is no smaller, its prototypes the first columns
+// of the gate.
+template <class Backend>
+auto tutel_cosine_of(const PolicyParameters& i) {
+  const index_t width = std::min(i.hidden_size, index_t{256});
+  const std::vector<float> projector =
+      uniform_floats(std::int64_t{width} * i.hidden_size, sum_bound(0.5f, i.hidden_size), 101);
+  return tutel_cosine_router<Backend>({.prototypes = {i.gate.data(), i.num_experts, width, i.hidden_size},
+                                       .temperature = std::log(2.0f),
+                                       .projector = {projector.data(), width, i.hidden_size}},
+                                      i.k)
+      .value();
+}
+
+// ProMoE's router of tokens without labels.
+template <class Backend>
+auto promoe_of(const PolicyParameters& i) {
+  return ProMoeRouter<IdentityScore, Backend>::create({i.gate.data(), i.num_experts, i.hidden_size},
+                                                      {.k = i.k, .null_expert = false})
+      .value();
+}
+
 // A hash table that permutes with the experts: token v goes to the k whose gate is largest in column v.
 inline HashRouter hash_of(const PolicyParameters& i) {
   std::vector<ExpertId> table;
@@ -174,7 +198,9 @@ Policies all_policies() {
     {"FactorLLM", softmax_laws, [](I i) { return StagedRouter<IdentityScore, TopK, EqualWeights, Backend>(i.plain(), {i.k}, {static_cast<float>(i.num_experts) / static_cast<float>(i.k)}); }},
     {"top-p", shift_invariant, [](I i) { return StagedRouter<SoftmaxScore, TopP, Keep, Backend>(i.plain(), {0.6f}, {}); }},
     {"top-p, at most k", shift_invariant, [](I i) { return StagedRouter<SoftmaxScore, TopP, Renormalize, Backend>(i.plain(), {0.6f, i.k}, {}); }},
+    {"Tutel, cosine", no_law, [](I i) { return tutel_cosine_of<Backend>(i); }, "projector"},
     {"DynMoE", no_law, [](I i) { return dynmoe_of<Backend>(i); }},
+    {"ProMoE", no_law, [](I i) { return promoe_of<Backend>(i); }},
     {"AdaMoE", no_law, [](I i) { return adamoe_of<Backend>(i, 3); }, "3 null experts"},
     {"RMoE", no_law, [](I i) { return gru_of<Backend>(i, RecurrentKind::gru); }, "projection, cell"},
     {"RMoE, plain cell", no_law, [](I i) { return gru_of<Backend>(i, RecurrentKind::rnn); }, "projection, cell"},

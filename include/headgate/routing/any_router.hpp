@@ -35,9 +35,19 @@ class AnyRouter {
       tokens_ = tokens;
       for (const Memory& memory : memories_) memory.held->reset(tokens);
     }
+    // The memory of the routers whose State is S, made where there was none: for side inputs that a caller puts there
+    // (routing/promoe_router.hpp).
+    template <class S>
+    S& get() {
+      for (const Memory& memory : memories_) {
+        if (memory.type == &type_tag<S>) return static_cast<Held<S>&>(*memory.held).state;
+      }
+      memories_.push_back({&type_tag<S>, std::make_unique<Held<S>>()});
+      memories_.back().held->reset(tokens_);
+      return static_cast<Held<S>&>(*memories_.back().held).state;
+    }
 
    private:
-    friend class AnyRouter;
     struct Interface {
       virtual ~Interface() = default;
       virtual std::unique_ptr<Interface> clone() const = 0;
@@ -53,16 +63,6 @@ class AnyRouter {
       const char* type;
       std::unique_ptr<Interface> held;
     };
-
-    template <class S>
-    S& get() {
-      for (const Memory& memory : memories_) {
-        if (memory.type == &type_tag<S>) return static_cast<Held<S>&>(*memory.held).state;
-      }
-      memories_.push_back({&type_tag<S>, std::make_unique<Held<S>>()});
-      memories_.back().held->reset(tokens_);
-      return static_cast<Held<S>&>(*memories_.back().held).state;
-    }
 
     std::vector<Memory> memories_;
     index_t tokens_ = 0;  // of the last reset

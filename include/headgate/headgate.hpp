@@ -68,6 +68,7 @@
 #include "headgate/routing/gru_cell.hpp"
 #include "headgate/routing/gru_router.hpp"
 #include "headgate/routing/hash_router.hpp"
+#include "headgate/routing/longcat.hpp"
 #include "headgate/routing/moe_plus_plus_router.hpp"
 #include "headgate/routing/null_expert.hpp"
 #include "headgate/routing/plan_transform.hpp"

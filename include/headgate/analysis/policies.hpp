@@ -19,6 +19,7 @@
 #include "headgate/routing/dynmoe_router.hpp"
 #include "headgate/routing/gru_router.hpp"
 #include "headgate/routing/hash_router.hpp"
+#include "headgate/routing/longcat.hpp"
 #include "headgate/routing/moe_plus_plus_router.hpp"
 #include "headgate/routing/null_expert.hpp"
 #include "headgate/routing/promoe_router.hpp"
@@ -133,6 +134,17 @@ auto dynmoe_of(const PolicyParameters& i) {
       .value();
 }
 
+// LongCat's zero experts behind DeepSeek-V3's gate: the last expert is one, where there is another.
+template <class Backend>
+auto grouped_zero_expert_of(const PolicyParameters& i) {
+  PolicyParameters others = i;
+  others.num_experts = std::max(i.num_experts - 1, 1);
+  others.k = std::min(i.k, others.num_experts);
+  return grouped_zero_expert_router<Backend>(i.biased(), i.num_experts - others.num_experts, i.k, 2.5f,
+                                             groups_of(others, 4))
+      .value();
+}
+
 // Tutel's cosine router, its projector 256 wide where the hidden size is no smaller, its prototypes the first columns
 // of the gate.
 template <class Backend>
@@ -190,6 +202,8 @@ Policies all_policies() {
     {"DeepSeek-V2, in groups", shift_invariant | by_place, [](I i) { return deepseek_v2_router<Backend>(i.plain(), i.k, Scale{16.0f}, groups_of(i, 3)).value(); }},
     {"DeepSeek-V3", by_place | trained_bias, [](I i) { return deepseek_v3_router<Backend>(i.biased(), i.k, 2.5f, groups_of(i, 4)).value(); }},
     {"Moonlight", trained_bias, [](I i) { return deepseek_v3_router<Backend>(i.biased(), i.k, 2.446f, {1, 1}).value(); }},
+    {"LongCat-Flash", shift_invariant | trained_bias | last_is_free, [](I i) { return longcat_router<Backend>(i.biased(), i.k, 6.0f).value(); }},
+    {"DeepSeek-V3, zero expert", by_place | trained_bias | last_is_free, [](I i) { return grouped_zero_expert_of<Backend>(i); }},
     {"MiniMax-M2", trained_bias, [](I i) { return minimax_m2_router<Backend>(i.biased(), i.k).value(); }},
     {"LFM2-MoE", trained_bias, [](I i) { return lfm2_moe_router<Backend>(i.biased(), i.k).value(); }},
     {"PhiMoE", logit_order, [](I i) { return sparse_mixer_router<Backend>(i.plain(), 0.01f, i.k).value(); }},

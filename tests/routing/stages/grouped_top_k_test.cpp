@@ -136,3 +136,16 @@ TEST_CASE("two keys of a group count unless said otherwise") {
   CHECK(GroupedTopK::max_groups == 256);
   CHECK_FALSE(GroupedTopK::needs_nonnegative_scores);
 }
+
+TEST_CASE("experts in no group compete whatever groups are chosen, and count for none") {
+  GroupedTopK select{3, 2, 1, 2, 2};
+  CHECK(select.check(6).ok());
+  CHECK(choose(select, {1.0f, 1.0f, 5.0f, -9.0f, 0.5f, 0.25f}) == std::vector<ExpertId>{0, 1, 4});
+  CHECK(choose(select, {1.0f, 1.0f, 5.0f, -9.0f, masked, 7.0f}) == std::vector<ExpertId>{5, 0, 1});
+  CHECK(choose(select.with_k(1), {1.0f, 1.0f, 0.0f, 0.0f, 1.0f, 2.0f}) == std::vector<ExpertId>{5});
+  CHECK(choose(select, {1.0f, 1.0f, 1.0f, 1.0f, 1.0f, 1.0f}) == std::vector<ExpertId>{0, 1, 4});
+  select.k = 4;
+  CHECK(select.check(6).ok());
+  CHECK(said(GroupedTopK{5, 2, 1, 2, 2}.check(6)) ==
+        "usage: k of top-k against experts of topk_group groups (got 5, allowed 4)");
+}

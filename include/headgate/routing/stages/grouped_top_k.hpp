@@ -7,7 +7,7 @@
 // Ties go to the lower index, among groups as among experts. Experts of other groups are out (-inf), as in DeepSeek's
 // inference code and transformers 5; older transformers and DeepSeek's remote code gave them key 0, which beats
 // negative keys. A masked expert does not count for its group; a group with fewer than keys_per_group others comes
-// last.
+// last. The last experts may stand in no group and compete always: zero-computation experts (routing/longcat.hpp).
 #pragma once
 
 #include <limits>
@@ -25,29 +25,36 @@ struct GroupedTopK {
   index_t num_groups;
   index_t topk_group;
   index_t keys_per_group = 2;
+  index_t ungrouped = 0;  // the last experts, in no group
 
   static constexpr bool needs_nonnegative_scores = false;  // it adds keys, of any sign
   Status check(index_t num_experts) const noexcept {
     if (num_groups < 1) return Status::mismatch("groups of experts, at least", num_groups, 1);
     if (num_groups > max_groups) return Status::mismatch("groups of experts", num_groups, max_groups);
-    if (num_experts % num_groups != 0) {
-      return Status::mismatch("experts beyond whole groups", num_experts % num_groups, 0);
+    if (ungrouped < 0) return Status::mismatch("experts in no group, at least", ungrouped, 0);
+    if (ungrouped > 0 && ungrouped > num_experts - num_groups) {
+      return Status::mismatch("experts in no group against those left by groups of one", ungrouped,
+                              num_experts - num_groups);
     }
+    const index_t grouped = num_experts - ungrouped;
+    if (grouped % num_groups != 0) return Status::mismatch("experts beyond whole groups", grouped % num_groups, 0);
     if (topk_group < 1) return Status::mismatch("topk_group, at least", topk_group, 1);
     if (topk_group > num_groups) return Status::mismatch("topk_group against groups", topk_group, num_groups);
-    const index_t size = num_experts / num_groups;
+    const index_t size = grouped / num_groups;
     if (keys_per_group < 1) return Status::mismatch("keys_per_group, at least", keys_per_group, 1);
     if (keys_per_group > size)
       return Status::mismatch("keys_per_group against experts of a group", keys_per_group, size);
     if (k < 1) return Status::mismatch("k of top-k, at least", k, 1);
-    if (k > topk_group * size)
-      return Status::mismatch("k of top-k against experts of topk_group groups", k, topk_group * size);
+    const index_t most = topk_group * size + ungrouped;
+    if (k > most) return Status::mismatch("k of top-k against experts of topk_group groups", k, most);
     return Status::success();
   }
   index_t min_k(index_t /*num_experts*/) const noexcept { return 0; }  // the chosen groups may be masked
   index_t max_k(index_t num_experts) const noexcept { return k < num_experts ? k : num_experts; }
   // At most the experts of the chosen groups, whatever the call asks for.
-  GroupedTopK with_k(index_t other) const noexcept { return {other, num_groups, topk_group, keys_per_group}; }
+  GroupedTopK with_k(index_t other) const noexcept {
+    return {other, num_groups, topk_group, keys_per_group, ungrouped};
+  }
 
   template <class Backend>
   index_t choose(std::span<const float> keys, std::span<const float> /*scores*/,
@@ -58,7 +65,7 @@ struct GroupedTopK {
   index_t choose_in_groups(std::span<const float> group_keys, std::span<const float> keys,
                            std::span<ExpertId> chosen) const noexcept {
     const auto num_experts = static_cast<index_t>(keys.size());
-    const index_t size = num_experts / num_groups;
+    const index_t size = (num_experts - ungrouped) / num_groups;
     float strengths[max_groups];
     for (index_t g = 0; g < num_groups; ++g)
       strengths[g] = strength(group_keys.subspan(as_size(g * size), as_size(size)));
@@ -67,6 +74,7 @@ struct GroupedTopK {
       if (groups_above(g, strengths) >= topk_group) continue;
       for (ExpertId e = g * size; e < (g + 1) * size; ++e) best.offer(e);
     }
+    for (ExpertId e = num_experts - ungrouped; e < num_experts; ++e) best.offer(e);
     return best.size();
   }
 

@@ -64,6 +64,8 @@
 #include "headgate/routing/cosine_gate.hpp"
 #include "headgate/routing/deepseek.hpp"
 #include "headgate/routing/dynmoe_router.hpp"
+#include "headgate/routing/expert_capacity.hpp"
+#include "headgate/routing/expert_choice.hpp"
 #include "headgate/routing/gated_router.hpp"
 #include "headgate/routing/gru_cell.hpp"
 #include "headgate/routing/gru_router.hpp"

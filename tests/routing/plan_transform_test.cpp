@@ -121,6 +121,23 @@ TEST_CASE("H13: capacity serves first choices first, in token or in priority ord
   }
 }
 
+TEST_CASE("capacity serves tokens by priorities of a caller's own, which are one a token and numbers") {
+  const RoutingPlan plan = make_plan(3, {{{0, 0.5f}, {1, 0.3f}}, {{0, 0.9f}, {2, 0.1f}}, {{1, 0.6f}, {0, 0.4f}}});
+  const auto by = [&](const std::vector<float>& priorities, RoutingPlan& out) {
+    return limit_capacity(plan, 1, priorities, as_is, out);
+  };
+  CHECK(transformed([&](RoutingPlan& out) { return by({3.0f, 2.0f, 1.0f}, out); }) ==
+        limited(plan, 1, CapacityOrder::token));
+  CHECK(transformed([&](RoutingPlan& out) { return by({0.5f, 0.9f, 0.6f}, out); }) ==
+        limited(plan, 1, CapacityOrder::priority));
+  CHECK(transformed([&](RoutingPlan& out) { return by({0.0f, 0.0f, 1.0f}, out); }) ==
+        make_plan(3, {{{0, 0.5f}}, {{2, 0.1f}}, {{1, 0.6f}}}));
+  RoutingPlan out;
+  CHECK(said(by({0.0f, 0.0f}, out)) == "usage: priorities against tokens (got 2, allowed 3)");
+  CHECK(said(by({0.0f, std::numeric_limits<float>::quiet_NaN(), 0.0f}, out)) ==
+        "numeric: priority of a token is not a number, token 1");
+}
+
 TEST_CASE("split_by_rank cuts rows, and the parts together are the plan") {
   RoutingPlan first;
   RoutingPlan rest;

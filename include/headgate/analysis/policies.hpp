@@ -17,6 +17,7 @@
 #include "headgate/routing/block_ffn_router.hpp"
 #include "headgate/routing/deepseek.hpp"
 #include "headgate/routing/dynmoe_router.hpp"
+#include "headgate/routing/expert_choice.hpp"
 #include "headgate/routing/gru_router.hpp"
 #include "headgate/routing/hash_router.hpp"
 #include "headgate/routing/longcat.hpp"
@@ -167,6 +168,14 @@ auto promoe_of(const PolicyParameters& i) {
       .value();
 }
 
+// Experts that choose k tokens of E on the average.
+template <class Backend>
+auto expert_choice_of(const PolicyParameters& i) {
+  return ExpertChoiceRouter<Backend>::create({i.gate.data(), i.num_experts, i.hidden_size},
+                                             {.capacity_factor = static_cast<double>(i.k)}, i.gate_bias)
+      .value();
+}
+
 // A hash table that permutes with the experts: token v goes to the k whose gate is largest in column v.
 inline HashRouter hash_of(const PolicyParameters& i) {
   std::vector<ExpertId> table;
@@ -215,6 +224,7 @@ Policies all_policies() {
     {"Tutel, cosine", no_law, [](I i) { return tutel_cosine_of<Backend>(i); }, "projector"},
     {"DynMoE", no_law, [](I i) { return dynmoe_of<Backend>(i); }},
     {"ProMoE", no_law, [](I i) { return promoe_of<Backend>(i); }},
+    {"expert choice", no_law, [](I i) { return expert_choice_of<Backend>(i); }},
     {"AdaMoE", no_law, [](I i) { return adamoe_of<Backend>(i, 3); }, "3 null experts"},
     {"RMoE", no_law, [](I i) { return gru_of<Backend>(i, RecurrentKind::gru); }, "projection, cell"},
     {"RMoE, plain cell", no_law, [](I i) { return gru_of<Backend>(i, RecurrentKind::rnn); }, "projection, cell"},

@@ -4,6 +4,8 @@
 #pragma once
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
 #include <vector>
 
 #include "headgate/core/exactly_equal.hpp"
@@ -91,17 +93,44 @@ Status filter(const RoutingPlan& plan, WeightsAfterDrop after, Keep keep, Routin
 }
 
 // The tokens in the order in which they are served.
-inline std::vector<index_t> tokens_by(CapacityOrder order, const RoutingPlan& plan) {
-  std::vector<index_t> tokens(as_size(plan.tokens()));
+inline std::vector<index_t> tokens_by(std::span<const float> priorities) {
+  std::vector<index_t> tokens(priorities.size());
   for (std::size_t t = 0; t < tokens.size(); ++t) tokens[t] = static_cast<index_t>(t);
-  if (order == CapacityOrder::token) return tokens;
-  std::vector<float> largest(tokens.size(), -std::numeric_limits<float>::infinity());  // of an empty row
-  for (std::size_t t = 0; t < tokens.size(); ++t) {
-    for (const float w : plan.weights(tokens[t])) largest[t] = w > largest[t] ? w : largest[t];
-  }
   std::stable_sort(tokens.begin(), tokens.end(),
-                   [&](index_t a, index_t b) { return largest[as_size(a)] > largest[as_size(b)]; });
+                   [&](index_t a, index_t b) { return priorities[as_size(a)] > priorities[as_size(b)]; });
   return tokens;
+}
+inline std::vector<index_t> tokens_by(CapacityOrder order, const RoutingPlan& plan) {
+  std::vector<float> priorities(as_size(plan.tokens()), -std::numeric_limits<float>::infinity());  // of an empty row
+  for (index_t t = 0; t < plan.tokens(); ++t) {
+    float& largest = priorities[as_size(t)];
+    for (const float w : plan.weights(t)) largest = w > largest ? w : largest;
+    if (order == CapacityOrder::token) largest = 0.0f;
+  }
+  return tokens_by(priorities);
+}
+
+// waiting: the tokens with an entry of the current rank, in the order of service; at first all.
+inline Status limit_capacity(const RoutingPlan& plan, index_t capacity, std::vector<index_t> waiting,
+                             WeightsAfterDrop after, RoutingPlan& out) {
+  if (capacity < 0) return Status::mismatch("capacity of an expert, at least", capacity, 0);
+  std::vector<std::uint8_t> kept(as_size(plan.entries()));
+  std::vector<index_t> load(as_size(plan.num_experts()));
+  for (std::size_t rank = 0; !waiting.empty(); ++rank) {
+    std::size_t still = 0;
+    for (const index_t t : waiting) {
+      if (rank >= plan.experts(t).size()) continue;
+      index_t& taken = load[as_size(plan.experts(t)[rank])];
+      if (taken < capacity) {
+        ++taken;
+        kept[as_size(plan.offsets()[as_size(t)]) + rank] = 1;
+      }
+      waiting[still++] = t;
+    }
+    waiting.resize(still);
+  }
+  return filter(
+      plan, after, [&](index_t t, std::size_t i) { return kept[as_size(plan.offsets()[as_size(t)]) + i] != 0; }, out);
 }
 }  // namespace detail
 
@@ -134,29 +163,23 @@ inline Status drop_below_ratio(const RoutingPlan& plan, float ratio, WeightsAfte
   return detail::filter(plan, after, keep, out);
 }
 
-// No expert takes more than `capacity` tokens; who comes too late loses that entry. Couples the rows of a batch.
+// No expert takes more than `capacity` tokens; who comes too late loses that entry. Couples the rows of a batch. What
+// the routers' code has for a capacity: routing/expert_capacity.hpp.
 inline Status limit_capacity(const RoutingPlan& plan, index_t capacity, CapacityOrder order, WeightsAfterDrop after,
                              RoutingPlan& out) {
-  if (capacity < 0) return Status::mismatch("capacity of an expert, at least", capacity, 0);
-  std::vector<std::uint8_t> kept(as_size(plan.entries()));
-  std::vector<index_t> load(as_size(plan.num_experts()));
-  // Tokens with an entry of the current rank, in the order of service.
-  std::vector<index_t> waiting = detail::tokens_by(order, plan);
-  for (std::size_t rank = 0; !waiting.empty(); ++rank) {
-    std::size_t still = 0;
-    for (const index_t t : waiting) {
-      if (rank >= plan.experts(t).size()) continue;
-      index_t& taken = load[as_size(plan.experts(t)[rank])];
-      if (taken < capacity) {
-        ++taken;
-        kept[as_size(plan.offsets()[as_size(t)]) + rank] = 1;
-      }
-      waiting[still++] = t;
-    }
-    waiting.resize(still);
+  return detail::limit_capacity(plan, capacity, detail::tokens_by(order, plan), after, out);
+}
+// In the order of priorities (tokens) of one's own, largest first, ties to the earlier token: Tutel takes the largest
+// score of a token, which its weights no longer are where they were divided by their sum.
+inline Status limit_capacity(const RoutingPlan& plan, index_t capacity, std::span<const float> priorities,
+                             WeightsAfterDrop after, RoutingPlan& out) {
+  if (priorities.size() != as_size(plan.tokens())) {
+    return Status::mismatch("priorities against tokens", static_cast<std::int64_t>(priorities.size()), plan.tokens());
   }
-  return detail::filter(
-      plan, after, [&](index_t t, std::size_t i) { return kept[as_size(plan.offsets()[as_size(t)]) + i] != 0; }, out);
+  for (index_t t = 0; t < plan.tokens(); ++t) {
+    if (std::isnan(priorities[as_size(t)])) return Status::not_finite("priority of a token is not a number", -1, t, -1);
+  }
+  return detail::limit_capacity(plan, capacity, detail::tokens_by(priorities), after, out);
 }
 
 // The first `rank` choices of every token, and the rest.

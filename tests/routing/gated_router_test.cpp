@@ -4,6 +4,7 @@
 
 #include "headgate/kernels/native.hpp"
 #include "headgate/routing/cosine_gate.hpp"
+#include "headgate/routing/linear_gate.hpp"
 #include "headgate/routing/stages/top_k.hpp"
 #include "headgate/routing/topk_softmax.hpp"
 #include "support/catch.hpp"
@@ -13,14 +14,7 @@
 namespace {
 using namespace headgate;
 
-// z = W x, as a gate.
-struct LinearGate {
-  std::shared_ptr<const Panel16<F32>> weights;
-  index_t num_experts() const noexcept { return weights->rows(); }
-  index_t hidden_size() const noexcept { return weights->cols(); }
-  void logits(ConstRows x, Rows z, Context& ctx) const { product(weights->view(), x, z, ctx); }
-};
-using Gated = GatedRouter<LinearGate, SoftmaxScore, TopK, Renormalize>;
+using Gated = GatedRouter<LinearGate<>, SoftmaxScore, TopK, Renormalize>;
 }  // namespace
 
 TEST_CASE(
@@ -32,8 +26,7 @@ TEST_CASE(
   const std::vector<std::uint8_t> mask = {1, 1, 0, 1, 1, 1, 1, 1, 0, 1, 1};
   const ConstRows rows{gate.data(), experts, hidden};
   const TopKSoftmax staged({.gate = rows, .selection_bias = bias, .mask = mask}, {3}, {});
-  const auto gated =
-      Gated::create(LinearGate{std::make_shared<const Panel16<F32>>(rows)}, {3}, {}, {}, bias, mask).value();
+  const auto gated = Gated::create(LinearGate<>::create(rows), {3}, {}, {}, bias, mask).value();
   CHECK(gated.num_experts() == experts);
   CHECK(gated.hidden_size() == hidden);
   CHECK(gated.gate().num_experts() == experts);

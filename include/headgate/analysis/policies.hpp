@@ -18,6 +18,7 @@
 #include "headgate/routing/deepseek.hpp"
 #include "headgate/routing/dynmoe_router.hpp"
 #include "headgate/routing/expert_choice.hpp"
+#include "headgate/routing/glider.hpp"
 #include "headgate/routing/gru_router.hpp"
 #include "headgate/routing/hash_router.hpp"
 #include "headgate/routing/longcat.hpp"
@@ -25,6 +26,7 @@
 #include "headgate/routing/null_expert.hpp"
 #include "headgate/routing/promoe_router.hpp"
 #include "headgate/routing/relu_router.hpp"
+#include "headgate/routing/sentence_router.hpp"
 #include "headgate/routing/sparse_mixer.hpp"
 #include "headgate/routing/stages/top_p.hpp"
 #include "headgate/routing/topk_sigmoid.hpp"
@@ -176,6 +178,21 @@ auto expert_choice_of(const PolicyParameters& i) {
       .value();
 }
 
+// RouterRetriever's router: an expert's examples are its row of the gate and two near it.
+template <class Backend>
+auto sentence_of(const PolicyParameters& i) {
+  const std::size_t width = as_size(i.hidden_size);
+  std::vector<float> embeddings = i.gate;
+  const std::vector<float> apart = uniform_floats(std::int64_t{2} * std::ssize(i.gate), 0.3f * i.gate_bound, 111);
+  for (std::size_t j = 0; j < apart.size(); ++j) embeddings.push_back(i.gate[j % i.gate.size()] + apart[j]);
+  std::vector<ExpertId> expert_of;
+  for (std::size_t p = 0; p < embeddings.size() / width; ++p) {
+    expert_of.push_back(static_cast<ExpertId>(p % as_size(i.num_experts)));
+  }
+  const ConstRows rows{embeddings.data(), static_cast<index_t>(expert_of.size()), i.hidden_size};
+  return SentenceRouter<Backend>::create(rows, expert_of, i.num_experts).value();
+}
+
 // A hash table that permutes with the experts: token v goes to the k whose gate is largest in column v.
 inline HashRouter hash_of(const PolicyParameters& i) {
   std::vector<ExpertId> table;
@@ -225,6 +242,9 @@ Policies all_policies() {
     {"DynMoE", no_law, [](I i) { return dynmoe_of<Backend>(i); }},
     {"ProMoE", no_law, [](I i) { return promoe_of<Backend>(i); }},
     {"expert choice", no_law, [](I i) { return expert_choice_of<Backend>(i); }},
+    {"PHATGOOSE", no_law, [](I i) { return phatgoose_router<Backend>({i.gate.data(), i.num_experts, i.hidden_size}, i.k).value(); }},
+    {"Glider", no_law, [](I i) { return glider_router<Backend>({i.gate.data(), i.num_experts, i.hidden_size}, i.k).value(); }},
+    {"RouterRetriever", by_place, [](I i) { return sentence_of<Backend>(i); }, "embeddings"},
     {"AdaMoE", no_law, [](I i) { return adamoe_of<Backend>(i, 3); }, "3 null experts"},
     {"RMoE", no_law, [](I i) { return gru_of<Backend>(i, RecurrentKind::gru); }, "projection, cell"},
     {"RMoE, plain cell", no_law, [](I i) { return gru_of<Backend>(i, RecurrentKind::rnn); }, "projection, cell"},

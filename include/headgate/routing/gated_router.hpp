@@ -1,6 +1,7 @@
 // GatedRouter: a gate that is more than one matrix, and a staged selection behind it:
 //   z = gate(x), float32; then Score, Select, Weigh of routing/staged_selection.hpp
-// What StagedRouter is for linear logits. Gates: routing/cosine_gate.hpp.
+// What StagedRouter is for linear logits. Gates: routing/cosine_gate.hpp, routing/layer_norm_gate.hpp,
+// routing/linear_gate.hpp.
 #pragma once
 
 #include <utility>

@@ -1,0 +1,95 @@
+// SequenceBias: a router whose logits get a vector that belongs to the whole sequence:
+//   z_t = gate(x_t) + b_s(t), then Score, Select, Weigh
+// b is what somebody knows about a sequence before its tokens are routed: how near its task is to each expert (Glider,
+// routing/glider.hpp), or an intervention that steers it to some of them. It lives in the State, which the caller owns,
+// and stays when a pass begins. Without one, b is 0 and this the gate's own router.
+#pragma once
+
+#include <utility>
+#include <vector>
+
+#include "headgate/kernels/native.hpp"
+#include "headgate/routing/gated_router.hpp"
+
+namespace headgate::inline HEADGATE_ABI {
+
+struct SequenceBias {
+  std::vector<float> logits;         // (sequences, num_experts); empty: none
+  std::vector<index_t> sequence_of;  // (tokens); empty: all tokens are of the one sequence that there is
+  void reset(index_t /*tokens*/) noexcept {}
+
+  // Do they fit so many tokens and experts?
+  Status check(index_t tokens, index_t num_experts) const noexcept {
+    const auto size = static_cast<std::int64_t>(logits.size());
+    if (size % num_experts != 0) return Status::mismatch("logits beyond whole sequences", size % num_experts, 0);
+    const auto count = static_cast<std::int64_t>(sequence_of.size());
+    if (count == 0) {
+      if (size <= num_experts) return Status::success();
+      return Status::mismatch("sequences with a bias, where tokens do not say which is theirs,", size / num_experts, 1);
+    }
+    if (count != tokens) return Status::mismatch("sequences of tokens against tokens", count, tokens);
+    for (index_t t = 0; t < tokens && size != 0; ++t) {
+      const index_t s = sequence_of[as_size(t)];
+      if (s >= 0 && s < size / num_experts) continue;
+      Status status = Status::mismatch("sequence of a token", s, size / num_experts - 1);
+      status.token = t;
+      return status;
+    }
+    return Status::success();
+  }
+};
+
+template <Gate G, ScoreStage Score, SelectStage Select, WeighStage Weigh, class Backend = NativeBackend>
+  requires FitsScore<Select, Score> && FitsScore<Weigh, Score>
+class SequenceBiasRouter {
+  using Selection = StagedSelection<Score, Select, Weigh, Backend>;
+
+ public:
+  using State = SequenceBias;
+
+  // As of GatedRouter.
+  static Expected<SequenceBiasRouter> create(Expected<G> gate, Select select, Weigh weigh, Score score = {},
+                                             std::span<const float> selection_bias = {},
+                                             std::span<const std::uint8_t> mask = {}) {
+    if (!gate) return gate.error();
+    Expected<Selection> selection =
+        Selection::create(gate.value().num_experts(), score, select, weigh, selection_bias, mask);
+    if (!selection) return selection.error();
+    return SequenceBiasRouter(std::move(gate).value(), std::move(selection).value());
+  }
+
+  const G& gate() const noexcept { return gate_; }
+  index_t num_experts() const noexcept { return selection_.num_experts(); }
+  index_t hidden_size() const noexcept { return gate_.hidden_size(); }
+  RouterTraits traits() const noexcept { return selection_.traits(); }
+
+  // On an error the plan has no rows.
+  Status route(const RouterInput& in, State& state, RoutingPlan& plan, Context& ctx) const {
+    plan.clear(num_experts());
+    const ConstRows x = in.hidden;
+    if (Status status = check_hidden(x, hidden_size()); !status.ok()) return status;
+    if (Status status = selection_.check(in.edits); !status.ok()) return status;
+    const index_t experts = selection_.num_logits();
+    if (Status status = state.check(x.rows, experts); !status.ok()) return status;
+    const Workspace::Mark mark(ctx.workspace);
+    const Rows logits = ctx.workspace.take_rows(x.rows, experts);
+    gate_.logits(x, logits, ctx);
+    const index_t n = state.logits.empty() ? 0 : ctx.slices(x.rows);
+    ctx.parallel(n, [&](index_t i) {
+      const Slice slice = Slice::of(x.rows, n, i);
+      for (index_t t = slice.first; t < slice.last; ++t) {
+        const std::size_t s = state.sequence_of.empty() ? 0 : as_size(state.sequence_of[as_size(t)]);
+        Backend::axpy(1.0f, state.logits.data() + s * as_size(experts), experts, logits.row_data(t));
+      }
+    });
+    return selection_.route(logits, in, plan, ctx);
+  }
+
+ private:
+  SequenceBiasRouter(G gate, Selection selection) : gate_(std::move(gate)), selection_(std::move(selection)) {}
+
+  G gate_;
+  Selection selection_;
+};
+
+}  // namespace headgate::inline HEADGATE_ABI

@@ -71,6 +71,7 @@
 #include "headgate/routing/gru_cell.hpp"
 #include "headgate/routing/gru_router.hpp"
 #include "headgate/routing/hash_router.hpp"
+#include "headgate/routing/k_allocator.hpp"
 #include "headgate/routing/layer_norm_gate.hpp"
 #include "headgate/routing/linear_gate.hpp"
 #include "headgate/routing/longcat.hpp"

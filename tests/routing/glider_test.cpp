@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "headgate/kernels/native.hpp"
+#include "headgate/routing/stages/top_p.hpp"
 #include "support/catch.hpp"
 #include "support/golden.hpp"
 #include "support/random.hpp"

@@ -2,9 +2,13 @@
 
 #include <map>
 
+#include "headgate/kernels/native.hpp"
+#include "headgate/routing/topk_softmax.hpp"
 #include "support/catch.hpp"
+#include "support/golden.hpp"
 #include "support/random.hpp"
 #include "support/reference_moe.hpp"
+#include "support/routing.hpp"
 #include "support/status.hpp"
 
 namespace {
@@ -89,6 +93,48 @@ TEST_CASE("drop_below_ratio keeps what is close to the largest weight of its row
     CHECK(dropped(once, ratio, as_is) == once);
     before = once.entries();
   }
+}
+
+TEST_CASE("MC-MoE's pruning of second experts: the same weights, important tokens exempt") {
+  const auto cases = golden("mc_moe");
+  REQUIRE(cases.size() == 3);
+  for (const auto& c : cases) {
+    INFO("beta " << c["beta"] << ", margin " << c["margin"]);
+    const std::vector<float> logits = values(c["logits"]);
+    const auto tokens = static_cast<index_t>(logits.size()) / 8;
+    const std::vector<float> gate = identity_gate(8);
+    const RoutingPlan plan =
+        routed(mixtral_router({.gate = {gate.data(), 8, 8}}, 2).value(), {logits.data(), tokens, 8});
+    const auto exempt = values<std::uint8_t>(c["exempt"]);
+    const RoutingPlan pruned = transformed(
+        [&](RoutingPlan& out) { return drop_below_ratio(plan, c["beta"].get<float>(), same_sum, out, exempt); });
+    CHECK(pruned.entries() < plan.entries());
+    const std::vector<float> weights = values(c["weights"]);
+    for (index_t t = 0; t < tokens; ++t) {
+      const std::vector<float> row = dense_weights(pruned, t);
+      for (std::size_t e = 0; e < row.size(); ++e) {
+        CHECK(row[e] == Catch::Approx(weights[as_size(t * 8) + e]).margin(1e-6));
+      }
+    }
+  }
+  RoutingPlan out;
+  CHECK(said(drop_below_ratio(example(), 0.5f, as_is, out, std::vector<std::uint8_t>(3))) ==
+        "usage: size of exempt against tokens (got 3, allowed 4)");
+}
+
+TEST_CASE("keep_first cuts each row at a number of its own") {
+  const auto kept = [](const RoutingPlan& plan, std::vector<index_t> k, WeightsAfterDrop after) {
+    return transformed([&](RoutingPlan& out) { return keep_first(plan, k, after, out); });
+  };
+  CHECK(kept(example(), {2, 1, 0, 9}, as_is) ==
+        make_plan(4, {{{2, 0.5f}, {0, 0.25f}}, {}, {}, {{2, 0.75f}, {1, 0.125f}}}));
+  CHECK(kept(example(), {1, 0, 1, 1}, same_sum) == make_plan(4, {{{2, 1.0f}}, {}, {{1, 1.0f}}, {{2, 0.875f}}}));
+  CHECK(kept(big(), std::vector<index_t>(200, 7), same_sum) == big());
+  RoutingPlan out;
+  CHECK(said(keep_first(example(), std::vector<index_t>(3), as_is, out)) ==
+        "usage: numbers of choices to keep against tokens (got 3, allowed 4)");
+  CHECK(said(keep_first(example(), std::vector<index_t>{1, 1, -1, 1}, as_is, out)) ==
+        "usage: choices of a token to keep, at least (got -1, allowed 0), token 2");
 }
 
 TEST_CASE("H13: capacity serves first choices first, in token or in priority order, and counts add up") {

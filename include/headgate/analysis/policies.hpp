@@ -137,14 +137,16 @@ auto dynmoe_of(const PolicyParameters& i) {
       .value();
 }
 
-// LongCat's zero experts behind DeepSeek-V3's gate: the last expert is one, where there is another.
+// LongCat's zero experts behind DeepSeek-V3's gate: the last expert is one, where there is another; the others stand in
+// groups of two or more, of which half compete, or as many as k experts need.
 template <class Backend>
 auto grouped_zero_expert_of(const PolicyParameters& i) {
-  PolicyParameters others = i;
-  others.num_experts = std::max(i.num_experts - 1, 1);
-  others.k = std::min(i.k, others.num_experts);
-  return grouped_zero_expert_router<Backend>(i.biased(), i.num_experts - others.num_experts, i.k, 2.5f,
-                                             groups_of(others, 4))
+  const index_t others = std::max(i.num_experts - 1, 1);
+  const auto divides = [&](index_t groups) { return others % groups == 0 && others > groups; };
+  const index_t count = divides(8) ? 8 : divides(3) ? 3 : divides(2) ? 2 : 1;
+  const index_t needed = divide_up(std::min(i.k, others), others / count);
+  return grouped_zero_expert_router<Backend>(i.biased(), i.num_experts - others, i.k, 2.5f,
+                                             {count, std::max(divide_up(count, 2), needed)})
       .value();
 }
 

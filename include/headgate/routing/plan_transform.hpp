@@ -1,6 +1,6 @@
 // Plan transforms: plan -> plan, between a router and a bank. To compose them, keep this order: ablate,
-// drop_below_ratio, limit_capacity, split_by_rank, remap. Only remap makes columns that were not there. Input and
-// output are different plans; rows keep their order of selection; on an error the output is of no use.
+// drop_below_ratio or keep_first, limit_capacity, split_by_rank, remap. Only remap makes columns that were not there.
+// Input and output are different plans; rows keep their order of selection; on an error the output is of no use.
 #pragma once
 
 #include <algorithm>
@@ -145,14 +145,21 @@ inline Status ablate(const RoutingPlan& plan, std::span<const std::uint8_t> mask
       plan, after, [&](index_t t, std::size_t i) { return mask[as_size(plan.experts(t)[i])] != 0; }, out);
 }
 
-// Without the entries whose weight is less than ratio times the largest of the row, in magnitude (the rule of MC-MoE,
-// Huang et al. 2024: a second expert is skipped if w_2 < ratio w_1). ratio in [0, 1]; 0 drops nothing.
-inline Status drop_below_ratio(const RoutingPlan& plan, float ratio, WeightsAfterDrop after, RoutingPlan& out) {
+// Without the entries whose weight is less than ratio times the largest of the row, in magnitude. ratio in [0, 1]; 0
+// drops nothing. exempt: (tokens) not 0: all of its row stays; or empty. The rule of MC-MoE (Huang et al. 2024, arXiv
+// 2410.06270, online dynamic pruning): of two experts the second is skipped if w_2 < ratio w_1, but for the tokens that
+// others attend to; what is left of a row then takes all of its weight (same_sum).
+inline Status drop_below_ratio(const RoutingPlan& plan, float ratio, WeightsAfterDrop after, RoutingPlan& out,
+                               std::span<const std::uint8_t> exempt = {}) {
   if (!(ratio >= 0.0f && ratio <= 1.0f)) return {ErrorCode::usage, "ratio of drop_below_ratio is not in [0, 1]"};
+  if (!exempt.empty() && exempt.size() != as_size(plan.tokens())) {
+    return Status::mismatch("size of exempt against tokens", static_cast<std::int64_t>(exempt.size()), plan.tokens());
+  }
   const auto magnitude = [](float w) { return w < 0.0f ? -w : w; };
   index_t of_token = -1;
   float largest = 0.0f;
   const auto keep = [&](index_t t, std::size_t i) {
+    if (!exempt.empty() && exempt[as_size(t)] != 0) return true;
     if (t != of_token) {
       of_token = t;
       largest = 0.0f;
@@ -161,6 +168,23 @@ inline Status drop_below_ratio(const RoutingPlan& plan, float ratio, WeightsAfte
     return magnitude(plan.weights(t)[i]) >= ratio * largest;
   };
   return detail::filter(plan, after, keep, out);
+}
+
+// The first k[t] choices of token t, all where there are no more. k: (tokens), not negative (Ada-K: who says how many
+// is routing/k_allocator.hpp).
+inline Status keep_first(const RoutingPlan& plan, std::span<const index_t> k, WeightsAfterDrop after,
+                         RoutingPlan& out) {
+  if (k.size() != as_size(plan.tokens())) {
+    return Status::mismatch("numbers of choices to keep against tokens", static_cast<std::int64_t>(k.size()),
+                            plan.tokens());
+  }
+  for (index_t t = 0; t < plan.tokens(); ++t) {
+    if (k[as_size(t)] >= 0) continue;
+    Status status = Status::mismatch("choices of a token to keep, at least", k[as_size(t)], 0);
+    status.token = t;
+    return status;
+  }
+  return detail::filter(plan, after, [&](index_t t, std::size_t i) { return i < as_size(k[as_size(t)]); }, out);
 }
 
 // No expert takes more than `capacity` tokens; who comes too late loses that entry. Couples the rows of a batch. What

@@ -49,8 +49,8 @@ def phatgoose(moe, experts, generator):
             "weights": official.flat(weights), "margin": official.margin(scores, 2)}
 
 
-def glider(layers, experts, beta, generator):
-    layer = layers.MoLoRALinearLayer("default", HIDDEN, experts, 2, 1.0, True, 2, 2, 0.0, experts, bias=False)
+def glider(layers, experts, beta, generator, top_p=1.0, least=1):
+    layer = layers.MoLoRALinearLayer("default", HIDDEN, experts, 2, top_p, True, 2, 2, 0.0, experts, bias=False)
     layer.lora_experts["default"] = torch.nn.ModuleList([Unit(e, experts) for e in range(experts)])
     task = official.dyadic(1, TASK, generator=generator)
     embeddings = official.dyadic(experts, TASK, generator=generator)
@@ -61,8 +61,12 @@ def glider(layers, experts, beta, generator):
         gate.copy_(official.dyadic(*gate.shape, generator=generator))
         layer.routing_bias = torch.nn.functional.cosine_similarity(embeddings, task)  # update_routing_bias of model.py
         layer.bias_routing_scale = beta
+        layer.min_experts_to_keep = least
         weights = layer(x)[0]
-    return {"gate": official.flat(gate), "hidden": official.flat(x), "task": official.flat(task),
+    scores = layer.last_router_logits[0].softmax(dim=-1)
+    sums = scores.sort(dim=-1, descending=True).values.cumsum(dim=-1)
+    return {"top_p": top_p, "least": least, "decided": {"margin": 1.0 if top_p == 1.0 else (sums - top_p)[:, :-1].abs().min().item()},
+            "gate": official.flat(gate), "hidden": official.flat(x), "task": official.flat(task),
             "embeddings": official.flat(embeddings), "beta": beta, "weights": official.flat(weights),
             "margin": official.margin(layer.last_router_logits[0], 2)}
 
@@ -93,6 +97,8 @@ def main():
         "phatgoose": [official.decided(lambda g: phatgoose(moe, n, g), 17000 + n) for n in (5, 11)],
         "glider": [official.decided(lambda g: glider(layers, n, beta, g), 17100 + n)
                    for n, beta in ((5, 0.0), (5, 3.0), (11, 1000.0))],
+        "top_p": [official.decided(lambda g: glider(layers, n, 0.5, g, top_p, least), 17300 + n)
+                  for n, top_p, least in ((5, 0.6, 1), (7, 0.4, 3))],
         "sentences": [official.decided(lambda g: sentences(moe, n, each, g), 17200 + n)
                       for n, each in ((5, 1), (3, 4))],
     })

@@ -100,3 +100,19 @@ TEST_CASE("TopP asks again for as many experts as it takes, at every number of t
     CHECK(limited.size() == as_size(std::min<index_t>(n, 9)));
   }
 }
+
+TEST_CASE("TopP keeps k_min experts also where fewer reach p, and a call's k is above it") {
+  const std::vector<float> s = {0.125f, 0.5f, 0.0625f, 0.25f, 0.0625f};
+  CHECK(chosen({0.25f, 0, 3}, s, s) == std::vector<ExpertId>{1, 3, 0});
+  CHECK(chosen({0.25f, 3, 3}, s, s) == std::vector<ExpertId>{1, 3, 0});
+  CHECK(chosen({0.875f, 0, 2}, s, s) == std::vector<ExpertId>{1, 3, 0});
+  CHECK(chosen(TopP{0.25f, 4, 3}.with_k(2), s, s) == std::vector<ExpertId>{1, 3});
+  constexpr float masked = -std::numeric_limits<float>::infinity();
+  CHECK(chosen({0.25f, 0, 3}, {masked, 0.5f, masked, 0.25f, masked}, s) == std::vector<ExpertId>{1, 3});
+  CHECK(TopP{0.25f, 0, 3}.min_k(7) == 3);
+  CHECK(TopP{0.25f, 0, 3}.min_k(2) == 2);
+  CHECK(TopP{0.25f, 0, 7}.check(7).ok());
+  CHECK(said(TopP{0.25f, 0, 0}.check(7)) == "usage: k_min of top-p, at least (got 0, allowed 1)");
+  CHECK(said(TopP{0.25f, 2, 3}.check(7)) == "usage: k_min of top-p against k_max (got 3, allowed 2)");
+  CHECK(said(TopP{0.25f, 0, 8}.check(7)) == "usage: k_min of top-p against k_max (got 8, allowed 7)");
+}

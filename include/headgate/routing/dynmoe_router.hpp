@@ -27,6 +27,8 @@ struct DynMoeWeights {
   float temperature = 0.0f;                 // tau
 };
 
+// Table of routers: dynmoe_router | every expert whose cosine is above its own threshold, at least one |
+//   Guo et al. 2024, 2405.14297
 template <class Backend = NativeBackend>
 Expected<DynMoeRouter<Backend>> dynmoe_router(const DynMoeWeights& weights) {
   Expected<CosineGate<Backend>> gate =

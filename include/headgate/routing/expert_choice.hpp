@@ -26,6 +26,7 @@ struct ExpertChoiceOptions {
   index_t group_size = 0;    // rows that are chosen from together; 0: the whole batch
 };
 
+// Table of routers: ExpertChoiceRouter | softmax, then each expert takes its best tokens | Zhou et al. 2022, 2202.09368
 template <class Backend = NativeBackend>
 class ExpertChoiceRouter {
  public:

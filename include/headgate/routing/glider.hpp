@@ -23,12 +23,16 @@ using PhatgooseRouter = GatedRouter<LayerNormGate<Backend>, SoftmaxScore, TopK, 
 template <class Backend = NativeBackend>
 using GliderRouter = SequenceBiasRouter<LayerNormGate<Backend>, SoftmaxScore, TopK, Renormalize, Backend>;
 
+// Table of routers: phatgoose_router | normalised tokens and rows, softmax, top k, divided by their sum |
+//   Muqeeth et al. 2024, 2402.05859
 // weights: (num_experts, hidden_size), a row per expert.
 template <class Backend = NativeBackend>
 Expected<PhatgooseRouter<Backend>> phatgoose_router(ConstRows weights, index_t k = 2) {
   return PhatgooseRouter<Backend>::create(LayerNormGate<Backend>::create(weights, GateRows::normalized), TopK{k},
                                           Renormalize{.add = 1e-6f});
 }
+// Table of routers: glider_router | normalised tokens, plus how near the sequence's task is to each expert |
+//   Li et al. 2024, 2410.07172
 template <class Backend = NativeBackend>
 Expected<GliderRouter<Backend>> glider_router(ConstRows weights, index_t k = 2) {
   return GliderRouter<Backend>::create(LayerNormGate<Backend>::create(weights, GateRows::as_they_are), TopK{k},

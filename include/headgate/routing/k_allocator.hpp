@@ -14,6 +14,8 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
+// Table of structures: KAllocator, keep_first | a network says how many of a router's choices a token keeps |
+//   Yue et al. 2024, 2410.10456
 template <class Backend = NativeBackend>
 class KAllocator {
  public:

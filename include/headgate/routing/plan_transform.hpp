@@ -145,6 +145,8 @@ inline Status ablate(const RoutingPlan& plan, std::span<const std::uint8_t> mask
       plan, after, [&](index_t t, std::size_t i) { return mask[as_size(plan.experts(t)[i])] != 0; }, out);
 }
 
+// Table of structures: drop_below_ratio | a plan without entries that weigh little beside the first of their row |
+//   Huang et al. 2024, 2410.06270
 // Without the entries whose weight is less than ratio times the largest of the row, in magnitude. ratio in [0, 1]; 0
 // drops nothing. exempt: (tokens) not 0: all of its row stays; or empty. The rule of MC-MoE (Huang et al. 2024, arXiv
 // 2410.06270, online dynamic pruning): of two experts the second is skipped if w_2 < ratio w_1, but for the tokens that

@@ -32,6 +32,8 @@ struct ProMoeOptions {
   bool null_expert = true;         // false: there is none, and labels mean nothing (use_uncond_expert)
 };
 
+// Table of routers: ProMoeRouter | the null label to the last expert, others by cosines to prototypes |
+//   Wei et al. 2026, 2510.24711
 template <ScoreStage Score = IdentityScore, class Backend = NativeBackend>
 class ProMoeRouter {
  public:

@@ -25,6 +25,8 @@ struct SentenceLengths {
   void reset(index_t /*tokens*/) noexcept {}
 };
 
+// Table of routers: SentenceRouter | a whole sentence to the expert of the nearest example | Lee et al. 2024,
+// 2409.02685
 template <class Backend = NativeBackend>
 class SentenceRouter {
  public:

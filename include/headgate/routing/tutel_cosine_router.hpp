@@ -15,6 +15,8 @@ namespace headgate::inline HEADGATE_ABI {
 template <class Backend = NativeBackend>
 using TutelCosineRouter = GatedRouter<CosineGate<Backend>, SoftmaxScore, TopK, Renormalize, Backend>;
 
+// Table of routers: tutel_cosine_router | cosines of a projection to prototypes, softmax, top k, divided by their sum |
+//   Hwang et al. 2022, 2206.03382
 template <class Backend = NativeBackend>
 Expected<TutelCosineRouter<Backend>> tutel_cosine_router(const CosineGateWeights& weights, index_t k) {
   return TutelCosineRouter<Backend>::create(CosineGate<Backend>::create(weights), TopK{k},

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
-#include <numeric>
 #include <vector>
 
 #include "headgate/kernels/native.hpp"
@@ -84,13 +83,17 @@ class ExpertChoiceRouter {
     const std::span<index_t> chosen = ctx.workspace.take<index_t>(groups * of_group);
     const index_t n = ctx.slices(num_experts());
     const std::span<index_t> order = ctx.workspace.take<index_t>(std::int64_t{n} * group);
+    const std::span<float> columns = ctx.workspace.take<float>(std::int64_t{n} * group);
     ctx.parallel(n, [&](index_t i) {
       const Slice slice = Slice::of(num_experts(), n, i);
-      const auto own = order.subspan(as_size(std::int64_t{i} * group), as_size(group));
+      const auto part = [&](auto span) { return span.subspan(as_size(std::int64_t{i} * group), as_size(group)); };
       for (ExpertId e = slice.first; e < slice.last; ++e) {
         for (index_t g = 0; g < groups; ++g) {
-          best_tokens(scores, e, g * group, own, as_size(capacity));
-          std::copy_n(own.begin(), capacity, chosen.begin() + g * of_group + std::int64_t{e} * capacity);
+          const std::span<float> column = part(columns);
+          for (index_t t = 0; t < group; ++t) column[as_size(t)] = scores.row_data(g * group + t)[e];
+          best_places(column, part(order), as_size(capacity));
+          index_t* const out = chosen.data() + g * of_group + std::int64_t{e} * capacity;
+          for (index_t c = 0; c < capacity; ++c) out[c] = g * group + part(order)[as_size(c)];
         }
       }
     });
@@ -135,14 +138,14 @@ class ExpertChoiceRouter {
     return Status::success();
   }
 
-  // The count best tokens of a group for one expert, at the front of order.
-  static void best_tokens(ConstRows scores, ExpertId e, index_t first, std::span<index_t> order, std::size_t count) {
-    std::iota(order.begin(), order.end(), first);
+  // The places of the count largest scores, at the front of order; ties to the lower place.
+  static void best_places(std::span<const float> scores, std::span<index_t> order, std::size_t count) {
+    for (std::size_t i = 0; i < order.size(); ++i) order[i] = static_cast<index_t>(i);
     if (count == order.size()) return;
     std::nth_element(order.begin(), order.begin() + static_cast<std::ptrdiff_t>(count), order.end(),
                      [&](index_t a, index_t b) {
-                       const float sa = scores.row_data(a)[e];
-                       const float sb = scores.row_data(b)[e];
+                       const float sa = scores[as_size(a)];
+                       const float sb = scores[as_size(b)];
                        return sa > sb || (!(sb > sa) && a < b);
                      });
   }

@@ -27,17 +27,21 @@ concept ExpertMajorBank =
       { bank.apply(plan, x, y, ctx) } -> std::same_as<Status>;
     };
 
-// What every bank checks before it computes.
-inline Status check_apply(const RoutingPlan& plan, ConstRows x, Rows y, index_t num_experts,
-                          index_t hidden_size) noexcept {
+// What every bank checks before it computes. y may be of another width than x where no layer of experts is meant.
+inline Status check_apply(const RoutingPlan& plan, ConstRows x, Rows y, index_t num_experts, index_t x_size,
+                          index_t y_size) noexcept {
   if (plan.num_experts() != num_experts && plan.entries() != 0) {
     return Status::mismatch("experts of the plan against experts of the bank", plan.num_experts(), num_experts);
   }
   if (x.rows != plan.tokens()) return Status::mismatch("rows of x against tokens of the plan", x.rows, plan.tokens());
   if (y.rows != plan.tokens()) return Status::mismatch("rows of y against tokens of the plan", y.rows, plan.tokens());
-  if (x.cols != hidden_size) return Status::mismatch("width of x against hidden_size", x.cols, hidden_size);
-  if (y.cols != hidden_size) return Status::mismatch("width of y against hidden_size", y.cols, hidden_size);
+  if (x.cols != x_size) return Status::mismatch("width of x against hidden_size", x.cols, x_size);
+  if (y.cols != y_size) return Status::mismatch("width of y against hidden_size", y.cols, y_size);
   return check_apart(x, y);
+}
+inline Status check_apply(const RoutingPlan& plan, ConstRows x, Rows y, index_t num_experts,
+                          index_t hidden_size) noexcept {
+  return check_apply(plan, x, y, num_experts, hidden_size, hidden_size);
 }
 
 // And the rows that experts will see: NaN and infinity must not reach an activation that would hide them.

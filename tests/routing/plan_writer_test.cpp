@@ -67,3 +67,22 @@ TEST_CASE("more entries than a 32-bit index counts are refused before they are a
   CHECK(status.found == std::int64_t{1} << 32);
   CHECK(status.allowed == max_index);
 }
+
+TEST_CASE("scratch to close rows follows from their length, not from the number of experts") {
+  RoutingPlan plan;
+  PlanWriter writer(plan);
+  REQUIRE(writer.open(1 << 20, 2, 128).ok());
+  CHECK(writer.scratch_size() == 256);
+  std::vector<index_t> scratch(256);
+  for (index_t i = 0; i < 128; ++i) {
+    writer.experts(0)[as_size(i)] = i << 13;
+    writer.experts(1)[as_size(i)] = i << 13;
+    writer.weights(0)[as_size(i)] = writer.weights(1)[as_size(i)] = 1.0f;
+  }
+  writer.experts(1)[127] = 5 << 13;
+  CHECK(writer.close_row(0, 128, scratch).ok());
+  const Status again = writer.close_row(1, 128, scratch);
+  CHECK(again.found == 2);
+  CHECK(again.expert == 5 << 13);
+  CHECK(scratch == std::vector<index_t>(256));
+}

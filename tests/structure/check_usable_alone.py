@@ -50,6 +50,7 @@ ROUTERS = {  # a name in the first column: an expression
     "bilevel_expert_router": "headgate::bilevel_expert_router<>({.gate = {numbers, 4, 2}}, 2, {2, 1})",
     "relu_router": "headgate::relu_router<>({.gate = {numbers, 4, 2}})",
     "BlockFfnRouter": "headgate::block_ffn_router<>({.gate = {numbers, 4, 2}}, gain, 1e-6f)",
+    "PeerRouter": "headgate::PeerRouter<>::create({{numbers, 2, 2}, {numbers, 2, 1}, {numbers, 2, 1}}, {1, 2})",
     "HashRouter": "headgate::HashRouter::create({0, 1, 2, 3}, 2, 4, 2)",
     "MoePlusPlusRouter": "headgate::MoePlusPlusRouter<>::create({.first = {}, .last = {numbers, 4, 2}}, {.k = 2})",
     "SoftmaxScore, TopP": STAGED.format("SoftmaxScore, headgate::TopP, headgate::Keep", "TopP{0.5f}"),

@@ -24,6 +24,7 @@
 #include "headgate/routing/longcat.hpp"
 #include "headgate/routing/moe_plus_plus_router.hpp"
 #include "headgate/routing/null_expert.hpp"
+#include "headgate/routing/peer_router.hpp"
 #include "headgate/routing/promoe_router.hpp"
 #include "headgate/routing/relu_router.hpp"
 #include "headgate/routing/sentence_router.hpp"
@@ -209,6 +210,33 @@ inline HashRouter hash_of(const PolicyParameters& i) {
   return HashRouter::create(table, i.k, i.num_experts, i.hidden_size).value();
 }
 
+// PEER's router, one head, for E = I J experts, I the largest divisor of E up to its root: the sum of scores that comes
+// nearest to the gate's logits, which is, but for a constant, their mean over j plus their mean over i. The queries are
+// these means, the keys pick one each.
+template <class Backend>
+auto peer_of(const PolicyParameters& i) {
+  index_t first = 1;
+  for (index_t d = 2; std::int64_t{d} * d <= i.num_experts; ++d) first = i.num_experts % d == 0 ? d : first;
+  const index_t second = i.num_experts / first;
+  const auto width = as_size(i.hidden_size);
+  std::vector<float> query(2 * as_size(second) * width);
+  for (index_t e = 0; e < i.num_experts; ++e) {
+    float* const of_first = query.data() + as_size(e / second) * width;
+    float* const of_second = query.data() + as_size(second + e % second) * width;
+    for (std::size_t c = 0; c < width; ++c) {
+      of_first[c] += i.gate[as_size(e) * width + c] / static_cast<float>(second);
+      of_second[c] += i.gate[as_size(e) * width + c] / static_cast<float>(first);
+    }
+  }
+  std::vector<float> keys(as_size(second) * as_size(second));
+  for (std::size_t j = 0; j < as_size(second); ++j) keys[j * as_size(second) + j] = 1.0f;
+  return PeerRouter<Backend>::create({.query = {query.data(), 2 * second, i.hidden_size},
+                                      .first_keys = {keys.data(), first, second},
+                                      .second_keys = {keys.data(), second, second}},
+                                     {.heads = 1, .k = i.k})
+      .value();
+}
+
 // The policies, every one with a name of its own. A row with a model's name is that model's policy, with its constants;
 // k, E and the gate are the parameters'. clang-format off keeps one line each.
 template <class Backend = NativeBackend>
@@ -253,6 +281,7 @@ Policies all_policies() {
     {"experts in regions", shift_invariant | by_place, [](I i) { return bilevel_expert_router<Backend>(i.plain(), i.k, {groups_of(i, 2).num_groups, groups_of(i, 2).topk_group}).value(); }},
     {"ReMoE", no_law, [](I i) { return relu_router<Backend>(i.plain()).value(); }},
     {"BlockFFN", no_law, [](I i) { return block_ffn_router<Backend>(i.plain(), i.gain, 1e-5f).value(); }},
+    {"PEER", by_place, [](I i) { return peer_of<Backend>(i); }},
     {"hash", no_law, [](I i) { return hash_of(i); }, "table"},
     {"MoE++ of the paper", last_is_free, [](I i) { return moe_plus_plus_of<Backend>(i, ZeroExpertWeight::paper, 0.0f); }, "first matrix, residual"},
     {"MoE++ of the code", by_place | last_is_free, [](I i) { return moe_plus_plus_of<Backend>(i, ZeroExpertWeight::code, 1.0f); }, "first matrix, residual"},

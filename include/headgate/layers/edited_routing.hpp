@@ -59,8 +59,10 @@ inline Status check_obeyed(const RoutingPlan& plan, const RouteEdits& edits) noe
 inline Status drop_masked(const RoutingPlan& plan, std::span<const std::uint8_t> mask, RoutingPlan& out,
                           Workspace& workspace) {
   const Workspace::Mark mark(workspace);
-  const std::span<ExpertId> experts = workspace.take<ExpertId>(plan.num_experts());
-  const std::span<float> weights = workspace.take<float>(plan.num_experts());
+  std::size_t longest = 0;
+  for (index_t t = 0; t < plan.tokens(); ++t) longest = std::max(longest, plan.experts(t).size());
+  const std::span<ExpertId> experts = workspace.take<ExpertId>(static_cast<std::int64_t>(longest));
+  const std::span<float> weights = workspace.take<float>(static_cast<std::int64_t>(longest));
   out.clear(plan.num_experts());
   for (index_t t = 0; t < plan.tokens(); ++t) {
     std::size_t kept = 0;

@@ -26,36 +26,42 @@ enum class CapacityOrder : std::uint8_t {
   priority,  // by the token's largest weight, ties to the earlier token: V-MoE (Riquelme 2021, section 4.1)
 };
 
-// Appends rows whose ids may repeat: equal ids are one entry, at the place of the first, with the sum of their weights.
+// Makes equal ids of a row one entry, at the place of the first, with the sum of their weights in their order. Returns
+// how many entries there are then. table: ExpertPlaces::slots_for(entries) zeros, and left so.
+inline index_t merge_row(std::span<ExpertId> experts, std::span<float> weights, std::span<index_t> table) noexcept {
+  ExpertPlaces places(table, static_cast<index_t>(experts.size()));
+  std::size_t merged = 0;
+  for (std::size_t i = 0; i < experts.size(); ++i) {
+    const index_t place = places.find_or_enter(experts.first(merged), experts[i]);
+    if (place >= 0) {
+      weights[as_size(place)] += weights[i];
+      continue;
+    }
+    experts[merged] = experts[i];
+    weights[merged++] = weights[i];
+  }
+  return static_cast<index_t>(merged);
+}
+
+// Appends rows whose ids may repeat.
 class MergingAppender {
  public:
-  explicit MergingAppender(RoutingPlan& plan) : plan_(plan), place_(as_size(plan.num_experts()), -1) {}
+  explicit MergingAppender(RoutingPlan& plan) noexcept : plan_(plan) {}
   Status append_row(std::span<const ExpertId> experts, std::span<const float> weights) {
     if (experts.size() != weights.size()) return plan_.append_row(experts, weights);  // refuses
-    experts_.clear();
-    weights_.clear();
-    for (std::size_t i = 0; i < experts.size(); ++i) {
-      const ExpertId e = experts[i];
-      index_t* const place = e >= 0 && as_size(e) < place_.size() ? &place_[as_size(e)] : nullptr;
-      if (place != nullptr && *place >= 0) {
-        weights_[as_size(*place)] += weights[i];
-        continue;
-      }
-      if (place != nullptr) *place = static_cast<index_t>(experts_.size());
-      experts_.push_back(e);  // an id out of range is for the plan to refuse
-      weights_.push_back(weights[i]);
-    }
-    for (const ExpertId e : experts_) {
-      if (e >= 0 && as_size(e) < place_.size()) place_[as_size(e)] = -1;
-    }
-    return plan_.append_row(experts_, weights_);
+    experts_.assign(experts.begin(), experts.end());
+    weights_.assign(weights.begin(), weights.end());
+    const auto entries = static_cast<index_t>(experts.size());
+    slots_.resize(std::max(slots_.size(), as_size(ExpertPlaces::slots_for(entries))));
+    const std::size_t merged = as_size(merge_row(experts_, weights_, slots_));
+    return plan_.append_row(std::span(experts_).first(merged), std::span(weights_).first(merged));
   }
 
  private:
   RoutingPlan& plan_;
-  std::vector<index_t> place_;  // (num_experts) position in the row being made, -1: none
   std::vector<ExpertId> experts_;
   std::vector<float> weights_;
+  std::vector<index_t> slots_;  // zeros between calls
 };
 
 namespace detail {

@@ -31,12 +31,13 @@ class PlanWriter {
     return Status::success();
   }
 
+  index_t max_row() const noexcept { return max_row_; }
   // Room of one token, (max_row).
   std::span<ExpertId> experts(index_t token) noexcept { return room(plan_.experts_, token); }
   std::span<float> weights(index_t token) noexcept { return room(plan_.weights_, token); }
 
   // Scratch that one thread lends to close_row: all zero, and left so.
-  std::int64_t scratch_size() const noexcept { return as_size(max_row_) > RoutingPlan::few ? plan_.num_experts_ : 0; }
+  std::int64_t scratch_size() const noexcept { return RoutingPlan::slots_for(max_row_); }
   // The row of a token is the first `count` entries of its room.
   Status close_row(index_t token, index_t count, std::span<index_t> scratch) noexcept {
     plan_.offsets_[as_size(token) + 1] = count;

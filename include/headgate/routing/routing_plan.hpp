@@ -11,6 +11,7 @@
 
 #include "headgate/core/expected.hpp"
 #include "headgate/core/workspace.hpp"
+#include "headgate/routing/expert_places.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -43,8 +44,9 @@ class RoutingPlan {
       return Status::mismatch("number of entries in a plan", entries() + static_cast<std::int64_t>(experts.size()),
                               max_index);
     }
-    if (experts.size() > few) seen_.resize(as_size(num_experts_));
-    if (Status status = check_row(num_experts_, tokens(), experts, weights, seen_); !status.ok()) return status;
+    const std::size_t slots_needed = as_size(slots_for(static_cast<index_t>(experts.size())));
+    if (slots_.size() < slots_needed) slots_.resize(slots_needed);
+    if (Status status = check_row(num_experts_, tokens(), experts, weights, slots_); !status.ok()) return status;
     // The row may lie in the memory that was outgrown.
     const auto old_experts = make_room(experts_, experts.size());
     const auto old_weights = make_room(weights_, weights.size());
@@ -106,37 +108,47 @@ class RoutingPlan {
     return other;
   }
   friend class PlanWriter;
-  static constexpr std::size_t few = 32;  // up to here comparing pairs is quicker than marking
-  // seen: (num_experts) zeros, and left so; not used for few experts.
+  // Slots of the table that finds ids which repeat: none for few entries, where comparing pairs is quicker.
+  static constexpr index_t few = 32;
+  static constexpr std::int64_t slots_for(index_t entries) noexcept {
+    return entries > few ? ExpertPlaces::slots_for(entries) : 0;
+  }
+  // table: at least slots_for(entries) zeros, and left so.
   static Status check_row(index_t num_experts, index_t token, std::span<const ExpertId> experts,
-                          std::span<const float> weights, std::span<index_t> seen) noexcept {
-    Status status;
-    std::size_t i = 0;
-    for (; i < experts.size() && status.ok(); ++i) {
+                          std::span<const float> weights, std::span<index_t> table) noexcept {
+    const auto entries = static_cast<index_t>(experts.size());
+    if (entries <= few) {
+      return check_entries(num_experts, token, experts, weights, [&](std::size_t i) {
+        bool again = false;
+        for (std::size_t j = 0; j < i; ++j) again |= experts[j] == experts[i];
+        return again;
+      });
+    }
+    ExpertPlaces places(table, entries);
+    return check_entries(num_experts, token, experts, weights,
+                         [&](std::size_t i) { return places.find_or_enter(experts.first(i), experts[i]) >= 0; });
+  }
+  // stands_before(i): whether the id of entry i does.
+  template <class StandsBefore>
+  static Status check_entries(index_t num_experts, index_t token, std::span<const ExpertId> experts,
+                              std::span<const float> weights, StandsBefore stands_before) noexcept {
+    for (std::size_t i = 0; i < experts.size(); ++i) {
       const ExpertId e = experts[i];
+      Status status;
       if (e < 0 || e >= num_experts) {
         status = Status::mismatch("expert id", e, num_experts - 1);
       } else if (!std::isfinite(weights[i])) {
         status = Status::not_finite("combine weight is not finite", -1, -1);
+      } else if (stands_before(i)) {
+        status = Status::mismatch("times an expert stands in one row", 2, 1);
       } else {
-        bool again = false;
-        if (experts.size() > few) {
-          again = seen[as_size(e)] != 0;
-          seen[as_size(e)] = 1;
-        } else {
-          for (std::size_t j = 0; j < i; ++j) again |= experts[j] == e;
-        }
-        if (again) status = Status::mismatch("times an expert stands in one row", 2, 1);
+        continue;
       }
-      if (!status.ok()) {
-        status.token = token;
-        status.expert = e;
-      }
+      status.token = token;
+      status.expert = e;
+      return status;
     }
-    if (experts.size() > few) {
-      for (const ExpertId e : experts.first(status.ok() ? i : i - 1)) seen[as_size(e)] = 0;
-    }
-    return status;
+    return Status::success();
   }
 
   index_t num_experts_ = 0;
@@ -145,7 +157,7 @@ class RoutingPlan {
   std::vector<float> weights_;     // (entries)
   struct Scratch : std::vector<index_t> {
     friend bool operator==(const Scratch&, const Scratch&) noexcept { return true; }  // no part of the plan's value
-  } seen_;  // (num_experts) zeros between calls
+  } slots_;                                                                           // zeros between calls
 };
 
 // The same plan by expert: what banks iterate. Stable, so the rows of an expert ascend. Memory is the workspace's.

@@ -1,4 +1,4 @@
-"""Every router of the README's table routes a token in a file that includes the headers of its row and no other, and a
+"""Every router of the README's table routes a token in a file that includes the header of its row and no other, and a
 header that has NativeBackend as a default brings its definition.
 
 usage: check_usable_alone.py ROOT COMPILER FLAGS...
@@ -41,7 +41,6 @@ ROUTERS = {  # a name in the first column: an expression
     "lfm2_moe_router": "headgate::lfm2_moe_router<>({.gate = {numbers, 4, 2}}, 2)",
     "minimax_m2_router": "headgate::minimax_m2_router<>({.gate = {numbers, 4, 2}}, 2)",
     "sparse_mixer_router": "headgate::sparse_mixer_router<>({.gate = {numbers, 4, 2}}, 0.01f)",
-    "SigmoidScore, TopK": STAGED.format("SigmoidScore, headgate::TopK, headgate::Keep", "TopK{2}"),
     "deepseek_v2_router": "headgate::deepseek_v2_router<>({.gate = {numbers, 4, 2}}, 2, headgate::Scale{1.0f})",
     "deepseek_v3_router": "headgate::deepseek_v3_router<>({.gate = {numbers, 4, 2}}, 2, 1.0f, {2, 1})",
     "adamoe_router": "headgate::adamoe_router<>({.gate = {numbers, 4, 2}}, 1, 2)",
@@ -49,7 +48,8 @@ ROUTERS = {  # a name in the first column: an expression
     "GruRouter": "headgate::GruRouter<>::create(cell, {numbers, 2, 2}, {numbers, 4, 2}, headgate::TopK{2}, headgate::Renormalize{})",
     "bilevel_expert_router": "headgate::bilevel_expert_router<>({.gate = {numbers, 4, 2}}, 2, {2, 1})",
     "relu_router": "headgate::relu_router<>({.gate = {numbers, 4, 2}})",
-    "BlockFfnRouter": "headgate::block_ffn_router<>({.gate = {numbers, 4, 2}}, gain, 1e-6f)",
+    "BlockFfnRouter": "headgate::Expected<headgate::BlockFfnRouter<>>(headgate::block_ffn_router<>({.gate = {numbers, 4, 2}}, gain, 1e-6f))",
+    "block_ffn_router": "headgate::block_ffn_router<>({.gate = {numbers, 4, 2}}, gain, 1e-6f)",
     "PeerRouter": "headgate::PeerRouter<>::create({{numbers, 2, 2}, {numbers, 2, 1}, {numbers, 2, 1}}, {1, 2})",
     "HashRouter": "headgate::HashRouter::create({0, 1, 2, 3}, 2, 4, 2)",
     "MoePlusPlusRouter": "headgate::MoePlusPlusRouter<>::create({.first = {}, .last = {numbers, 4, 2}}, {.k = 2})",
@@ -65,17 +65,22 @@ BEFORE = {  # what an expression needs first
 }
 
 
+STAGES = {"SoftmaxScore, TopP": "routing/staged_router.hpp"}  # what a row of stages is used with
+
+
 def rows(readme):
-    """Names of the first column and headers of the third, in backticks both."""
-    for first, _, third, _ in re.findall(r"^\|(.*?)\|(.*?)\|(.*?)\|(.*?)\|$", readme, re.MULTILINE):
-        included = re.findall(r"`([\w/]+\.hpp)`", third)
+    """Names of the first column and the header of the third, in backticks both."""
+    table = readme.split("<!-- routers -->", 1)[-1].split("<!-- end of routers -->", 1)[0]
+    for first, third in re.findall(r"^\|(.*?)\|.*?\|(.*?)\|$", table, re.MULTILINE):
+        included = re.findall(r"`(routing/[\w/]+\.hpp)`", third)
         names = re.findall(r"`(\w+)`", first)
         if included and names:
             yield (names, included)
 
 
 def program(names, included):
-    text = "".join(f'#include "headgate/routing/{header}"\n' for header in included) + PRELUDE + "\nint main() {\n"
+    included = included + tuple(STAGES[name] for name in names if name in STAGES)
+    text = "".join(f'#include "headgate/{header}"\n' for header in included) + PRELUDE + "\nint main() {\n"
     text += "".join(BEFORE[name] + "\n" for name in names if name in BEFORE)
     return text + "  return " + " +\n         ".join(f"route_one({ROUTERS[name]})" for name in names) + ";\n}\n"
 

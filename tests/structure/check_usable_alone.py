@@ -52,6 +52,15 @@ ROUTERS = {  # a name in the first column: an expression
     "block_ffn_router": "headgate::block_ffn_router<>({.gate = {numbers, 4, 2}}, gain, 1e-6f)",
     "PeerRouter": "headgate::PeerRouter<>::create({{numbers, 2, 2}, {numbers, 2, 1}, {numbers, 2, 1}}, {1, 2})",
     "HashRouter": "headgate::HashRouter::create({0, 1, 2, 3}, 2, 4, 2)",
+    "ExpertChoiceRouter": "headgate::ExpertChoiceRouter<>::create({numbers, 4, 2}, {.capacity_factor = 4.0})",
+    "tutel_cosine_router": "headgate::tutel_cosine_router<>({.prototypes = {numbers, 4, 2}, .projector = {numbers, 2, 2}}, 2)",
+    "SentenceRouter": "headgate::SentenceRouter<>::create({numbers, 4, 2}, {0, 1, 2, 3}, 4)",
+    "phatgoose_router": "headgate::phatgoose_router<>({numbers, 4, 2}, 2)",
+    "glider_router": "headgate::glider_router<>({numbers, 4, 2}, 2)",
+    "dynmoe_router": "headgate::dynmoe_router<>({.prototypes = {numbers, 4, 2}, .thresholds = thresholds})",
+    "longcat_router": "headgate::longcat_router<>({.gate = {numbers, 4, 2}}, 2, 6.0f)",
+    "grouped_zero_expert_router": "headgate::grouped_zero_expert_router<>({.gate = {numbers, 4, 2}}, 1, 2, 1.0f, {1, 1})",
+    "ProMoeRouter": "headgate::ProMoeRouter<>::create({numbers, 4, 2}, {.null_expert = false})",
     "MoePlusPlusRouter": "headgate::MoePlusPlusRouter<>::create({.first = {}, .last = {numbers, 4, 2}}, {.k = 2})",
     "SoftmaxScore, TopP": STAGED.format("SoftmaxScore, headgate::TopP, headgate::Keep", "TopP{0.5f}"),
 }
@@ -61,6 +70,7 @@ BEFORE = {  # what an expression needs first
   constexpr float bias[6] = {};
   const headgate::RecurrentCell cell =
       headgate::RecurrentCell::create({.weight_ih = weights, .weight_hh = weights, .bias_ih = bias, .bias_hh = bias}, 2, 2).value();""",
+    "dynmoe_router": "  constexpr float thresholds[] = {0, 0, 0, 0};",
     "BlockFfnRouter": "  constexpr float gain[] = {1, 1, 1, 1};",
 }
 

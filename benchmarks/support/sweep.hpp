@@ -71,7 +71,7 @@ inline std::map<std::string, AnyFormat> formats() {
     };
     (add_one(Blocks{}), ...);
   };
-  add(blocks::AllAffine{});
+  add(blocks::All{});
   return all;
 }
 inline Compute compute_of(AnyFormat format) {

@@ -58,7 +58,7 @@ void for_each_type(blocks::TypeList<Types...>, Use use) {
 }
 template <class Use>
 void for_each_type(Use use) {
-  for_each_type(blocks::AllAffine{}, use);
+  for_each_type(blocks::All{}, use);
 }
 
 }  // namespace

@@ -51,7 +51,7 @@ void for_each_type(F&& use, blocks::TypeList<Affine...>) {
 }
 template <class F>
 void for_each_panel_blocks(F&& use) {
-  for_each_type(use, blocks::AllAffine{});
+  for_each_type(use, blocks::All{});
 }
 
 template <class F>

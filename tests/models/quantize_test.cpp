@@ -61,13 +61,11 @@ std::vector<float> there_and_back(const std::vector<float>& x, DType type) {
     for (float& value : out) value = static_cast<float>(f16(value));
   }
   visit_blocks(type, [&]<class Blocks>(Blocks) {
-    if constexpr (AffineBlocks<Blocks>) {
-      const auto size = as_size(Blocks::size);
-      std::vector<std::byte> block(as_size(Blocks::bytes));
-      for (std::size_t i = 0; i < x.size(); i += size) {
-        encode_block<Blocks>(&x[i], nullptr, block.data());
-        decode_blocks<Blocks>(block.data(), 0, Blocks::size, &out[i]);
-      }
+    const auto size = as_size(Blocks::size);
+    std::vector<std::byte> block(as_size(Blocks::bytes));
+    for (std::size_t i = 0; i < x.size(); i += size) {
+      encode_block<Blocks>(&x[i], nullptr, block.data());
+      decode_blocks<Blocks>(block.data(), 0, Blocks::size, &out[i]);
     }
   });
   return out;

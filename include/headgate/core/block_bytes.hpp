@@ -45,7 +45,7 @@ inline void store_bit_of_group(std::byte* to, index_t g, const Codes& q, int bit
 }  // namespace detail
 
 // The codes of group g of a block.
-template <AffineBlocks Blocks>
+template <QuantizedBlocks Blocks>
 void store_q(std::byte* block, index_t g, const Codes& q) noexcept {
   if constexpr (Blocks::dtype == DType::q8_0) {
     for (std::size_t i = 0; i < 32; ++i) block[2 + i] = static_cast<std::byte>(q[i] ^ 0x80u);
@@ -78,7 +78,7 @@ void store_q(std::byte* block, index_t g, const Codes& q) noexcept {
 }
 
 // What group_scales reads of group g.
-template <AffineBlocks Blocks>
+template <QuantizedBlocks Blocks>
   requires(Blocks::size > 32)
 void store_scales(std::byte* block, index_t g, const GroupScales<Blocks>& scales) noexcept {
   if constexpr (Blocks::dtype == DType::q6_k) {
@@ -116,7 +116,7 @@ void store_scales(std::byte* block, index_t g, const GroupScales<Blocks>& scales
 }
 
 // The halves of a block: d and, where there is one, the minimum.
-template <AffineBlocks Blocks>
+template <QuantizedBlocks Blocks>
 void store_halves(std::byte* block, f16 d, f16 minimum = {}) noexcept {
   std::memcpy(block + Blocks::scale_at, &d, 2);
   if constexpr (has_minimum<Blocks>) std::memcpy(block + Blocks::minimum_at, &minimum, 2);

@@ -193,7 +193,7 @@ void encode_signed_multiples(const float* x, const float* importance, std::byte*
 
 // x: Blocks::size weights, finite and of magnitude largest_weight at most. importance: of each, finite and not negative
 // with some above zero, what errors are weighed by; null: all the same. All of block is written.
-template <AffineBlocks Blocks>
+template <QuantizedBlocks Blocks>
 void encode_block(const float* x, const float* importance, std::byte* block) noexcept {
   if constexpr (Blocks::dtype == DType::mxfp4) {
     blocks::detail::encode_powers(blocks::WeighedRow<32>::of(x, importance), block);

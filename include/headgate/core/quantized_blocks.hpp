@@ -368,23 +368,6 @@ struct TypeList {
 };
 using All = TypeList<Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q2_K, Q3_K, Q4_K, Q5_K, Q6_K, IQ4_NL, IQ4_XS, MXFP4>;
 
-// Of affine groups, which are decoded group by group, unless they say otherwise.
-template <class B>
-concept Affine = requires(const std::byte* block, index_t g, int q) {
-  B::affine(block, g).scale;
-  { B::value(q) } noexcept -> std::same_as<int>;
-  { B::bits } -> std::convertible_to<index_t>;
-};
-template <class... A, class... B>
-constexpr TypeList<A..., B...> operator+(TypeList<A...>, TypeList<B...>) noexcept {
-  return {};
-}
-template <class... Types>
-constexpr auto affine_of(TypeList<Types...>) noexcept {
-  return (TypeList<>() + ... + std::conditional_t<Affine<Types>, TypeList<Types>, TypeList<>>());
-}
-using AllAffine = decltype(affine_of(All()));
-
 // The 32 weights of group g of a block.
 template <class Blocks>
 HEADGATE_INLINE void decode_group(const std::byte* block, index_t g, float* out) noexcept {
@@ -398,17 +381,16 @@ HEADGATE_INLINE void decode_group(const std::byte* block, index_t g, float* out)
 
 }  // namespace blocks
 
+// Affine groups, decoded group by group.
 template <class B>
-concept AffineBlocks = blocks::Affine<B>;
-
-template <class B>
-concept QuantizedBlocks = std::is_empty_v<B> && requires {
+concept QuantizedBlocks = std::is_empty_v<B> && requires(const std::byte* block, index_t g, int q) {
   { B::dtype } -> std::convertible_to<DType>;
   { B::size } -> std::convertible_to<index_t>;
   { B::bytes } -> std::convertible_to<index_t>;
-} && (AffineBlocks<B> || requires(const std::byte* block, index_t g, float* out) {
-                            { B::decode(block, g, out) } noexcept;
-                          });
+  { B::bits } -> std::convertible_to<index_t>;
+  { B::value(q) } noexcept -> std::same_as<int>;
+  B::affine(block, g).scale;
+};
 
 // Calls use(blocks::Q4_0{}) or ...: the blocks of a type. False: it has none.
 template <class Use>

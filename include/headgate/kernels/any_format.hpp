@@ -61,9 +61,7 @@ inline std::optional<AnyFormat> panels_of(DType type) noexcept {
   if (type == DType::bf16) format = Bf16{};
   if (type == DType::f16) format = F16{};
   if (type == DType::i8) format = Int8Rows{};
-  visit_blocks(type, [&]<class Blocks>(Blocks) {
-    if constexpr (AffineBlocks<Blocks>) format = PanelBlocks<Blocks>{};
-  });
+  visit_blocks(type, [&]<class Blocks>(Blocks) { format = PanelBlocks<Blocks>{}; });
   return format;
 }
 

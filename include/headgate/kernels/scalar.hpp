@@ -55,7 +55,7 @@ struct Scalar {
   // Of whole numbers the sum over the columns of a scale is exact: dot; y is one chain of fused multiply-adds of
   // dot * (scale * scale of x), group by group, and of minimum * (scale of x * sum of x).
   // Of two minima the second is that of all columns, and what the first is more that of the first half.
-  template <AffineBlocks Blocks>
+  template <QuantizedBlocks Blocks>
   static void multiply(PanelBlocks<Blocks>, const std::byte* panels, index_t k, index_t num_panels,
                        const std::byte* tile, index_t m, float* y, std::int64_t stride) noexcept {
     using Format = PanelBlocks<Blocks>;

@@ -31,7 +31,7 @@ struct Simd {
                        index_t m, float* y, std::int64_t stride) noexcept {
     headgate::multiply<Arch, Bf16Dots>(panels, k, num_panels, tile, m, y, stride);
   }
-  template <AffineBlocks Blocks>
+  template <QuantizedBlocks Blocks>
   static void multiply(PanelBlocks<Blocks> format, const std::byte* panels, index_t k, index_t num_panels,
                        const std::byte* tile, index_t m, float* y, std::int64_t stride) noexcept {
     if constexpr (has_dot<Arch>) {

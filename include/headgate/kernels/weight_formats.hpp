@@ -52,13 +52,13 @@ struct FormatList {
 
 namespace detail {
 
-template <class... Blocks, class... Affine>
-FormatList<F32, Bf16, Bf16Dots, F16, Int8Rows, RowBlocks<Blocks>..., PanelBlocks<Affine>...> with_blocks(
-    blocks::TypeList<Blocks...>, blocks::TypeList<Affine...>);
+template <class... Blocks>
+FormatList<F32, Bf16, Bf16Dots, F16, Int8Rows, RowBlocks<Blocks>..., PanelBlocks<Blocks>...> with_blocks(
+    blocks::TypeList<Blocks...>);
 
 }  // namespace detail
 
 // Floats, and every type of file: rows as they lie there, to be multiplied with floats, and panels for smaller numbers.
-using WeightFormats = decltype(detail::with_blocks(blocks::All{}, blocks::AllAffine{}));
+using WeightFormats = decltype(detail::with_blocks(blocks::All{}));
 
 }  // namespace headgate::inline HEADGATE_ABI

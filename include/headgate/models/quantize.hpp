@@ -152,13 +152,11 @@ class MatrixPacker {
       Int8Rows::encode(x.data(), k, out.data());
     }
     visit_blocks(matrix_.type, [&]<class Blocks>(Blocks) {
-      if constexpr (AffineBlocks<Blocks>) {
-        const std::size_t size = as_size(Blocks::size);
-        out.resize(x.size() / size * as_size(Blocks::bytes));
-        for (std::size_t b = 0; b < x.size() / size; ++b) {
-          encode_block<Blocks>(&x[b * size], importance.empty() ? nullptr : &importance[b * size],
-                               &out[b * as_size(Blocks::bytes)]);
-        }
+      const std::size_t size = as_size(Blocks::size);
+      out.resize(x.size() / size * as_size(Blocks::bytes));
+      for (std::size_t b = 0; b < x.size() / size; ++b) {
+        encode_block<Blocks>(&x[b * size], importance.empty() ? nullptr : &importance[b * size],
+                             &out[b * as_size(Blocks::bytes)]);
       }
     });
   }
@@ -201,9 +199,8 @@ inline void write_kept(const KeptTensor& kept, const TensorSource& source, const
 
 }  // namespace detail
 
-// Writes model.safetensors. path: as load_model takes it. Throws
-// Error as load_model does; bad_file with the tensor where a weight is not finite, or too large for its type; usage
-// where a type cannot be had. What write throws passes through.
+// Writes model.safetensors. path: as load_model takes it. Throws Error as load_model does; bad_file with the tensor
+// where a weight is not finite, or too large for its type. What write throws passes through.
 template <class List = Families>
 QuantizeReport quantize_model(const std::string& path, const QuantizeOptions& options, const WriteBytes& write) {
   QuantizeReport report;

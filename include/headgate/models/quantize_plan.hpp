@@ -82,7 +82,6 @@ struct QuantizePlan {
   std::vector<PackedMatrix> packed;
   std::vector<KeptTensor> kept;
 
-  // Throws Error (usage) where a type cannot be had.
   static QuantizePlan of(const Blueprint& blueprint, const TensorSource& source, const PackedTypes& types) {
     QuantizePlan plan;
     std::vector<Use> uses;
@@ -150,11 +149,6 @@ struct QuantizePlan {
       if (rows.dtype() == DType::mxfp4 && is_whole) return DType::mxfp4;
       if (rows.dtype() == DType::i8) return DType::i8;
       if (info(rows.dtype()).block == 1) return floats;
-      if (!panels_of(rows.dtype())) {
-        throw Error(ErrorCode::usage, {"", rows.name(), -1,
-                                       "panels cannot keep the type " + std::string(info(rows.dtype()).name) +
-                                           ": choose a format for it"});
-      }
       return rows.dtype();
     }
     if (info(*asked).block == 1) return *asked;

@@ -401,10 +401,8 @@ class WeightRows {
       Int8Rows::unpack_row(panel_of(row), cols_, lane_of(row), blocks.data());
     }
     visit_blocks(tensor_->dtype, [&]<class Blocks>(Blocks) {
-      if constexpr (AffineBlocks<Blocks>) {
-        blocks.resize(as_size(RowBlocks<Blocks>::row_bytes(cols_)));
-        PanelBlocks<Blocks>::unpack_row(panel_of(row), cols_, lane_of(row), blocks.data());
-      }
+      blocks.resize(as_size(RowBlocks<Blocks>::row_bytes(cols_)));
+      PanelBlocks<Blocks>::unpack_row(panel_of(row), cols_, lane_of(row), blocks.data());
     });
     return blocks.data();
   }

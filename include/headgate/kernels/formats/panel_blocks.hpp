@@ -17,7 +17,7 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
-template <AffineBlocks BlocksOfRow>
+template <QuantizedBlocks BlocksOfRow>
 struct PanelBlocks {
   using Blocks = BlocksOfRow;
   using Tile = Int8Tile;

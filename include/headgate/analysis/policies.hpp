@@ -20,6 +20,7 @@
 #include "headgate/routing/expert_choice.hpp"
 #include "headgate/routing/glider.hpp"
 #include "headgate/routing/gru_router.hpp"
+#include "headgate/routing/hard_top_k.hpp"
 #include "headgate/routing/hash_router.hpp"
 #include "headgate/routing/longcat.hpp"
 #include "headgate/routing/moe_plus_plus_router.hpp"
@@ -265,7 +266,9 @@ Policies all_policies() {
     {"PhiMoE", logit_order, [](I i) { return sparse_mixer_router<Backend>(i.plain(), 0.01f, i.k).value(); }},
     {"Llama 4", logit_order, [](I i) { return StagedRouter<IdentityScore, TopK, SigmoidOverSelected, Backend>(i.plain(), {i.k}, {}); }},
     {"SmallThinker", logit_order, [](I i) { return StagedRouter<IdentityScore, TopK, NormalizedSigmoid, Backend>(i.plain(), {i.k}, {}); }},
-    {"FactorLLM", softmax_laws, [](I i) { return StagedRouter<IdentityScore, TopK, EqualWeights, Backend>(i.plain(), {i.k}, {static_cast<float>(i.num_experts) / static_cast<float>(i.k)}); }},
+    {"FactorLLM", softmax_laws, [](I i) { return factor_llm_router<Backend>(i.plain(), i.k).value(); }},
+    {"SPT", softmax_laws, [](I i) { return spt_router<Backend>(i.plain(), i.k).value(); }},
+    {"Duo-LLM", softmax_laws, [](I i) { return duo_llm_router<Backend>(i.plain()).value(); }},
     {"top-p", shift_invariant, [](I i) { return StagedRouter<SoftmaxScore, TopP, Keep, Backend>(i.plain(), {0.6f}, {}); }},
     {"top-p, at most k", shift_invariant, [](I i) { return StagedRouter<SoftmaxScore, TopP, Renormalize, Backend>(i.plain(), {0.6f, i.k}, {}); }},
     {"Tutel, cosine", no_law, [](I i) { return tutel_cosine_of<Backend>(i); }, "projector"},

@@ -12,7 +12,7 @@
 //                                                                        SoftmaxTopK<Renormalize>, 2^-23, keep_single
 //   ERNIE 4.5 (Baidu 2025)               softmax / max(sum_A, 1e-12), A by softmax + b    ernie_router
 //   Llama 4                              1 / (1 + exp(-z_e)), A by z             SigmoidOverSelected of IdentityScore
-//   FactorLLM                            E / k, A by z                           EqualWeights of IdentityScore
+//   FactorLLM, SPT                       equal ones, A by z                      hard_top_k.hpp
 // OLMoE, Qwen2-MoE, Qwen3-MoE and Mellum checkpoints say in norm_topk_prob whether weights are divided by their sum.
 // The presets are what the published models say; a loader that reads the opposite takes the preset that divides, or
 // does not (Mellum's is Qwen3-MoE's). Follows the modelling code of transformers, from which the golden vectors come.

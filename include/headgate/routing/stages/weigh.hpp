@@ -4,8 +4,8 @@
 //     add 1e-20 DeepSeek-V3, Megatron; add 1e-6 LFM2, Glider; at_least 1e-12 ERNIE 4.5; at_least 2^-23 Tutel, NLLB
 //   SoftmaxOverSelected   w_i = exp(s_i) / sum_j exp(s_j)         Shazeer 2017, Granite, gpt-oss, JetMoE: over logits
 //   SigmoidOverSelected   w_i = 1 / (1 + exp(-s_i))               Llama 4; then Renormalize: SmallThinker
-//   EqualWeights          w_i = value                             FactorLLM (E / k), SPT (1)
 //   EqualShares           w_i = 1 / how many are chosen           DynMoE
+//   EqualWeights          w_i = value                             FactorLLM (E / k rounded down), SPT (1)
 //   Scale                 w_i = factor s_i                        DeepSeek-V2, V3, LongCat: routed_scaling_factor
 // A stage may read the scores of all experts (routing/sparse_mixer.hpp).
 #pragma once

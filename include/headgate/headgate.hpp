@@ -32,6 +32,7 @@
 #include "headgate/experts/experts.hpp"
 #include "headgate/experts/glu_experts.hpp"
 #include "headgate/experts/glu_layout.hpp"
+#include "headgate/experts/joined_experts.hpp"
 #include "headgate/experts/latent_experts.hpp"
 #include "headgate/experts/lora_experts.hpp"
 #include "headgate/experts/output_bias.hpp"

@@ -91,6 +91,13 @@ TEST_CASE(
         routed(deepseek_v3_router(e.weights(), 6, 2.5f, {1, 1}).value(), e.rows()));
 }
 
+TEST_CASE("LongCat's router without a selection bias is DeepSeek-V2's greedy one, in bits") {
+  const Example e(11, 13);
+  const GateWeights plain{.gate = {e.gate.data(), 11, 24}};
+  CHECK(routed(longcat_router(plain, 3, 16.0f).value(), e.rows()) ==
+        routed(deepseek_v2_router(plain, 3, Scale{16.0f}).value(), e.rows()));
+}
+
 TEST_CASE("LongCat's plans: row sums, zero experts counted, edits") {
   const Example e(11, 9);
   const auto router = longcat_router(e.weights(), 3, 6.0f).value();

@@ -24,6 +24,7 @@
 #include "headgate/routing/hash_router.hpp"
 #include "headgate/routing/longcat.hpp"
 #include "headgate/routing/moe_plus_plus_router.hpp"
+#include "headgate/routing/mora_router.hpp"
 #include "headgate/routing/null_expert.hpp"
 #include "headgate/routing/peer_router.hpp"
 #include "headgate/routing/promoe_router.hpp"
@@ -285,6 +286,7 @@ Policies all_policies() {
     {"ReMoE", no_law, [](I i) { return relu_router<Backend>(i.plain()).value(); }},
     {"BlockFFN", no_law, [](I i) { return block_ffn_router<Backend>(i.plain(), i.gain, 1e-5f).value(); }},
     {"PEER", by_place, [](I i) { return peer_of<Backend>(i); }},
+    {"MoRA", no_law, [](I i) { return mora_router<Backend>({i.gate.data(), i.num_experts, i.hidden_size}, {.k = i.k, .temperature = 0.25f, .at_least = 0.0f}).value(); }},
     {"hash", no_law, [](I i) { return hash_of(i); }, "table"},
     {"MoE++ of the paper", last_is_free, [](I i) { return moe_plus_plus_of<Backend>(i, ZeroExpertWeight::paper, 0.0f); }, "first matrix, residual"},
     {"MoE++ of the code", by_place | last_is_free, [](I i) { return moe_plus_plus_of<Backend>(i, ZeroExpertWeight::code, 1.0f); }, "first matrix, residual"},

@@ -25,6 +25,18 @@ struct LoraMatrices {
   ConstRows a;
   ConstRows b;
   float scale = 1.0f;
+
+  Status check(index_t in_size, index_t out_size) const noexcept {
+    for (const ConstRows matrix : {a, b}) {
+      if (Status status = check_view(matrix); !status.ok()) return status;
+    }
+    if (a.rows < 1) return Status::mismatch("rank of a low-rank expert, at least", a.rows, 1);
+    if (a.cols != in_size) return Status::mismatch("columns of a against in_size", a.cols, in_size);
+    if (b.rows != out_size) return Status::mismatch("rows of b against out_size", b.rows, out_size);
+    if (b.cols != a.rows) return Status::mismatch("columns of b against the rank of a", b.cols, a.rows);
+    if (!std::isfinite(scale)) return Status::not_finite("scale of a low-rank expert is not finite", -1, -1);
+    return Status::success();
+  }
 };
 
 // Table of structures: LoraExperts | low-rank experts added to any linear map | Gao et al. 2024, 2402.08562;
@@ -44,7 +56,10 @@ class LoraExperts {
     }
     LoraExperts bank(in_size, out_size);
     for (std::size_t e = 0; e < experts.size(); ++e) {
-      Status status = check(in_size, out_size, experts[e], format);
+      Status status = experts[e].check(in_size, out_size);
+      if (status.ok() && !(format.fits(in_size) && format.fits(experts[e].b.cols))) {
+        status = {ErrorCode::usage, "a row is no whole blocks of its format"};
+      }
       if (!status.ok()) {
         status.expert = static_cast<ExpertId>(e);
         return status;
@@ -114,19 +129,6 @@ class LoraExperts {
     float scale;
   };
   LoraExperts(index_t in_size, index_t out_size) : in_size_(in_size), out_size_(out_size) {}
-
-  static Status check(index_t in_size, index_t out_size, const LoraMatrices& m, Format format) noexcept {
-    for (const ConstRows matrix : {m.a, m.b}) {
-      if (Status status = check_view(matrix); !status.ok()) return status;
-      if (!format.fits(matrix.cols)) return {ErrorCode::usage, "a row is no whole blocks of its format"};
-    }
-    if (m.a.rows < 1) return Status::mismatch("rank of a low-rank expert, at least", m.a.rows, 1);
-    if (m.a.cols != in_size) return Status::mismatch("columns of a against in_size", m.a.cols, in_size);
-    if (m.b.rows != out_size) return Status::mismatch("rows of b against out_size", m.b.rows, out_size);
-    if (m.b.cols != m.a.rows) return Status::mismatch("columns of b against the rank of a", m.b.cols, m.a.rows);
-    if (!std::isfinite(m.scale)) return Status::not_finite("scale of a low-rank expert is not finite", -1, -1);
-    return Status::success();
-  }
 
   // y += weight * E(x) of the rows of one expert.
   Status add(const ExpertMajor& plan, index_t i, ConstRows x, Rows y, Context& ctx) const {

@@ -317,3 +317,272 @@ TEST_CASE("the layer that an error names itself is kept, also layer 0") {
   const DecoderBlock block = DecoderBlock::pre_norm(norm(0.5f), NamesLayer0(), norm(0.7f), dense()).value();
   CHECK(run(block, 2).status.layer == 0);
 }
+
+namespace {
+
+// x of layers one after the other, with what late steps leave handed on where it says so.
+reference::Matrix run_all(const std::vector<DecoderBlock>& blocks, index_t tokens, bool hands_on) {
+  reference::Matrix x = input(tokens);
+  reference::Matrix memory(tokens, width);
+  DecoderBlock::Late late{memory.view()};
+  DecoderBlock::State state;
+  state.reset(tokens);
+  Context ctx;
+  const std::vector<std::int32_t> ids(as_size(tokens));
+  const SequenceRows text{tokens, 0};
+  index_t layer = 0;
+  for (const DecoderBlock& block : blocks) {
+    const Lent lent(block, tokens);
+    const DecoderBlock::Pass pass{x.view(), ids, {&text, 1}, {}, nullptr, hands_on ? &late : nullptr};
+    throw_if_error(block.forward(pass, layer++, lent.mixers, state, ctx));
+  }
+  DecoderBlock::add_late(late, x.view(), ctx);
+  return x;
+}
+
+// Operations h_1, h_2, ... of layers of a mixer and a network each, as an explicit loop has them.
+struct Operation {
+  bool mixes;
+  float norm_first;
+  float scale;
+  bool is_late;
+
+  Step step() const {
+    Step made = mixes ? step_of({{.norm = norm(norm_first), .operation = AnyMixer(Sum())}})
+                      : step_of({{.norm = norm(norm_first), .operation = dense()}});
+    made.scale = scale;
+    made.is_late = is_late;
+    return made;
+  }
+  reference::Matrix of(const reference::Matrix& x) const {
+    return mixes ? sum_of_rows(normed(x, norm_first)) : of_dense(normed(x, norm_first));
+  }
+};
+
+}  // namespace
+
+TEST_CASE("a ladder of residuals is the loop in which an operation reads x without what the last one adds") {
+  std::vector<Operation> operations;
+  for (int i = 0; i < 6; ++i) operations.push_back({i % 2 == 0, 0.2f + 0.1f * static_cast<float>(i), 1.0f, true});
+  for (const index_t tokens : {1, 5}) {
+    // x[i] is the residual with the first i operations; h_i reads x[i - 2], h_1 and h_2 x[0].
+    std::vector<reference::Matrix> x{input(tokens)};
+    for (std::size_t i = 0; i < operations.size(); ++i) {
+      reference::Matrix next = x.back();
+      add(next, operations[i].of(x[i == 0 ? 0 : i - 1]));
+      x.push_back(std::move(next));
+    }
+    std::vector<DecoderBlock> blocks;
+    for (std::size_t i = 0; i < operations.size(); i += 2) {
+      blocks.push_back(block_of({operations[i].step(), operations[i + 1].step()}));
+      CHECK(blocks.back().has_late_steps());
+    }
+    CHECK(run_all(blocks, tokens, true) == x.back());
+  }
+}
+
+TEST_CASE("late steps may stand beside others, each with a scale, and in layers that hand nothing on") {
+  const std::vector<Operation> operations{{true, 0.2f, 0.5f, true},  {false, 0.3f, 1.0f, false},
+                                          {true, 0.4f, 2.0f, false}, {false, 0.5f, 0.25f, true},
+                                          {true, 0.6f, 1.0f, true},  {false, 0.7f, 3.0f, false}};
+  for (const bool hands_on : {true, false}) {
+    reference::Matrix x = input(5);
+    std::vector<DecoderBlock> blocks;
+    reference::Matrix late;
+    float late_scale = 0.0f;
+    const auto add_late = [&] {
+      if (late_scale > 0.0f) add(x, late, late_scale);
+      late_scale = 0.0f;
+    };
+    for (std::size_t i = 0; i < operations.size(); i += 2) {
+      blocks.push_back(block_of({operations[i].step(), operations[i + 1].step()}));
+      for (const Operation& operation : {operations[i], operations[i + 1]}) {
+        const reference::Matrix out = operation.of(x);
+        add_late();
+        if (operation.is_late) {
+          late = out;
+          late_scale = operation.scale;
+        } else {
+          add(x, out, operation.scale);
+        }
+      }
+      if (!hands_on) add_late();
+    }
+    add_late();
+    CHECK(run_all(blocks, 5, hands_on) == x);
+  }
+}
+
+TEST_CASE("a router that reads the residual of a ladder reads it without what is late") {
+  Step mixing = step_of({{.norm = norm(0.5f), .operation = AnyMixer(Sum())}});
+  mixing.is_late = true;
+  const Branch branch{.norm = norm(0.7f), .operation = routed(), .router_reads = Branch::RouterReads::residual};
+  reference::Matrix x = input(5);
+  const reference::Matrix out = of_routed(normed(x, 0.7f), x);
+  add(x, sum_of_rows(normed(x, 0.5f)));
+  add(x, out);
+  CHECK(run(block_of({mixing, step_of({branch})}), 5).x == x);
+}
+
+namespace {
+
+// x behind a gated block, rows in two passes (the first of so many), and how many rows its mixers' states hold.
+struct Gated {
+  Status status;
+  reference::Matrix x;
+  index_t held = 0;
+  std::vector<index_t> kept = {};
+};
+Gated run_gated(const DecoderBlock& block, index_t tokens, index_t first_rows) {
+  Gated result{{}, input(tokens)};
+  std::vector<AnyState> states;
+  for (const AnyMixer* const mixer : block.mixers()) states.push_back(block.make_state(*mixer, {tokens, tokens, 0}));
+  DecoderBlock::State state;
+  Context ctx;
+  for (const auto& [first, rows] : {std::pair(0, first_rows), std::pair(first_rows, tokens - first_rows)}) {
+    std::vector<AnyState*> pointers;
+    for (AnyState& one : states) pointers.push_back(&one);
+    std::vector<DecoderBlock::MixerPass> mixers;
+    for (AnyState*& one : pointers) mixers.push_back({{&one, 1}, {}, {}});
+    const SequenceRows text{rows, first};
+    const std::vector<std::int32_t> ids(as_size(rows));
+    state.reset(rows);
+    result.status = block.forward({result.x.view().middle_rows(first, rows), ids, {&text, 1}}, 3, mixers, state, ctx);
+    if (!result.status.ok()) return result;
+  }
+  if (const ThinnedState* const thinned = states[0].get_if<ThinnedState>()) {
+    result.held = states[0].get_if<ThinnedState>()->own().position();
+    result.kept.assign(thinned->kept().begin(), thinned->kept().end());
+  }
+  return result;
+}
+DecoderBlock gated(TokenGate gate) {
+  return DecoderBlock::pre_norm(norm(0.5f), Sum(), norm(0.7f), dense()).value().with_gate(std::move(gate)).value();
+}
+std::vector<float> gate_weight(float first) {
+  std::vector<float> weight(as_size(width), 0.25f);
+  weight[0] = first;
+  return weight;
+}
+
+}  // namespace
+
+TEST_CASE("paper_ a block with a gate of tokens is the loop over the kept ones, in passes as at once") {
+  const TokenGate gate = TokenGate::causal(linear_token_score(gate_weight(1.0f)), 0.1f).value();
+  const DecoderBlock block = gated(gate);
+  const index_t tokens = 13;
+  const reference::Matrix x = input(tokens);
+  std::vector<index_t> kept;
+  std::vector<float> weights;
+  for (index_t t = 0; t < tokens; ++t) {
+    const float r = NativeBackend::dot(gate_weight(1.0f).data(), x.view().row_data(t), width);
+    if (r > 0.1f) {
+      kept.push_back(t);
+      weights.push_back(r);
+    }
+  }
+  REQUIRE(kept.size() > 2);
+  REQUIRE(kept.size() < 11);
+  // The plain block on the kept rows alone.
+  reference::Matrix thin(static_cast<index_t>(kept.size()), width);
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    std::copy_n(x.view().row_data(kept[i]), width, thin.view().row_data(static_cast<index_t>(i)));
+  }
+  const reference::Matrix before = thin;
+  add(thin, sum_of_rows(normed(thin, 0.5f)));
+  add(thin, of_dense(normed(thin, 0.7f)));
+  reference::Matrix expected = x;
+  for (std::size_t i = 0; i < kept.size(); ++i) {
+    for (std::size_t c = 0; c < as_size(width); ++c) {
+      const std::size_t j = i * as_size(width) + c;
+      expected.values[as_size(kept[i]) * as_size(width) + c] =
+          before.values[j] + weights[i] * (thin.values[j] - before.values[j]);
+    }
+  }
+  for (const index_t first : {0, 1, 5, 13}) {
+    const Gated result = run_gated(block, tokens, first);
+    REQUIRE(result.status.ok());
+    CHECK(result.x == expected);
+    CHECK(result.kept == kept);
+    CHECK(result.held == static_cast<index_t>(kept.size()));
+  }
+}
+
+TEST_CASE("with every token kept and weight one a gated block is the plain block, with none it does nothing") {
+  const DecoderBlock plain = DecoderBlock::pre_norm(norm(0.5f), Sum(), norm(0.7f), dense()).value();
+  const TokenScore score = linear_token_score(gate_weight(1.0f));
+  const float infinity = std::numeric_limits<float>::infinity();
+  for (const index_t tokens : {1, 7}) {
+    const reference::Matrix expected = run(plain, tokens).x;
+    CHECK(run_gated(gated(TokenGate::top_k(score, 1.0, TokenGate::Weight::one).value()), tokens, 0).x == expected);
+    CHECK(run_gated(gated(TokenGate::causal(score, -infinity, nullptr, TokenGate::Weight::one).value()), tokens, 0).x ==
+          expected);
+    CHECK(run_gated(gated(TokenGate::causal(score, infinity).value()), tokens, 0).x == input(tokens));
+  }
+  CHECK(run_gated(gated(TokenGate::top_k(score, 0.3).value()), 7, 7).held == 3);
+}
+
+TEST_CASE("an error behind a gate of tokens names the row of the pass, and a gate is for layers without router") {
+  // The second kept row, and what fails says row 1.
+  const TokenGate gate = TokenGate::causal(linear_token_score(gate_weight(1.0f)), 0.1f).value();
+  const DecoderBlock broken =
+      DecoderBlock::pre_norm(norm(0.5f), Sum(true), norm(0.7f), dense()).value().with_gate(gate).value();
+  const std::vector<index_t> kept = run_gated(gated(gate), 13, 0).kept;
+  const Gated result = run_gated(broken, 13, 13);
+  CHECK(result.status.code == ErrorCode::numeric);
+  CHECK(result.status.token == kept[1]);
+  CHECK(result.status.layer == 3);
+
+  CHECK(refused(DecoderBlock::pre_norm(norm(0.5f), Sum(), norm(0.7f), routed()).value().with_gate(gate)) ==
+        "a gate of tokens on a layer with a router");
+  Step late = step_of({{.norm = norm(0.5f), .operation = dense()}});
+  late.is_late = true;
+  CHECK(refused(block_of({late}).with_gate(gate)) == "a gate of tokens on a layer with late steps");
+  CHECK(run(gated(gate), 13).status.code == ErrorCode::usage);  // states of the plain block
+  CHECK(!gated(gate).with_gate(std::nullopt).value().gate());
+}
+
+TEST_CASE("paper_ layers with accelerators move a second stream ahead of them and leave their own as it is") {
+  const index_t tokens = 5;
+  std::vector<DecoderBlock> plain;
+  std::vector<DecoderBlock> fast;
+  for (unsigned l = 0; l < 3; ++l) {
+    std::mt19937 rng(l);
+    const auto down = reference::Matrix::random(3, width, 0.5f, rng);
+    const auto up = reference::Matrix::random(width, 3, 0.5f, rng);
+    plain.push_back(DecoderBlock::pre_norm(norm(0.5f), Sum(), norm(0.7f), dense()).value());
+    fast.push_back(plain.back().with_accelerator(Accelerator::create(down.view(), up.view(), {1, 2}).value()).value());
+  }
+  fast[0] = plain[0];  // the stage starts at layer 1
+  reference::Matrix x = input(tokens);
+  reference::Matrix p(tokens, width);
+  reference::Matrix expected_x = x;
+  reference::Matrix expected_p(tokens, width);
+  DecoderBlock::State state;
+  Context ctx;
+  const std::vector<std::int32_t> ids(as_size(tokens));
+  const SequenceRows text{tokens, 0};
+  for (index_t l = 0; l < 3; ++l) {
+    // The loop: p from x as it enters the layer, then the layer.
+    if (const auto& accelerator = fast[as_size(l)].accelerator()) {
+      REQUIRE(accelerator->advance(l, expected_x.view(), expected_p.view(), ctx).ok());
+    }
+    const Lent lent_plain(plain[as_size(l)], tokens);
+    state.reset(tokens);
+    REQUIRE(plain[as_size(l)].forward({expected_x.view(), ids, {&text, 1}}, l, lent_plain.mixers, state, ctx).ok());
+    const Lent lent(fast[as_size(l)], tokens);
+    state.reset(tokens);
+    DecoderBlock::Pass pass{x.view(), ids, {&text, 1}};
+    pass.fast = p.view();
+    REQUIRE(fast[as_size(l)].forward(pass, l, lent.mixers, state, ctx).ok());
+    CHECK(x == expected_x);
+    CHECK(p == expected_p);
+  }
+  CHECK(p != reference::Matrix(tokens, width));
+  CHECK(run(fast[2], tokens).x == run(plain[2], tokens).x);  // a pass without such a stream
+  std::mt19937 rng(1);
+  const auto down = reference::Matrix::random(3, width + 1, 0.5f, rng);
+  const auto up = reference::Matrix::random(width + 1, 3, 0.5f, rng);
+  CHECK(refused(plain[0].with_accelerator(Accelerator::create(down.view(), up.view(), {1, 2}).value())) ==
+        "width of an accelerator against the layer (got 11, allowed 10)");
+}

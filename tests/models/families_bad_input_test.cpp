@@ -98,7 +98,7 @@ void for_each_checkpoint(bool one_a_family, F&& use) {
     REQUIRE(!whole.refusal);
     use(checkpoint, whole);
   }
-  CHECK(seen.size() == 16);
+  CHECK(seen.size() == 17);
 }
 
 bool is_one_of(const std::vector<std::string>& names, const std::string& name) {
@@ -141,6 +141,7 @@ std::string default_of(const std::string& key, const std::string& model_type) {
                                                             {"max_window_layers", "28"},
                                                             {"clip_qkv", "null"},
                                                             {"layer_rope_theta", "null"},
+                                                            {"residual", R"({"type":"plain"})"},
                                                             {"rope_scaling", "null"}};
   if (key == "norm_topk_prob") {
     return is_one_of({"deepseek_v3", "glm4_moe_lite", "lfm2_moe", "mellum"}, model_type) ? "true" : "false";

@@ -88,6 +88,15 @@ TEST_CASE("the router and the attention are read from config.json by name") {
   CHECK(is_read(config_text(plain, dense, R"(,"num_experts_per_tok":2,"norm_topk_prob":true)")));
 }
 
+TEST_CASE("a residual is a ladder where config.json says so, and plain without a word") {
+  CHECK(is_read(config_text(plain, dense, R"(,"residual":{"type":"plain"})")));
+  CHECK(is_read(config_text(plain, dense, R"(,"residual":{"type":"ladder"})")));
+  for (const char* bad : {R"({"type":"parallel"})", R"({})", R"("ladder")", R"({"type":"ladder","first":2})"}) {
+    INFO(bad);
+    CHECK(io_test::contains(refused(config_text(plain, dense, std::string(R"(,"residual":)") + bad)), "residual"));
+  }
+}
+
 TEST_CASE("a router or attention that is not understood is refused with its key") {
   const auto contains = [](const std::string& text, const std::string& part) {
     INFO(text);

@@ -7,9 +7,10 @@ using namespace models_test;
 
 namespace {
 
-// What rounding to whole lines adds at most, and what is noted of each text.
+// What rounding to whole lines adds at most, and what is noted of each text. Mixers count twice, for a layer may run
+// twice.
 constexpr std::int64_t lines(std::int64_t ropes, std::int64_t mixers, std::int64_t texts = 1) {
-  return 64 * (40 + 2 * ropes + 2 * mixers) + ScratchCount::text_bytes * texts;
+  return 64 * (40 + 2 * ropes + 4 * mixers) + ScratchCount::text_bytes * texts;
 }
 
 }  // namespace
@@ -22,9 +23,10 @@ TEST_CASE("scratch of a pass is counted frame by frame") {
   };
   blueprint.layers = {{plain_step(need(10)), plain_step(need(20))}};
   const PassSize pass{3, 1, 10, 2};
-  // Rows between layers and their ids, two in a layer, 3 * 20 + 2 of the operation, a pointer and a text of two mixers.
+  // Rows between layers and their ids, two in a layer, 3 * 20 + 2 of the operation, two pointers and a text of each of
+  // two mixers.
   const ScratchCount count = ScratchCount::of(blueprint);
-  CHECK(count.bytes(pass, 1, 100) == 4 * (24 + 12 + 48 + 62 + 4) + lines(0, 2));
+  CHECK(count.bytes(pass, 1, 100) == 4 * (24 + 12 + 48 + 62 + 8) + lines(0, 2));
   // Logits of all rows of wide states: the head's two buffers are less than a layer.
   CHECK(count.bytes(pass, 3, 100) == count.bytes(pass, 1, 100));
   // Of several texts they are gathered, vocab_size each.
@@ -38,7 +40,7 @@ TEST_CASE("branches side by side and routers that read other rows hold more rows
     blueprint.layers = {layer};
     const std::size_t mixers = layer.front().branches.size();
     const std::size_t bytes = ScratchCount::of(blueprint).bytes({1, 1, 1, 1}, 1, 1);
-    return (bytes - as_size(lines(0, static_cast<std::int64_t>(mixers)))) / 4 - 4 - 2 * mixers;
+    return (bytes - as_size(lines(0, static_cast<std::int64_t>(mixers)))) / 4 - 4 - 4 * mixers;
   };
   CHECK(rows_of({plain_step(none)}) == 3 * 16);
   StepPlan two = plain_step(none);
@@ -47,4 +49,7 @@ TEST_CASE("branches side by side and routers that read other rows hold more rows
   StepPlan apart = plain_step(none);
   apart.branches.front().router_reads = BranchPlan::RouterReads::layer_input;
   CHECK(rows_of({apart}) == 5 * 16);
+  StepPlan late = plain_step(none);
+  late.is_late = true;
+  CHECK(rows_of({late}) == 4 * 16);
 }

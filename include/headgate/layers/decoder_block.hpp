@@ -4,16 +4,24 @@
 // that every token passes through. Most decoders have two steps of one branch each, pre-norm attention and pre-norm
 // experts. Norms behind the operation, several branches side by side, layers of one step and any other order are
 // further lists.
+//
+// What a step adds may be late: the next step, also that of the next layer, reads x without it. Where all steps are, x
+// is a ladder of residuals (Zhang et al. 2025, "Ladder-residual", arXiv 2501.06589, section 3.1), x_{i+1} = x_i +
+// h_{i+1}(x_{i-1}), whose operations need not wait for each other; h_1 and h_2 read what enters the first layer.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <variant>
 #include <vector>
 
 #include "headgate/attention/any_mixer.hpp"
+#include "headgate/core/exactly_equal.hpp"
 #include "headgate/experts/any_experts.hpp"
 #include "headgate/kernels/native.hpp"
+#include "headgate/layers/accelerator.hpp"
+#include "headgate/layers/kept_rows.hpp"
 #include "headgate/layers/moe_layer.hpp"
 #include "headgate/layers/norm.hpp"
 #include "headgate/routing/any_router.hpp"
@@ -41,9 +49,12 @@ template <class Norm, class Operation>
 struct StepOf {
   std::vector<BranchOf<Norm, Operation>> branches;
   std::optional<Norm> norm_after = std::nullopt;
-  float scale = 1.0f;  // of what is added to the residual
+  float scale = 1.0f;    // of what is added to the residual
+  bool is_late = false;  // it is added when the next step has read the residual, or behind the last layer
 };
 
+// Table of structures: DecoderBlock | ladder residual, an operation reads x without what the last one adds |
+//   Zhang et al. 2025, 2501.06589
 class DecoderBlock {
  public:
   using Routed = MoELayer<AnyRouter, AnyExperts>;
@@ -53,6 +64,11 @@ class DecoderBlock {
   // The routers' memory and the plan of the last routed layer: one for all layers, reset before the first.
   using State = Routed::State;
 
+  // What a late step has left and nobody has added yet.
+  struct Late {
+    Rows rows;           // (tokens, hidden_size)
+    float scale = 0.0f;  // 0: nothing
+  };
   // Rows on their way through the layers.
   struct Pass {
     Rows x;                                        // (tokens, hidden_size), read and replaced
@@ -60,6 +76,12 @@ class DecoderBlock {
     std::span<const SequenceRows> sequences = {};  // whose rows they are
     RouteEdits edits = {};
     std::function<void(ConstRows)> on_hidden = nullptr;  // may be empty; the rows that the router reads
+    // From layer to layer, to be added (add_late) behind the last; null: this layer's late steps are added at its end.
+    Late* late = nullptr;
+    // Which run of a layer this is in the pass, from 0, where layers are skipped or run twice: what a router that
+    // remembers the layers before counts. -1: as many as layers.
+    index_t run = -1;
+    Rows fast = {};  // (tokens, hidden_size), the stream that accelerators move before their layer runs; empty: none
   };
   // What a pass lends to one mixer.
   struct MixerPass {
@@ -101,26 +123,51 @@ class DecoderBlock {
     return create(std::move(steps));
   }
 
+  // What a mixer of the block remembers of a text: with a gate which positions it has seen, too. Throws std::bad_alloc.
+  AnyState make_state(const AnyMixer& mixer, const StateSize& size) const {
+    if (!gate_) return mixer.make_state(size);
+    return AnyState(ThinnedState(mixer.make_state(size), size.context_size));
+  }
+
   // mixers: of the block, in the order of mixers().
   Status forward(const Pass& pass, index_t layer, std::span<const MixerPass> mixers, State& state, Context& ctx) const {
-    const Workspace::Mark mark(ctx.workspace);
-    const auto take = [&] { return ctx.workspace.take_rows(pass.x.rows, pass.x.cols); };
-    const Buffers rows{take(), take(), has_branches() ? take() : Rows(), reads_entry() ? take() : Rows()};
-    if (rows.entry.data != nullptr) copy(pass.x, rows.entry);
-    const MixerPass* mixer = mixers.data();
     Status status;
-    for (const Step& step : steps_) {
-      for (const Branch& branch : step.branches) {
-        const bool is_first = &branch == step.branches.data();
-        const Rows out = is_first ? rows.sum : rows.out;
-        if (status.ok()) status = run(branch, pass, layer, mixer, state, rows, out, ctx);
-        if (status.ok() && !is_first) add(1.0f, out, rows.sum, ctx);
-      }
-      if (status.ok() && step.norm_after) status = step.norm_after->forward(rows.sum, rows.sum, ctx);
-      if (status.ok()) add(step.scale, rows.sum, pass.x, ctx);
+    if (accelerator_ && pass.fast.data != nullptr) status = accelerator_->advance(layer, pass.x, pass.fast, ctx);
+    if (status.ok()) {
+      status = gate_ ? forward_kept(pass, layer, mixers, state, ctx) : forward_all(pass, layer, mixers, state, ctx);
     }
     if (!status.ok() && status.layer < 0) status.layer = layer;
     return status;
+  }
+
+  // The same layer, which only tokens pass that the gate keeps; none: all. usage: a layer with a router, whose plan and
+  // memory are of all tokens, or with late steps.
+  Expected<DecoderBlock> with_gate(std::optional<TokenGate> gate) const {
+    if (gate && routed() != nullptr) return Status{ErrorCode::usage, "a gate of tokens on a layer with a router"};
+    if (gate && has_late_steps()) return Status{ErrorCode::usage, "a gate of tokens on a layer with late steps"};
+    DecoderBlock copy = *this;
+    copy.gate_ = std::move(gate);
+    return copy;
+  }
+  const std::optional<TokenGate>& gate() const noexcept { return gate_; }
+  // The same layer, which moves the accelerated stream of a pass, where there is one. usage: of another width.
+  Expected<DecoderBlock> with_accelerator(std::optional<Accelerator> accelerator) const {
+    if (accelerator && accelerator->hidden_size() != hidden_size()) {
+      return Status::mismatch("width of an accelerator against the layer", accelerator->hidden_size(), hidden_size());
+    }
+    DecoderBlock copy = *this;
+    copy.accelerator_ = std::move(accelerator);
+    return copy;
+  }
+  const std::optional<Accelerator>& accelerator() const noexcept { return accelerator_; }
+
+  // x += what is late, if anything is.
+  static void add_late(Late& late, Rows x, Context& ctx) {
+    if (!exactly_equal(late.scale, 0.0f)) add(late.scale, late.rows, x, ctx);
+    late.scale = 0.0f;
+  }
+  bool has_late_steps() const noexcept {
+    return std::any_of(steps_.begin(), steps_.end(), [](const Step& step) { return step.is_late; });
   }
 
   // The same layer with another router; everything else is shared. usage: it does not fit, or there is none.
@@ -199,6 +246,68 @@ class DecoderBlock {
     return false;
   }
 
+  Status forward_all(const Pass& pass, index_t layer, std::span<const MixerPass> mixers, State& state,
+                     Context& ctx) const {
+    const Workspace::Mark mark(ctx.workspace);
+    const auto take = [&] { return ctx.workspace.take_rows(pass.x.rows, pass.x.cols); };
+    const Buffers rows{take(), take(), has_branches() ? take() : Rows(), reads_entry() ? take() : Rows()};
+    Late own{pass.late == nullptr && has_late_steps() ? take() : Rows()};
+    Late& late = pass.late == nullptr ? own : *pass.late;
+    if (rows.entry.data != nullptr) copy(pass.x, rows.entry);
+    const MixerPass* mixer = mixers.data();
+    Status status;
+    for (const Step& step : steps_) {
+      for (const Branch& branch : step.branches) {
+        const bool is_first = &branch == step.branches.data();
+        const Rows out = is_first ? rows.sum : rows.out;
+        if (status.ok()) status = run(branch, pass, layer, mixer, state, rows, out, ctx);
+        if (status.ok() && !is_first) add(1.0f, out, rows.sum, ctx);
+      }
+      if (status.ok() && step.norm_after) status = step.norm_after->forward(rows.sum, rows.sum, ctx);
+      if (!status.ok()) break;
+      add_late(late, pass.x, ctx);
+      if (step.is_late) {
+        copy(rows.sum, late.rows);
+        late.scale = step.scale;
+      } else {
+        add(step.scale, rows.sum, pass.x, ctx);
+      }
+    }
+    if (status.ok() && pass.late == nullptr) add_late(late, pass.x, ctx);
+    return status;
+  }
+
+  // A pass of the rows that the gate keeps, which are then put back in their places.
+  Status forward_kept(const Pass& pass, index_t layer, std::span<const MixerPass> mixers, State& state,
+                      Context& ctx) const {
+    if (pass.late != nullptr) add_late(*pass.late, pass.x, ctx);
+    const Workspace::Mark mark(ctx.workspace);
+    KeptRows kept(pass.sequences, ctx);
+    if (Status status = kept.choose(*gate_, pass.x); !status.ok()) return status;
+    const std::span<MixerPass> own = ctx.workspace.take<MixerPass>(static_cast<std::int64_t>(mixers.size()));
+    for (std::size_t m = 0; m < mixers.size(); ++m) {
+      const auto count = static_cast<std::int64_t>(mixers[m].states.size());
+      const std::span<AnyState*> states = ctx.workspace.take<AnyState*>(count);
+      for (std::size_t s = 0; s < states.size(); ++s) {
+        ThinnedState* const thinned = mixers[m].states[s]->get_if<ThinnedState>();
+        if (thinned == nullptr) return {ErrorCode::usage, "a layer with a gate of tokens has states of its own"};
+        states[s] = &thinned->own();
+      }
+      own[m] = {states, kept.of(mixers[m].cosines), kept.of(mixers[m].sines)};
+    }
+    const Pass thin{.x = kept.of(ConstRows(pass.x)),
+                    .token_ids = kept.of(pass.token_ids),
+                    .sequences = kept.sequences(own.empty() ? std::span<AnyState* const>() : own[0].states)};
+    Status status = forward_all(thin, layer, own, state, ctx);
+    if (!status.ok()) {
+      if (status.token >= 0 && status.token < kept.count()) status.token = kept.rows()[as_size(status.token)];
+      return status;
+    }
+    kept.put_back(thin.x, pass.x);
+    for (const MixerPass& mixer : mixers) kept.note(mixer.states);
+    return status;
+  }
+
   // y = norm_after(operation(norm(x))). Uses up a mixer, where it is one.
   Status run(const Branch& branch, const Pass& pass, index_t layer, const MixerPass*& mixer, State& state,
              const Buffers& rows, Rows y, Context& ctx) const {
@@ -234,7 +343,10 @@ class DecoderBlock {
       }
     }
     if (pass.on_hidden) pass.on_hidden(read);
-    return std::get<Routed>(branch.operation).forward({read, pass.token_ids, layer, pass.edits}, in, state, y, ctx);
+    const RouterInput input{read, pass.token_ids, pass.run < 0 ? layer : pass.run, pass.edits};
+    Status status = std::get<Routed>(branch.operation).forward(input, in, state, y, ctx);
+    if (!status.ok()) status.layer = layer;
+    return status;
   }
 
   // x += scale * y
@@ -251,6 +363,8 @@ class DecoderBlock {
   }
 
   std::vector<Step> steps_;
+  std::optional<TokenGate> gate_;
+  std::optional<Accelerator> accelerator_;
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -17,7 +17,7 @@ inline std::optional<AnyNorm> pack(const std::optional<NormPart>& part, const Pa
   return part->pack(packer);
 }
 inline DecoderBlock::Step pack(const StepPlan& plan, Packer& packer) {
-  DecoderBlock::Step step{{}, pack(plan.norm_after, packer), plan.scale};
+  DecoderBlock::Step step{{}, pack(plan.norm_after, packer), plan.scale, plan.is_late};
   for (const BranchPlan& branch : plan.branches) {
     using Operation = decltype(DecoderBlock::Branch::operation);
     Operation operation =

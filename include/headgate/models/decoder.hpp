@@ -12,6 +12,7 @@
 
 #include "headgate/kernels/native.hpp"
 #include "headgate/layers/decoder_block.hpp"
+#include "headgate/layers/layer_schedule.hpp"
 #include "headgate/models/embedding.hpp"
 #include "headgate/models/model_config.hpp"
 #include "headgate/models/packer.hpp"
@@ -43,8 +44,9 @@ class Model {
     std::vector<RoutingSummary> routing = {};  // one a layer; without experts where it has no router
   };
   struct State {
-    std::vector<AnyState> mixers;  // of all layers, in order
+    std::vector<AnyState> mixers;  // of every run of every layer, in order
     index_t context_size = 0;      // positions that the text may reach
+    LayerSchedule schedule = {};
     // Of the pass in progress.
     DecoderBlock::State routing = {};
     RoutingPlan part_of_plan = {};
@@ -63,7 +65,7 @@ class Model {
     std::span<const RoutingRule> rules = {};  // of a pass of one text; none changes between its positions
   };
 
-  // Parts of different widths, or a router whose rows depend on each other, are refused.
+  // Parts of different widths, and a router or a gate of tokens whose rows depend on each other, are refused.
   static Expected<Model> create(Parts parts) {
     const index_t width = parts.embedding.hidden_size();
     const auto check = [](const char* what, std::int64_t found, std::int64_t wanted) {
@@ -83,6 +85,10 @@ class Model {
     for (std::size_t l = 0; status.ok() && l < parts.blocks.size(); ++l) {
       const DecoderBlock& block = parts.blocks[l];
       status = check("width of a layer against the embedding", block.hidden_size(), width);
+      if (status.ok() && block.gate() && block.gate()->batch_coupled()) {
+        status = {ErrorCode::usage, "a gate of tokens whose rows depend on each other, which a decoder cannot use"};
+        status.layer = static_cast<index_t>(l);
+      }
       if (!status.ok() || block.routed() == nullptr) continue;
       status = check_router(static_cast<index_t>(l), block.routed()->router(), block.routed()->experts());
     }
@@ -116,6 +122,17 @@ class Model {
     return std::make_shared<const Model>(create(std::move(parts)).value());
   }
 
+  // A copy with gates of tokens on its layers, that shares everything else: make_gate(layer) ->
+  // std::optional<TokenGate> (layers/token_gate.hpp). Throws what DecoderBlock::with_gate and create refuse, and what
+  // make_gate throws.
+  template <class F>
+    requires std::is_invocable_r_v<std::optional<TokenGate>, F&, index_t>
+  std::shared_ptr<const Model> with_token_gates(F&& make_gate) const {
+    Parts parts = parts_;
+    for (index_t l = 0; l < num_layers(); ++l) parts.blocks[as_size(l)] = block(l).with_gate(make_gate(l)).value();
+    return std::make_shared<const Model>(create(std::move(parts)).value());
+  }
+
   const ModelConfig& config() const noexcept { return parts_.config; }
   index_t vocab_size() const noexcept { return parts_.embedding.vocab_size(); }
   index_t hidden_size() const noexcept { return parts_.embedding.hidden_size(); }
@@ -126,47 +143,42 @@ class Model {
   const ScratchCount& scratch() const noexcept { return parts_.scratch; }
   const RoutingSummary& routing(index_t layer) const noexcept { return parts_.routing[as_size(layer)]; }
 
-  // Throws std::bad_alloc.
-  State make_state(const StateSize& size) const {
+  // schedule: of this many layers, or of any. Throws std::bad_alloc.
+  State make_state(const StateSize& size, LayerSchedule schedule = {}) const {
     State state;
     state.context_size = size.context_size;
-    for (const LayerMixers& layer : mixers_) {
-      for (const AnyMixer& mixer : layer.mixers) state.mixers.push_back(mixer.make_state(size));
-    }
+    state.schedule = std::move(schedule);
+    for_each_run(state.schedule, [&](index_t l, const LayerMixers& layer) {
+      for (const AnyMixer& mixer : layer.mixers) state.mixers.push_back(block(l).make_state(mixer, size));
+    });
     return state;
   }
 
   // x (tokens, hidden_size) = the rows behind the last layer. Status.token is the row. Every text has the bits that it
   // has alone.
-  Status forward(const Pass& pass, Rows x, Context& ctx) const {
-    if (Status status = check(pass, x); !status.ok()) return status;
-    const FloatModes modes;
-    const Workspace::Mark mark(ctx.workspace);
-    const Lent lent(*this, pass, ctx);
-    parts_.embedding.read(pass.tokens, x);
-    if (!exactly_equal(parts_.embedding_multiplier, 1.0f)) scale(x, parts_.embedding_multiplier);
-    State& first = pass.sequences.front().state;
-    first.routing.reset(x.rows);
-
-    index_t layer = 0;
-    const auto show_hidden = [&pass, &layer](ConstRows hidden) { call_on_hidden(pass, layer, hidden); };
-    DecoderBlock::Pass rows{
-        x, pass.tokens, lent.sequences, {}, has_hidden_hook(pass) ? HiddenSight(show_hidden) : HiddenSight()};
-    for (layer = 0; layer < num_layers(); ++layer) {
-      for (const Sequence& sequence : pass.sequences) {
-        if (sequence.interrupted.load(std::memory_order_relaxed)) return {ErrorCode::interrupted, "interrupted"};
-      }
-      const bool routes = block(layer).routed() != nullptr;
-      rows.edits = {};
-      if (!pass.rules.empty() && routes) {
-        if (Status status = edits_of(pass, layer, rows.edits); !status.ok()) return status;
-      }
-      Status status = block(layer).forward(rows, layer, lent.of_layer(layer), first.routing, ctx);
-      if (!status.ok()) return status;
-      if (routes) {
-        if (Status shown = call_on_route(pass, layer, first); !shown.ok()) return shown;
+  Status forward(const Pass& pass, Rows x, Context& ctx) const { return forward(pass, nullptr, x, ctx); }
+  // The same for the first rows of one text, where the policy says how often each layer runs. The state has a schedule
+  // with room for it; afterwards it has the chosen one, and what belongs to other runs is gone.
+  Status forward(const Pass& pass, const LayerPolicy& policy, Rows x, Context& ctx) const {
+    if (pass.sequences.size() != 1) return {ErrorCode::usage, "layers are chosen for one text at a time"};
+    if (pass.sequences.front().rows.first_position != 0) {
+      return {ErrorCode::usage, "layers are chosen for the first rows of a text"};
+    }
+    State& state = pass.sequences.front().state;
+    std::vector<std::uint8_t> chosen(as_size(num_layers()));
+    const Choice choice{policy, chosen};
+    if (Status status = forward(pass, &choice, x, ctx); !status.ok()) return status;
+    std::vector<AnyState> kept;
+    std::size_t next = 0;
+    for (index_t l = 0; l < num_layers(); ++l) {
+      const std::size_t mixers = mixers_[as_size(l)].mixers.size();
+      for (index_t run = 0; run < state.schedule.runs(l); ++run, next += mixers) {
+        if (run >= chosen[as_size(l)]) continue;
+        for (std::size_t m = 0; m < mixers; ++m) kept.push_back(std::move(state.mixers[next + m]));
       }
     }
+    state.mixers = std::move(kept);
+    state.schedule = LayerSchedule::create(std::move(chosen)).value();
     return Status::success();
   }
 
@@ -198,8 +210,80 @@ class Model {
   struct LayerMixers {
     std::vector<AnyMixer> mixers;
     std::vector<index_t> ropes;  // RopeList::none: none
-    index_t first = 0;           // of all layers
   };
+  // What a policy chose, layer by layer.
+  struct Choice {
+    const LayerPolicy& policy;
+    std::span<std::uint8_t> runs;  // one a layer
+  };
+
+  // use(layer, its mixers) for every run of every layer, in order.
+  template <class F>
+  void for_each_run(const LayerSchedule& schedule, F&& use) const {
+    for (index_t l = 0; l < num_layers(); ++l) {
+      for (index_t run = 0; run < schedule.runs(l); ++run) use(l, mixers_[as_size(l)]);
+    }
+  }
+
+  Status forward(const Pass& pass, const Choice* choice, Rows x, Context& ctx) const {
+    if (Status status = check(pass, x); !status.ok()) return status;
+    const FloatModes modes;
+    const Workspace::Mark mark(ctx.workspace);
+    Lent lent(*this, pass, ctx);
+    parts_.embedding.read(pass.tokens, x);
+    if (!exactly_equal(parts_.embedding_multiplier, 1.0f)) scale(x, parts_.embedding_multiplier);
+    State& first = pass.sequences.front().state;
+    first.routing.reset(x.rows);
+
+    const bool has_late_steps = std::any_of(parts_.blocks.begin(), parts_.blocks.end(),
+                                            [](const DecoderBlock& block) { return block.has_late_steps(); });
+    DecoderBlock::Late late{has_late_steps ? ctx.workspace.take_rows(x.rows, x.cols) : Rows()};
+    index_t layer = 0;
+    const auto show_hidden = [&pass, &layer](ConstRows hidden) { call_on_hidden(pass, layer, hidden); };
+    DecoderBlock::Pass rows{
+        x, pass.tokens, lent.sequences, {}, has_hidden_hook(pass) ? HiddenSight(show_hidden) : HiddenSight(), &late};
+    for (layer = 0; layer < num_layers(); ++layer) {
+      for (const Sequence& sequence : pass.sequences) {
+        if (sequence.interrupted.load(std::memory_order_relaxed)) return {ErrorCode::interrupted, "interrupted"};
+      }
+      const index_t room = first.schedule.runs(layer);
+      index_t runs = room;
+      if (choice != nullptr) {
+        if (Status status = choose(*choice, layer, x, room, runs, ctx); !status.ok()) return status;
+      }
+      for (index_t run = 0; run < room; ++run) {
+        const std::span<const DecoderBlock::MixerPass> mixers = lent.take(layer);
+        if (run >= runs) continue;
+        ++rows.run;
+        if (Status status = forward(pass, layer, rows, mixers, ctx); !status.ok()) return status;
+      }
+    }
+    DecoderBlock::add_late(late, x, ctx);
+    return Status::success();
+  }
+  // One run of a layer.
+  Status forward(const Pass& pass, index_t layer, DecoderBlock::Pass& rows,
+                 std::span<const DecoderBlock::MixerPass> mixers, Context& ctx) const {
+    State& first = pass.sequences.front().state;
+    const bool routes = block(layer).routed() != nullptr;
+    rows.edits = {};
+    if (!pass.rules.empty() && routes) {
+      if (Status status = edits_of(pass, layer, rows.edits); !status.ok()) return status;
+    }
+    Status status = block(layer).forward(rows, layer, mixers, first.routing, ctx);
+    return status.ok() && routes ? call_on_route(pass, layer, first) : status;
+  }
+  // room: runs that there is memory for.
+  static Status choose(const Choice& choice, index_t layer, ConstRows x, index_t room, index_t& runs, Context& ctx) {
+    Status status = choice.policy(layer, x, runs, ctx);
+    if (status.ok() && (runs < 0 || runs > room)) status = Status::mismatch("runs of a layer", runs, room);
+    if (status.ok()) {
+      choice.runs[as_size(layer)] = static_cast<std::uint8_t>(runs);
+    } else if (status.layer < 0) {
+      status.layer = layer;
+    }
+    return status;
+  }
 
   // What a pass lends to the mixers: the states of all texts, and the angles at their positions.
   struct Lent {
@@ -227,9 +311,9 @@ class Model {
       const auto num_mixers = static_cast<std::int64_t>(pass.sequences.front().state.mixers.size());
       const auto states = ctx.workspace.take<AnyState*>(num_mixers * count);
       passes_ = ctx.workspace.take<DecoderBlock::MixerPass>(num_mixers);
-      for (const LayerMixers& layer : model.mixers_) {
-        for (std::size_t m = 0; m < layer.mixers.size(); ++m) {
-          const std::size_t mixer = as_size(layer.first) + m;
+      std::size_t mixer = 0;
+      model.for_each_run(pass.sequences.front().state.schedule, [&](index_t, const LayerMixers& layer) {
+        for (std::size_t m = 0; m < layer.mixers.size(); ++m, ++mixer) {
           const auto own = states.subspan(mixer * pass.sequences.size(), pass.sequences.size());
           for (std::size_t s = 0; s < own.size(); ++s) own[s] = &pass.sequences[s].state.mixers[mixer];
           const index_t rope = layer.ropes[m];
@@ -238,11 +322,14 @@ class Model {
           passes_[mixer].cosines = angles[2 * as_size(rope)];
           passes_[mixer].sines = angles[2 * as_size(rope) + 1];
         }
-      }
+      });
     }
-    std::span<const DecoderBlock::MixerPass> of_layer(index_t layer) const noexcept {
-      const LayerMixers& mixers = model_.mixers_[as_size(layer)];
-      return passes_.subspan(as_size(mixers.first), mixers.mixers.size());
+    // Of the next run, which is of this layer.
+    std::span<const DecoderBlock::MixerPass> take(index_t layer) noexcept {
+      const std::size_t count = model_.mixers_[as_size(layer)].mixers.size();
+      const std::span<const DecoderBlock::MixerPass> taken = passes_.subspan(taken_, count);
+      taken_ += count;
+      return taken;
     }
 
     std::span<const SequenceRows> sequences;
@@ -250,17 +337,16 @@ class Model {
    private:
     const Model& model_;
     std::span<DecoderBlock::MixerPass> passes_;
+    std::size_t taken_ = 0;
   };
 
   explicit Model(Parts parts) : parts_(std::move(parts)) {
-    index_t first = 0;
     for (const DecoderBlock& block : parts_.blocks) {
-      LayerMixers layer{{}, {}, first};
+      LayerMixers layer;
       for (const AnyMixer* const mixer : block.mixers()) {
         layer.mixers.push_back(*mixer);
         layer.ropes.push_back(ropes_.add(mixer->rope()));
       }
-      first += static_cast<index_t>(layer.mixers.size());
       mixers_.push_back(std::move(layer));
     }
   }
@@ -274,10 +360,19 @@ class Model {
     if (pass.sequences.size() > 1 && !pass.rules.empty()) {
       return {ErrorCode::usage, "routing rules are for a pass of one text"};
     }
+    const LayerSchedule& schedule = pass.sequences.front().state.schedule;
+    if (schedule.layers() != 0 && schedule.layers() != num_layers()) {
+      return Status::mismatch("layers of a schedule against the model", schedule.layers(), num_layers());
+    }
     std::int64_t num_mixers = 0;
-    for (const LayerMixers& layer : mixers_) num_mixers += static_cast<std::int64_t>(layer.mixers.size());
+    for_each_run(schedule, [&](index_t, const LayerMixers& layer) {
+      num_mixers += static_cast<std::int64_t>(layer.mixers.size());
+    });
     std::int64_t rows = 0;
     for (const Sequence& sequence : pass.sequences) {
+      if (!(sequence.state.schedule == schedule)) {
+        return {ErrorCode::usage, "texts of a pass whose layers run differently often"};
+      }
       const auto found = static_cast<std::int64_t>(sequence.state.mixers.size());
       if (found != num_mixers) return Status::mismatch("mixers of the state against the model", found, num_mixers);
       if (sequence.rows.rows < 0) return Status::mismatch("rows of a sequence, at least", sequence.rows.rows, 0);

@@ -55,7 +55,7 @@ struct ModelDescription {
     ModelDescription description;
     description.config = blueprint.config;
     description.scratch_ = ScratchCount::of(blueprint);
-    blueprint.each_operation([&](const auto& part, index_t /*layer*/) { description.add(part); });
+    blueprint.each_operation([&](const auto& part, index_t layer) { description.add(part, layer); });
 
     const WeightList weights = blueprint.weights();
     description.weights = WeightCount::of(weights);
@@ -80,13 +80,17 @@ struct ModelDescription {
   }
 
   // What loading the model and one session of these options on so many threads will take, at most. context_size 0: the
-  // model's own. Several sessions of one pass: each has a cache and logits of its own.
+  // model's own. A layer schedule is one of this many layers. Several sessions of one pass: each has a cache and logits
+  // of its own.
   MemoryPlan memory(const SessionOptions& options = {}, index_t threads = 1, index_t sessions = 1) const {
     const index_t context = options.context_size == 0 ? config.max_position_embeddings : options.context_size;
     const index_t rows = std::min(options.rows_per_pass, context);
     const StateSize size{context, rows, options.spare_positions, options.cache_type};
     double states = 0.0;
-    for (const StateNeed& need : states_) states += static_cast<double>(need(size));
+    for (std::size_t i = 0; i < states_.size(); ++i) {
+      const index_t runs = options.layer_schedule.runs(layers_[i]);
+      states += static_cast<double>(states_[i](size)) * runs;
+    }
     const std::int64_t logits = std::int64_t{2} * config.vocab_size * (options.all_logits ? context : 1);
     const PassSize pass{rows, sessions, context, threads};
     const std::size_t scratch = scratch_.bytes(pass, options.all_logits ? rows : sessions, config.vocab_size);
@@ -122,13 +126,14 @@ struct ModelDescription {
       ++found->count;
     }
   }
-  void add(const MixerPart& part) {
+  void add(const MixerPart& part, index_t layer) {
     count(part.words(), mixers);
+    layers_.push_back(layer);
     states_.push_back(part.state());
     reads_.push_back(part.reads());
   }
   template <class Made>
-  void add(const AnyPart<Made>& part) {
+  void add(const AnyPart<Made>& part, index_t /*layer*/) {
     count(part.words(), feed_forwards);
     if (part.routing() == nullptr) return;
     if (routed_layers++ == 0) routing = *part.routing();
@@ -136,6 +141,7 @@ struct ModelDescription {
 
   ScratchCount scratch_;
   std::vector<StateNeed> states_;  // one a mixer
+  std::vector<index_t> layers_;    // of the mixers
   std::vector<ReadCount> reads_;
 };
 

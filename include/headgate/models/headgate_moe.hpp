@@ -1,5 +1,5 @@
 // headgate_moe (model_type "headgate_moe"): qwen3_moe with a router and an attention named in config.json, so that
-// policies can be compared on the same weights. Two objects replace Qwen3's router:
+// policies can be compared on the same weights. Two objects replace Qwen3's router, a third may say how layers add up:
 // clang-format off
 //   router                                                                     weights, where they differ from Qwen3's
 //     {"type":"top_k_softmax","k":K,"normalize":true}
@@ -10,6 +10,10 @@
 //   attention
 //     {"type":"dense"}
 //     {"type":"bilevel","region_size":S,"regions":R}                           attention/bilevel_causal_attention.hpp
+//   residual, which may be absent
+//     {"type":"plain"}
+//     {"type":"ladder"}             all steps late (layers/decoder_block.hpp): attention and networks read x without what
+//       the one before them adds
 // clang-format on
 // A key in them that is not written here is refused. The file that defines the format comes with the trained
 // checkpoints.
@@ -32,6 +36,7 @@ struct HeadgateMoe {
     const Qwen3Moe::Config c = Qwen3Moe::read_all_but_router(json, model_type, architecture);
     const RouterConfig router = read_router(json.get_object("router"), c.num_experts);
     const std::optional<Regions> regions = read_attention(json.get_object("attention"));
+    const bool is_ladder = json.has("residual") && read_is_ladder(json.get_object("residual"));
     // What qwen3_moe says of its router must not contradict.
     if (json.get_index("num_experts_per_tok", 1, ConfigLimits::experts, router.k) != router.k) {
       json.fail("num_experts_per_tok", "it differs from router.k (" + std::to_string(router.k) + ")");
@@ -48,7 +53,7 @@ struct HeadgateMoe {
     std::shared_ptr<SharedCell> cell;
     if (router.kind == Kind::gru) cell = SharedCell::find(source, router.state_size);
     bool is_first = true;
-    return Qwen3Moe::make_blueprint(c, source, find_attention, [&](const std::string& prefix) {
+    Blueprint blueprint = Qwen3Moe::make_blueprint(c, source, find_attention, [&](const std::string& prefix) {
       RouterPart part = find_router(router, c, source, prefix + "gate.", cell);
       if (cell && is_first) {  // the layers share it, so one of them lists it
         part.other_matrices.insert(part.other_matrices.end(), {cell->weight_ih, cell->weight_hh});
@@ -57,6 +62,10 @@ struct HeadgateMoe {
       is_first = false;
       return part;
     });
+    for (LayerPlan& layer : blueprint.layers) {
+      for (StepPlan& step : layer) step.is_late = is_ladder;
+    }
+    return blueprint;
   }
 
  private:
@@ -140,6 +149,14 @@ struct HeadgateMoe {
     }
     refuse_unread(attention);
     return regions;
+  }
+  static bool read_is_ladder(const JsonObject& residual) {
+    const std::string& type = residual.get_string("type");
+    if (type != "plain" && type != "ladder") {
+      residual.fail("type", "the residual \"" + escaped(type, 40) + "\" is not supported, known: plain, ladder");
+    }
+    refuse_unread(residual);
+    return type == "ladder";
   }
   static void refuse_unread(const JsonObject& object) {
     for (const std::string& key : object.unread_keys()) object.fail(key, "this key is not understood");

@@ -22,7 +22,7 @@ class ScratchCount {
     RopeList ropes;
     blueprint.each_operation([&](const auto& part, index_t /*layer*/) {
       count.operations_.push_back(part.scratch());
-      count.mixers_ += part.routing() == nullptr ? 1 : 0;
+      count.mixers_ += part.routing() == nullptr ? LayerSchedule::most_runs : 0;
       ropes.add(part.rope());
     });
     count.angles_ = ropes.floats_per_row();
@@ -32,6 +32,7 @@ class ScratchCount {
       index_t routers_apart = 0;
       for (const StepPlan& step : layer) {
         branches = std::max(branches, static_cast<index_t>(step.branches.size()));
+        if (step.is_late) count.late_rows_ = 1;
         for (const BranchPlan& branch : step.branches) {
           routers_apart += branch.router_reads == BranchPlan::RouterReads::normed ? 0 : 2;
         }
@@ -46,7 +47,8 @@ class ScratchCount {
     const std::int64_t x = pass.rows * hidden_size_;
     std::int64_t operation = 0;
     for (const ScratchNeed& need : operations_) operation = std::max(operation, need(pass));
-    const std::int64_t layers = pass.rows * angles_ + rows_ * x + operation + 2 * pass.sequences * mixers_;
+    const std::int64_t layers =
+        pass.rows * angles_ + (rows_ + late_rows_) * x + operation + 2 * pass.sequences * mixers_;
     const std::int64_t gathered = pass.sequences > 1 ? logits_rows * (hidden_size_ + vocab_size) : 0;
     const std::int64_t head = 2 * logits_rows * hidden_size_ + gathered;
     const std::int64_t lines = 64 * (40 + 2 * ropes_ + 2 * mixers_);  // every take is rounded up to whole lines
@@ -56,10 +58,11 @@ class ScratchCount {
 
  private:
   index_t hidden_size_ = 0;
-  std::int64_t rows_ = 2;  // that a layer holds, hidden_size each
+  std::int64_t rows_ = 2;       // that a layer holds, hidden_size each
+  std::int64_t late_rows_ = 0;  // between layers, hidden_size each
   std::int64_t angles_ = 0;
   std::int64_t ropes_ = 0;
-  std::int64_t mixers_ = 0;  // or dense networks
+  std::int64_t mixers_ = 0;  // or dense networks, each as often as it may run
   std::vector<ScratchNeed> operations_;
 };
 

@@ -40,8 +40,7 @@ class Session {
   explicit Session(std::shared_ptr<const Model> model, const SessionOptions& options = {})
       : model_(std::move(model)), options_(checked(options, model_)) {
     try {
-      state_ = model_->make_state(
-          {options_.context_size, options_.rows_per_pass, options_.spare_positions, options_.cache_type});
+      state_ = model_->make_state(state_size(), options_.layer_schedule);
     } catch (const std::bad_alloc&) {
       throw Error(ErrorCode::limit,
                   {"", "context_size", -1,
@@ -64,6 +63,37 @@ class Session {
   // another model. Of several turns Status.token counts the tokens of all, one after the other; on an error all
   // sessions are what they were. A pass has no more rows than the first session with tokens allows.
   static Status forward_together(std::span<const SessionTurn> turns, Context& ctx) { return run(turns, {}, ctx); }
+
+  // Forwards the first tokens of the text while the policy says, from the rows that enter each layer, how often it
+  // runs: for them and for all that follow, as if options().layer_schedule had said so. Until the end there is memory
+  // for two runs of every layer. usage: the text has begun; limit: more tokens than a pass takes (rows_per_pass), for
+  // the policy reads all of them.
+  Status choose_layers(std::span<const std::int32_t> tokens, const LayerPolicy& policy, Context& ctx) {
+    if (position_ != 0) return {ErrorCode::usage, "the layers of a text are chosen by its first tokens"};
+    if (!policy) return {ErrorCode::usage, "no policy that chooses layers"};
+    const auto count = static_cast<std::int64_t>(tokens.size());
+    if (count == 0) return {ErrorCode::usage, "no tokens to choose layers by"};
+    if (count > options_.rows_per_pass) {
+      return {ErrorCode::limit, "tokens to choose layers by, against rows of a pass", count, options_.rows_per_pass};
+    }
+    const std::vector<std::uint8_t> room(as_size(model_->num_layers()), LayerSchedule::most_runs);
+    Model::State other = model_->make_state(state_size(), LayerSchedule::create(room).value());
+    std::swap(other, state_);
+    // Back to what it was, unless all went well.
+    struct Restore {
+      Model::State* state;
+      Model::State* other;
+      ~Restore() {
+        if (state != nullptr) std::swap(*state, *other);
+      }
+    } restore{&state_, &other};
+    const SessionTurn turn{this, tokens};
+    Status status = run({&turn, 1}, {}, ctx, &policy);
+    if (!status.ok()) return status;
+    restore.state = nullptr;
+    options_.layer_schedule = state_.schedule;
+    return status;
+  }
 
   // (vocab_size) of the last token; empty where there is none.
   std::span<const float> logits() const noexcept {
@@ -118,6 +148,7 @@ class Session {
     Session copy(model_, options_, position_);
     copy.logits_ = logits_;
     copy.state_.context_size = state_.context_size;
+    copy.state_.schedule = state_.schedule;
     for (const AnyState& state : state_.mixers) copy.state_.mixers.push_back(state.clone());
     return copy;
   }
@@ -158,6 +189,11 @@ class Session {
     check("rows_per_pass", options.rows_per_pass, 1, max_rows);
     if (options.context_size == 0) options.context_size = model->config().max_position_embeddings;
     options.rows_per_pass = std::min(options.rows_per_pass, options.context_size);
+    if (const index_t layers = options.layer_schedule.layers(); layers != 0 && layers != model->num_layers()) {
+      throw Error(ErrorCode::usage,
+                  {"", "layer_schedule", -1,
+                   "expected " + std::to_string(model->num_layers()) + " layers, found " + std::to_string(layers)});
+    }
     for (index_t layer = 0; layer < model->num_layers(); ++layer) {
       for (const AnyMixer* const mixer : model->block(layer).mixers()) {
         if (mixer->holds(options.cache_type)) continue;
@@ -167,6 +203,10 @@ class Session {
       }
     }
     return options;
+  }
+
+  StateSize state_size() const noexcept {
+    return {options_.context_size, options_.rows_per_pass, options_.spare_positions, options_.cache_type};
   }
 
   // Status.token is an index of the tokens.
@@ -247,7 +287,8 @@ class Session {
     bool is_done_ = false;
   };
 
-  static Status run(std::span<const SessionTurn> turns, std::span<const RoutingRule> rules, Context& ctx) {
+  static Status run(std::span<const SessionTurn> turns, std::span<const RoutingRule> rules, Context& ctx,
+                    const LayerPolicy* policy = nullptr) {
     std::int64_t count = 0;
     if (Status status = check(turns, count); !status.ok() || count == 0) return status;
     const Model& model = *turns.front().session->model_;
@@ -267,8 +308,8 @@ class Session {
     cut_pass(texts, rules);
     Rollback rollback(texts);
     while (cut_pass(texts, rules) > 0) {
-      Status status =
-          is_interrupted(texts) ? Status{ErrorCode::interrupted, "interrupted"} : pass(model, texts, rules, ctx);
+      Status status = is_interrupted(texts) ? Status{ErrorCode::interrupted, "interrupted"}
+                                            : pass(model, texts, rules, policy, ctx);
       if (status.ok()) continue;
       if (status.code == ErrorCode::interrupted) {
         for (const Text& text : texts) text.session->interrupted_.flag.store(false, std::memory_order_relaxed);
@@ -296,6 +337,9 @@ class Session {
       const Session* const session = turns[i].session;
       if (session == nullptr) return {ErrorCode::usage, "a turn without a session"};
       if (session->model_ != turns.front().session->model_) return {ErrorCode::usage, "turns of different models"};
+      if (!(session->state_.schedule == turns.front().session->state_.schedule)) {
+        return {ErrorCode::usage, "turns of sessions whose layers run differently often"};
+      }
       for (std::size_t j = 0; j < i; ++j) {
         if (turns[j].session == session) return {ErrorCode::usage, "a session with two turns"};
       }
@@ -342,8 +386,9 @@ class Session {
     return model.scratch().bytes(pass, std::min(logits_rows, pass.rows), model.vocab_size());
   }
 
-  // One pass of the rows that cut_pass chose.
-  static Status pass(const Model& model, std::span<Text> texts, std::span<const RoutingRule> rules, Context& ctx) {
+  // One pass of the rows that cut_pass chose. policy: null, or of a call of one pass.
+  static Status pass(const Model& model, std::span<Text> texts, std::span<const RoutingRule> rules,
+                     const LayerPolicy* policy, Context& ctx) {
     const Workspace::Mark mark(ctx.workspace);
     Model::Sequence* const memory = ctx.workspace.take<Model::Sequence>(static_cast<std::int64_t>(texts.size())).data();
     std::size_t count = 0;
@@ -364,7 +409,8 @@ class Session {
       token = std::copy_n(text.tokens.data() + text.done, text.rows, token);
     }
     const Rows x = ctx.workspace.take_rows(rows, model.hidden_size());
-    Status status = model.forward({tokens, {memory, count}, rules}, x, ctx);
+    const Model::Pass all{tokens, {memory, count}, rules};
+    Status status = policy != nullptr ? model.forward(all, *policy, x, ctx) : model.forward(all, x, ctx);
     if (!status.ok()) return of_text(status, texts, /*is_of_logits=*/false);
     if (logits_rows > 0) status = compute_logits(model, texts, x, count, logits_rows, ctx);
     for (Text& text : texts) text.done += text.rows;

@@ -3,6 +3,7 @@
 
 #include "headgate/core/cache_type.hpp"
 #include "headgate/core/types.hpp"
+#include "headgate/layers/layer_schedule.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -16,6 +17,9 @@ struct SessionOptions {
   // How layers hold what they cache of every position: it changes memory, time and, but for f32, the numbers. usage,
   // with the layer, where one cannot. What holds a few rows, whatever the text's length, stays as it is.
   CacheType cache_type = CacheType::f32;
+  // How often each layer runs: skipped, once, or twice with memory of its own each time. Session::choose_layers asks a
+  // policy in its place.
+  LayerSchedule layer_schedule = {};
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -174,3 +174,27 @@ TEST_CASE("tensors of an adapter that are not pairs of low-rank matrices are ref
   }
   CHECK_THROWS_AS(LoraAdapter::open(adapters + "plain/adapter_config.json"), Error);
 }
+
+TEST_CASE("an adapter that ComPEFT made small is read as the tensors it stands for") {
+  const LoraAdapter whole = LoraAdapter::open(adapters + "plain");
+  std::vector<NamedFloats> tensors;
+  for (const LoraAdapter::Module& module : whole.modules()) {
+    const std::string stem = "base_model.model." + module.name;
+    tensors.push_back({stem + ".lora_A.weight", {module.rank, module.in_size}, module.a});
+    tensors.push_back({stem + ".lora_B.weight", {module.out_size, module.rank}, module.b});
+  }
+  const std::vector<TernaryTensor> ternary = compress(tensors, 0.3, 1.0);
+  const ScratchFolder folder;
+  folder.write("adapter_config.json", text_of(adapters + "plain/adapter_config.json"));
+  folder.write("adapter_model.compeft", compeft_file(ternary));
+  const LoraAdapter read = LoraAdapter::open(folder.path());
+  REQUIRE(read.modules().size() == whole.modules().size());
+  for (std::size_t i = 0; i < read.modules().size(); ++i) {
+    CHECK(read.modules()[i].name == whole.modules()[i].name);
+    CHECK(read.modules()[i].scale == whole.modules()[i].scale);
+    CHECK(read.modules()[i].a == ternary[2 * i].floats());
+    CHECK(read.modules()[i].b == ternary[2 * i + 1].floats());
+  }
+  folder.write("adapter_model.compeft", compeft_file(std::span(ternary).first(1)));
+  CHECK_THROWS_AS(LoraAdapter::open(folder.path()), Error);
+}

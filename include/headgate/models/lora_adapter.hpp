@@ -1,4 +1,5 @@
-// LoraAdapter: a LoRA as PEFT saves it: a folder with adapter_config.json and adapter_model.safetensors.
+// LoraAdapter: a LoRA as PEFT saves it: a folder with adapter_config.json and adapter_model.safetensors, or, in the
+// place of these, adapter_model.compeft (io/compeft.hpp), which has the same tensors.
 //   y = W x + s B A x;  s = lora_alpha / r, with use_rslora lora_alpha / sqrt(r);  r and lora_alpha of a module are
 //   those of the first pattern (rank_pattern, alpha_pattern) that names it, or those of all tensors:
 //   base_model.model.MODULE.lora_A.weight (r, in), base_model.model.MODULE.lora_B.weight (out, r), as floats
@@ -18,6 +19,7 @@
 #include <vector>
 
 #include "headgate/experts/lora_experts.hpp"
+#include "headgate/io/compeft.hpp"
 #include "headgate/io/json.hpp"
 #include "headgate/io/mapped_file.hpp"
 #include "headgate/io/safetensors.hpp"
@@ -48,13 +50,25 @@ class LoraAdapter {
     const Json json = parse_json(read_small_file(file, max_config_bytes), file.path(), 0, {.non_finite = true});
     const JsonObject config(json, file.path());
     check_config(config);
-    if (!opened.contains(weights_name) && opened.contains("adapter_model.bin")) {
+    if (!opened.contains(weights_name) && !opened.contains(compeft_name) && opened.contains("adapter_model.bin")) {
       throw Error(ErrorCode::bad_file, {folder, "adapter_model.bin", -1,
                                         "a pickle is not read; save the adapter as " + std::string(weights_name)});
     }
-    const MappedFile weights(opened.open_inside(weights_name));
     LoraAdapter adapter(folder);
-    adapter.read(read_safetensors(weights.bytes(), weights.path()), weights.path(), config);
+    const bool is_ternary = !opened.contains(weights_name) && opened.contains(compeft_name);
+    const MappedFile weights(opened.open_inside(is_ternary ? compeft_name : weights_name));
+    if (!is_ternary) {
+      adapter.read(read_safetensors(weights.bytes(), weights.path()), weights.path(), config);
+      return adapter;
+    }
+    std::vector<std::vector<float>> values;  // what the tensors below refer to
+    std::vector<Tensor> tensors;
+    for (const TernaryTensor& ternary : read_compeft(weights.bytes(), weights.path())) {
+      values.push_back(ternary.floats());
+      tensors.push_back(
+          {.name = ternary.name, .shape = ternary.shape, .bytes = std::as_bytes(std::span(values.back()))});
+    }
+    adapter.read(tensors, weights.path(), config);
     return adapter;
   }
 
@@ -76,6 +90,7 @@ class LoraAdapter {
  private:
   static constexpr const char* config_name = "adapter_config.json";
   static constexpr const char* weights_name = "adapter_model.safetensors";
+  static constexpr const char* compeft_name = "adapter_model.compeft";
   static constexpr std::uint64_t max_config_bytes = std::uint64_t{4} << 20;
 
   explicit LoraAdapter(std::string path) : path_(std::move(path)) {}

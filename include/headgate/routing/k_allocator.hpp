@@ -2,8 +2,8 @@
 // 2410.10456):
 //   p = softmax(W x + b) over 1 ... n experts;  k = argmax p, ties to the fewer
 // While it trains k is drawn from p. keep_first of routing/plan_transform.hpp then cuts the plan of a router that chose
-// n: its weights are divided by their sum again where the router's were (WeightsAfterDrop::same_sum). Follows the
-// paper; no code was published.
+// n: its weights are divided by their sum again where the router's were (WeightsAfterDrop::same_sum).
+// Reconstructed from what the abstract says: that the network is one linear layer, and its best k taken, is assumed.
 #pragma once
 
 #include <utility>

@@ -88,6 +88,7 @@
 #include "headgate/routing/factored_plan.hpp"
 #include "headgate/routing/gated_router.hpp"
 #include "headgate/routing/glider.hpp"
+#include "headgate/routing/graph_of_tokens.hpp"
 #include "headgate/routing/gru_cell.hpp"
 #include "headgate/routing/gru_router.hpp"
 #include "headgate/routing/hard_top_k.hpp"

@@ -54,6 +54,7 @@ ROUTERS = {  # a name in the first column: an expression
     "spt_router": "headgate::spt_router<>({.gate = {numbers, 4, 2}}, 2)",
     "factor_llm_router": "headgate::factor_llm_router<>({.gate = {numbers, 4, 2}}, 2)",
     "duo_llm_router": "headgate::duo_llm_router<>({.gate = {numbers, 4, 2}})",
+    "GraphOfTokens": "headgate::GraphOfTokens<>::create({.gate = {numbers, 4, 2}}, {2}, {})",
     "HashRouter": "headgate::HashRouter::create({0, 1, 2, 3}, 2, 4, 2)",
     "ExpertChoiceRouter": "headgate::ExpertChoiceRouter<>::create({numbers, 4, 2}, {.capacity_factor = 4.0})",
     "tutel_cosine_router": "headgate::tutel_cosine_router<>({.prototypes = {numbers, 4, 2}, .projector = {numbers, 2, 2}}, 2)",

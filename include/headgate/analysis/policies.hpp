@@ -19,6 +19,7 @@
 #include "headgate/routing/dynmoe_router.hpp"
 #include "headgate/routing/expert_choice.hpp"
 #include "headgate/routing/glider.hpp"
+#include "headgate/routing/graph_of_tokens.hpp"
 #include "headgate/routing/gru_router.hpp"
 #include "headgate/routing/hard_top_k.hpp"
 #include "headgate/routing/hash_router.hpp"
@@ -287,6 +288,7 @@ Policies all_policies() {
     {"BlockFFN", no_law, [](I i) { return block_ffn_router<Backend>(i.plain(), i.gain, 1e-5f).value(); }},
     {"PEER", by_place, [](I i) { return peer_of<Backend>(i); }},
     {"MoRA", no_law, [](I i) { return mora_router<Backend>({i.gate.data(), i.num_experts, i.hidden_size}, {.k = i.k, .temperature = 0.25f, .at_least = 0.0f}).value(); }},
+    {"Graph of Tokens", shift_invariant, [](I i) { return GraphOfTokens<MixDomain::probabilities, TopK, Renormalize, Backend>::create(i.plain(), {i.k}, {}, {.temperature = std::sqrt(static_cast<float>(i.hidden_size))}).value(); }},
     {"hash", no_law, [](I i) { return hash_of(i); }, "table"},
     {"MoE++ of the paper", last_is_free, [](I i) { return moe_plus_plus_of<Backend>(i, ZeroExpertWeight::paper, 0.0f); }, "first matrix, residual"},
     {"MoE++ of the code", by_place | last_is_free, [](I i) { return moe_plus_plus_of<Backend>(i, ZeroExpertWeight::code, 1.0f); }, "first matrix, residual"},

@@ -24,9 +24,9 @@ namespace detail {
 inline void route_layers(const std::vector<AnyRouter>& routers, const PolicyInput& in, std::vector<RoutingPlan>& plans,
                          Context& ctx) {
   AnyRouter::State state;
-  state.reset(in.tokens);
   plans.resize(routers.size());
   for (std::size_t l = 0; l < routers.size(); ++l) {
+    if (l == 0 || routers[l].traits().state == StateScope::per_text) state.reset(in.tokens);
     throw_if_error(routers[l].route({in.hidden(l), in.token_ids, static_cast<index_t>(l)}, state, plans[l], ctx));
   }
 }

@@ -26,6 +26,7 @@ enum RouterTakes : unsigned { takes_k = 1, takes_mask = 2, takes_prune = 4, take
 enum class StateScope : std::uint8_t {
   none,
   across_layers,  // one forward pass of the same tokens through all layers; reset before the first
+  per_text,       // of one layer, growing with its text; reset before the text's first pass alone
 };
 
 // What the weights of a row add up to.

@@ -69,6 +69,7 @@
 #include "headgate/layers/moe_layer.hpp"
 #include "headgate/layers/monet_experts.hpp"
 #include "headgate/layers/monet_layer.hpp"
+#include "headgate/layers/multi_gate_layer.hpp"
 #include "headgate/layers/norm.hpp"
 #include "headgate/layers/pre_gate.hpp"
 #include "headgate/layers/routed_linear.hpp"

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "headgate/core/workspace.hpp"
+#include "headgate/layers/layer_schedule.hpp"
 #include "headgate/models/blueprint.hpp"
 #include "headgate/models/rope_list.hpp"
 

@@ -84,6 +84,9 @@ TEST_CASE("the router and the attention are read from config.json by name") {
         "sigmoid + bias, top 2 of 4, weights divided by their sum; " + heads);
   CHECK(words(RandomCheckpoint(top_k_router, R"({"type":"bilevel","region_size":7,"regions":3})")) ==
         "softmax, top 2 of 4, weights divided by their sum; " + heads + ", bi-level: 3 regions of 7");
+  CHECK(is_read(config_text(R"({"type":"longcat","zero_experts":2,"k":6,"scale":1.5})", dense)));
+  CHECK(is_read(config_text(R"({"type":"dynmoe"})", dense)));
+  CHECK(is_read(config_text(R"({"type":"cosine","k":2,"proj_size":3})", dense)));
   CHECK(is_read(config_text(plain, dense)));
   CHECK(is_read(config_text(plain, dense, R"(,"num_experts_per_tok":2,"norm_topk_prob":true)")));
 }
@@ -116,6 +119,14 @@ TEST_CASE("a router or attention that is not understood is refused with its key"
   contains(refused(config_text(R"({"type":"gru","k":2,"normalize":true})", dense)), "router.state_size");
   contains(refused(config_text(R"({"type":"bias_balanced","k":2,"score":"softmax","normalize":true})", dense)),
            "router.score");
+  contains(refused(config_text(R"({"type":"longcat","zero_experts":2,"k":7,"scale":1.5})", dense)), "router.k");
+  contains(refused(config_text(R"({"type":"longcat","zero_experts":2,"k":2})", dense)), "router.scale");
+  contains(refused(config_text(R"({"type":"longcat","k":2,"scale":1.5})", dense)), "router.zero_experts");
+  contains(refused(config_text(R"({"type":"longcat","zero_experts":2,"k":2,"scale":1,"normalize":true})", dense)),
+           "router.normalize");
+  contains(refused(config_text(R"({"type":"dynmoe","k":2})", dense)), "router.k");
+  contains(refused(config_text(R"({"type":"cosine","k":2})", dense)), "router.proj_size");
+  contains(refused(config_text(R"({"type":"cosine","proj_size":3})", dense)), "router.k");
   contains(refused(config_text("[]", dense)), "router");
   contains(refused(config_text(plain, R"({"type":"sparse"})")), "attention.type");
   contains(refused(config_text(plain, R"({"type":"bilevel","regions":2})")), "attention.region_size");

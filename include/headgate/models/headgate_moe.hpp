@@ -7,6 +7,11 @@
 //     {"type":"gru","k":K,"state_size":P,"normalize":true}                     mlp.gate.proj.weight (P, hidden),
 //       mlp.gate.weight (E, P), and one model.router_gru.{weight,bias}_{ih,hh} in torch.nn.GRUCell's order
 //     {"type":"bias_balanced","k":K,"score":"sigmoid","normalize":true}        mlp.gate.e_score_correction_bias (E)
+//     {"type":"longcat","zero_experts":M,"k":K,"scale":C}                      mlp.gate.weight (E + M, hidden),
+//       mlp.gate.e_score_correction_bias (E + M); the last M experts return their input
+//     {"type":"dynmoe"}                                                        mlp.gate.gates (E), mlp.gate.temperature (1)
+//     {"type":"cosine","k":K,"proj_size":P}      as Tutel has it               mlp.gate.weight (E, P),
+//       mlp.gate.proj.weight (P, hidden), mlp.gate.proj.bias (P), mlp.gate.temperature (1)
 //   attention
 //     {"type":"dense"}
 //     {"type":"bilevel","region_size":S,"regions":R}                           attention/bilevel_causal_attention.hpp
@@ -23,8 +28,11 @@
 #include <optional>
 
 #include "headgate/models/qwen3_moe.hpp"
+#include "headgate/routing/dynmoe_router.hpp"
 #include "headgate/routing/gru_router.hpp"
+#include "headgate/routing/longcat.hpp"
 #include "headgate/routing/null_expert.hpp"
+#include "headgate/routing/tutel_cosine_router.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -42,7 +50,7 @@ struct HeadgateMoe {
       json.fail("num_experts_per_tok", "it differs from router.k (" + std::to_string(router.k) + ")");
     }
     if (json.get_bool("norm_topk_prob", router.normalize) != router.normalize) {
-      json.fail("norm_topk_prob", "it differs from router.normalize");
+      json.fail("norm_topk_prob", "it differs from what the router does (router.normalize)");
     }
 
     const Qwen3Moe::FindGqa gqa(c, source);
@@ -69,13 +77,16 @@ struct HeadgateMoe {
   }
 
  private:
-  enum class Kind : std::uint8_t { top_k_softmax, null_expert, gru, bias_balanced };
+  enum class Kind : std::uint8_t { top_k_softmax, null_expert, gru, bias_balanced, longcat, dynmoe, cosine };
   struct RouterConfig {
     Kind kind = Kind::top_k_softmax;
     index_t k = 0;
     bool normalize = false;
     index_t null_experts = 0;  // of null_expert
+    index_t zero_experts = 0;  // of longcat
     index_t state_size = 0;    // of gru
+    index_t proj_size = 0;     // of cosine
+    float scale = 1.0f;        // of longcat
   };
   struct Regions {
     index_t size;   // positions
@@ -128,12 +139,25 @@ struct HeadgateMoe {
       if (const std::string& score = router.get_string("score"); score != "sigmoid") {
         router.fail("score", "the score \"" + escaped(score, 40) + "\" is not supported, known: \"sigmoid\"");
       }
+    } else if (type == "longcat") {
+      c.kind = Kind::longcat;
+      c.zero_experts = router.get_index("zero_experts", 0, ConfigLimits::experts);
+      c.scale = static_cast<float>(router.get_number("scale", 0.0, 1e6));
+    } else if (type == "dynmoe") {
+      c.kind = Kind::dynmoe;
+    } else if (type == "cosine") {
+      c.kind = Kind::cosine;
+      c.proj_size = router.get_index("proj_size", 1, ConfigLimits::width);
     } else if (type != "top_k_softmax") {
       router.fail("type", "the router \"" + escaped(type, 40) +
-                              "\" is not supported, known: top_k_softmax, null_expert, gru, bias_balanced");
+                              "\" is not supported, known: top_k_softmax, null_expert, gru, bias_balanced, longcat, "
+                              "dynmoe, cosine");
     }
-    c.k = router.get_index("k", 1, num_experts + c.null_experts);
-    c.normalize = router.get_bool("normalize");
+    c.k =
+        c.kind == Kind::dynmoe ? num_experts : router.get_index("k", 1, num_experts + c.null_experts + c.zero_experts);
+    // What the last three do is part of them.
+    c.normalize =
+        c.kind == Kind::dynmoe || c.kind == Kind::cosine || (c.kind != Kind::longcat && router.get_bool("normalize"));
     refuse_unread(router);
     return c;
   }
@@ -168,7 +192,13 @@ struct HeadgateMoe {
     const auto named = [&](const char* name, const Shape& shape) {
       return WeightRows::find(source, prefix + name, shape);
     };
-    RouterPart part{.summary = {model.num_experts, c.k, words(c, model.num_experts)}, .make = nullptr};
+    const index_t experts = model.num_experts + c.zero_experts;
+    RouterPart part{.summary = {experts, c.k, words(c, experts)}, .make = nullptr};
+    part.zero_experts = c.zero_experts;
+    if (c.kind == Kind::dynmoe || c.kind == Kind::cosine) {
+      make_cosine(c, model, named, part);
+      return part;
+    }
     if (c.kind == Kind::gru) {
       const WeightRows gate = named("weight", {model.num_experts, c.state_size});
       const WeightRows projection = named("proj.weight", {c.state_size, width});
@@ -182,14 +212,57 @@ struct HeadgateMoe {
       };
       return part;
     }
-    part.gate = named("weight", {model.num_experts + c.null_experts, width});
-    if (c.kind == Kind::bias_balanced) part.selection_bias = named("e_score_correction_bias", {model.num_experts});
-    part.make = [c](const GateWeights& weights, Packer&) {
+    part.gate = named("weight", {experts + c.null_experts, width});
+    if (c.kind == Kind::bias_balanced || c.kind == Kind::longcat) {
+      part.selection_bias = named("e_score_correction_bias", {experts});
+    }
+    part.make = [c](const GateWeights& weights, Packer&) -> AnyRouter {
+      if (c.kind == Kind::longcat) return longcat_router(weights, c.k, c.scale).value();
       return c.normalize ? make_linear(c, weights, Renormalize{}) : make_linear(c, weights, Keep{});
     };
     return part;
   }
+  // Cosines to prototypes, of x or of a projection of it.
+  template <class Named>
+  static void make_cosine(const RouterConfig& c, const Qwen3Moe::Config& model, const Named& named, RouterPart& part) {
+    const index_t hidden = model.model.hidden_size;
+    const index_t width = c.kind == Kind::cosine ? c.proj_size : hidden;
+    const WeightRows prototypes = named("weight", {model.num_experts, width});
+    const WeightRows temperature = named("temperature", {1});
+    part.other_matrices = {prototypes};
+    part.other_vectors = {temperature};
+    if (c.kind == Kind::dynmoe) {
+      const WeightRows thresholds = named("gates", {model.num_experts});
+      part.other_vectors.push_back(thresholds);
+      part.make = [=](const GateWeights&, Packer& packer) -> AnyRouter {
+        const std::vector<float> rows = packer.floats(prototypes);
+        const std::vector<float> gates = packer.floats(thresholds);
+        return dynmoe_router({.prototypes = {rows.data(), prototypes.rows(), width},
+                              .thresholds = gates,
+                              .temperature = packer.floats(temperature)[0]})
+            .value();
+      };
+      return;
+    }
+    const WeightRows projector = named("proj.weight", {width, hidden});
+    const WeightRows bias = named("proj.bias", {width});
+    part.other_matrices.push_back(projector);
+    part.other_vectors.push_back(bias);
+    part.floats_per_row = width;
+    part.make = [=, k = c.k](const GateWeights&, Packer& packer) -> AnyRouter {
+      const std::vector<float> rows = packer.floats(prototypes);
+      const std::vector<float> to_width = packer.floats(projector);
+      const std::vector<float> beside = packer.floats(bias);
+      return tutel_cosine_router({.prototypes = {rows.data(), prototypes.rows(), width},
+                                  .temperature = packer.floats(temperature)[0],
+                                  .projector = {to_width.data(), width, hidden},
+                                  .projector_bias = beside},
+                                 k)
+          .value();
+    };
+  }
   static std::string words(const RouterConfig& c, index_t num_experts) {
+    if (c.kind == Kind::dynmoe) return "cosines above thresholds (DynMoE), of " + std::to_string(num_experts);
     std::string top = "top " + std::to_string(c.k) + " of " + std::to_string(num_experts);
     if (c.normalize) top += ", weights divided by their sum";
     switch (c.kind) {
@@ -200,6 +273,11 @@ struct HeadgateMoe {
         return "recurrent (" + std::to_string(c.state_size) + "), " + top;
       case Kind::bias_balanced:
         return "sigmoid + bias, " + top;
+      case Kind::longcat:
+        return "softmax + bias, " + top + ", of them " + std::to_string(c.zero_experts) + " that return their input";
+      case Kind::cosine:
+        return "cosines (" + std::to_string(c.proj_size) + "), " + top;
+      case Kind::dynmoe:
       case Kind::top_k_softmax:
         break;
     }

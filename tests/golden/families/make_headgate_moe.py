@@ -34,6 +34,10 @@ CHECKPOINTS = {
         router=dict(type="top_k_softmax", k=3, normalize=True), residual=dict(type="ladder")),
     "headgate_moe_ladder_gru_f32": NARROW | dict(
         router=dict(type="gru", k=2, state_size=9, normalize=False), residual=dict(type="ladder")),
+    "headgate_moe_dynmoe_f32": WIDE | dict(router=dict(type="dynmoe")),
+    "headgate_moe_cosine_f32": NARROW | dict(router=dict(type="cosine", k=3, proj_size=9)),
+    "headgate_moe_longcat_f32": WIDE | dict(
+        router=dict(type="longcat", zero_experts=4, k=3, scale=1.5), residual=dict(type="ladder")),
 }  # fmt: skip
 
 
@@ -55,6 +59,8 @@ def shapes_of(c):
                 own |= {f"mlp.experts.{e}.{name}": shape for name, shape in network(inner).items()}
             own |= gate_shapes(c)
         shapes |= {f"model.layers.{layer}.{name}.weight": shape for name, shape in own.items()}
+        if layer not in c["mlp_only_layers"]:
+            shapes |= {f"model.layers.{layer}.mlp.gate.{name}": shape for name, shape in gate_vectors(c).items()}
     if c["router"]["type"] == "gru":
         n = c["router"]["state_size"]
         shapes |= {f"model.router_gru.weight_{way}": [3 * n, n] for way in ("ih", "hh")}
@@ -66,7 +72,21 @@ def gate_shapes(c):
     if c["router"]["type"] == "gru":
         n = c["router"]["state_size"]
         return {"mlp.gate": [c["num_experts"], n], "mlp.gate.proj": [n, c["hidden_size"]]}
-    return {"mlp.gate": [c["num_experts"], c["hidden_size"]]}
+    if c["router"]["type"] == "cosine":
+        size = c["router"]["proj_size"]
+        return {"mlp.gate": [c["num_experts"], size], "mlp.gate.proj": [size, c["hidden_size"]]}
+    return {"mlp.gate": [c["num_experts"] + c["router"].get("zero_experts", 0), c["hidden_size"]]}
+
+
+def gate_vectors(c):
+    return {
+        "dynmoe": {"gates": [c["num_experts"]], "temperature": [1]},
+        "cosine": {"proj.bias": [c["router"].get("proj_size")], "temperature": [1]},
+        "longcat": {"e_score_correction_bias": [c["num_experts"] + c["router"].get("zero_experts", 0)]},
+    }.get(c["router"]["type"], {})
+
+
+FILLED = {"gates": {"offset": 0.0, "scale": 0.25}, "temperature": {"offset": 1.5, "scale": 0.25}}
 
 
 def sigmoid(x):
@@ -118,7 +138,14 @@ class Reference:
             self.nearest = min(self.nearest, keys[order[k - 1]] - keys[order[k]])
         return order[:k]
 
+    def cosines(self, name, x):
+        unit = lambda rows: rows / numpy.linalg.norm(rows, axis=-1, keepdims=True)
+        scale = numpy.exp(min(self.w[name + ".temperature"][0], numpy.log(100)))
+        return scale * unit(x) @ unit(self.w[name + ".weight"]).T, scale
+
     def scores(self, name, x):
+        if self.c["router"]["type"] == "cosine":
+            return softmax(self.cosines(name, self.linear(name + ".proj", x) + self.w[name + ".proj.bias"])[0])
         if self.c["router"]["type"] == "gru":
             g = {key: self.w["model.router_gru." + key] for key in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")}
             inputs = numpy.split(self.linear(name + ".proj", x) @ g["weight_ih"].T + g["bias_ih"], 3, -1)
@@ -128,15 +155,37 @@ class Reference:
             x = self.state = (1 - update) * new + update * self.state
         return softmax(self.linear(name, x))
 
-    def routed(self, layer, x):
-        name, router = f"model.layers.{layer}.mlp", self.c["router"]
-        scores, out = self.scores(name + ".gate", x), numpy.zeros_like(x)
-        experts, weights = [], []
-        for t, row in enumerate(scores):
+    def chosen_by_threshold(self, keys):
+        """Best first; the best one where none is above 0."""
+        order = numpy.argsort(-keys, kind="stable")
+        distances = numpy.abs(keys).tolist() + (keys[order[:-1]] - keys[order[1:]]).tolist()
+        self.nearest = min(self.nearest, *distances)
+        return order[: max(1, int((keys > 0).sum()))]
+
+    def choose(self, name, x):
+        """For each token experts, best first, and their weights."""
+        router = self.c["router"]
+        if router["type"] == "dynmoe":
+            z, scale = self.cosines(name, x)
+            for keys, row in zip(sigmoid(z) - sigmoid(scale * self.w[name + ".gates"]), sigmoid(z)):
+                ids = self.chosen_by_threshold(keys) if (keys > 0).any() else self.chosen(row, 1)
+                yield ids, numpy.full(len(ids), 1 / len(ids))
+            return
+        for row in self.scores(name, x):
+            if router["type"] == "longcat":
+                ids = self.chosen(row + self.w[name + ".e_score_correction_bias"], router["k"])
+                yield ids, router["scale"] * row[ids]
+                continue
             ids = self.chosen(row, router["k"])
-            own = row[ids] / (row[ids].sum() if router["normalize"] else 1)
+            yield ids, row[ids] / (row[ids].sum() if router.get("normalize", True) else 1)
+
+    def routed(self, layer, x):
+        name, out = f"model.layers.{layer}.mlp", numpy.zeros_like(x)
+        experts, weights = [], []
+        for t, (ids, own) in enumerate(self.choose(name + ".gate", x)):
             for e, weight in zip(ids, own):
-                out[t] += weight * self.network(f"{name}.experts.{e}", x[t])
+                is_network = e < self.c["num_experts"]  # the others return their input
+                out[t] += weight * (self.network(f"{name}.experts.{e}", x[t]) if is_network else x[t])
             experts.append(ids.tolist())
             weights.append(own.tolist())
         self.routes[layer] = (experts, weights)
@@ -197,6 +246,7 @@ def main():
             shapes = shapes_of(config)
             entries = [{"name": key, "dtype": "F32", "shape": shapes[key]} for key in sorted(shapes, key=natural)]
             entries = refilled(entries, config, seed)
+            entries = [entry | FILLED.get(entry["name"].rsplit(".")[-1], {}) for entry in entries]
             found = expected(config, entries, seed)
             if found["min_margin"] >= 1e-3 and found["nearest_route"] >= 2e-5:
                 break

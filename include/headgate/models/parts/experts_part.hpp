@@ -9,6 +9,7 @@
 
 #include "headgate/experts/any_experts.hpp"
 #include "headgate/experts/glu_experts.hpp"
+#include "headgate/experts/zero_compute.hpp"
 #include "headgate/models/part.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -87,15 +88,17 @@ struct ExpertsPart {
       }
     }
   }
-  // The plan by expert, gathered rows and what the activation makes of them.
-  ScratchNeed scratch() const {
-    return [sizes = shape(), k = std::min(experts_per_token, num_experts())](const PassSize& pass) {
+  // The plan by expert, gathered rows and what the activation makes of them. zero_experts: behind these, experts that
+  // return their input.
+  ScratchNeed scratch(index_t zero_experts = 0) const {
+    const index_t k = std::min(experts_per_token, num_experts());
+    return [sizes = shape(), k = k + zero_experts, zero_experts](const PassSize& pass) {
       const std::int64_t entries = pass.rows * k;
-      return 3 * (std::int64_t{sizes.num_experts} + 1) + 3 * entries + 2 * pass.threads +
+      return 3 * (std::int64_t{sizes.num_experts} + zero_experts + 1) + 3 * entries + 2 * pass.threads +
              std::min<std::int64_t>(entries, sizes.entries_at_a_time()) * sizes.floats_per_entry();
     };
   }
-  AnyExperts pack(const Packer& packer) const {
+  AnyExperts pack(const Packer& packer, index_t zero_experts = 0) const {
     const GluFormats<AnyFormat> packed = formats();
     const std::vector<GluPanels> seen = panels(packer);
     GluExperts<AnyFormat> bank = seen.empty() ? GluExperts<AnyFormat>::create(shape(), packed).value()
@@ -118,7 +121,9 @@ struct ExpertsPart {
       bias(expert.up_bias, &Bank::set_up_bias);
       bias(expert.down_bias, &Bank::set_down_bias);
     }
-    return bank;
+    if (zero_experts == 0) return bank;
+    const std::vector<ZeroComputeExpert> behind(as_size(zero_experts), {ZeroComputeKind::identity});
+    return WithZeroComputeExperts<GluExperts<AnyFormat>>::create(std::move(bank), behind).value();
   }
 
  private:

@@ -49,14 +49,14 @@ struct MoePart {
   }
   // One after the other.
   ScratchNeed scratch() const {
-    return [routing = router.scratch(experts.hidden_size()), of_experts = experts.scratch(),
+    return [routing = router.scratch(experts.hidden_size()), of_experts = experts.scratch(router.zero_experts),
             beside = shared ? shared->scratch() : ScratchNeed()](const PassSize& pass) {
       return std::max({routing(pass), of_experts(pass), beside ? beside(pass) : 0});
     };
   }
   DecoderBlock::Routed pack(Packer& packer) const {
     AnyRouter packed_router = router.pack(packer);
-    AnyExperts bank = experts.pack(packer);
+    AnyExperts bank = experts.pack(packer, router.zero_experts);
     if (Status status = check_fit(packed_router, bank); !status.ok()) {  // it may be the caller's
       status.layer = packer.layer();
       throw_if_error(status);

@@ -21,6 +21,7 @@ struct RouterPart {
   std::vector<WeightRows> other_matrices = {};  // that `make` packs itself
   std::vector<WeightRows> other_vectors = {};
   std::int64_t floats_per_row = 0;  // scratch of its own, beside the logits
+  index_t zero_experts = 0;         // the last of its experts, which return their input
 
   void list_weights(WeightList& weights) const {
     const auto add = [&](const WeightRows& rows) {  // float32, as its logits are

@@ -72,6 +72,7 @@
 #include "headgate/layers/multi_gate_layer.hpp"
 #include "headgate/layers/norm.hpp"
 #include "headgate/layers/pre_gate.hpp"
+#include "headgate/layers/routed_addition.hpp"
 #include "headgate/layers/routed_linear.hpp"
 #include "headgate/layers/shared_expert.hpp"
 #include "headgate/layers/token_gate.hpp"

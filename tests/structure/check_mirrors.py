@@ -11,6 +11,7 @@ from source_text import headers, report
 # Headers with nothing of their own to run, or one user through whom they are tested; and where.
 ELSEWHERE = {
     "headgate.hpp": "tests/consume/main.cpp",
+    "attention/added_projection.hpp": "tests/layers/routed_addition_test.cpp",
     "attention/attention_projections.hpp": "tests/attention/gqa_test.cpp",
     "core/compute.hpp": "tests/models/load_test.cpp",
     "core/config.hpp": "tests/odr/check_link.py",

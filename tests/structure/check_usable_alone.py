@@ -61,6 +61,7 @@ ROUTERS = {  # a name in the first column: an expression
     "SentenceRouter": "headgate::SentenceRouter<>::create({numbers, 4, 2}, {0, 1, 2, 3}, 4)",
     "phatgoose_router": "headgate::phatgoose_router<>({numbers, 4, 2}, 2)",
     "glider_router": "headgate::glider_router<>({numbers, 4, 2}, 2)",
+    "mora_router": "headgate::mora_router<>({numbers, 4, 2}, {.k = 2})",
     "dynmoe_router": "headgate::dynmoe_router<>({.prototypes = {numbers, 4, 2}, .thresholds = thresholds})",
     "longcat_router": "headgate::longcat_router<>({.gate = {numbers, 4, 2}}, 2, 6.0f)",
     "grouped_zero_expert_router": "headgate::grouped_zero_expert_router<>({.gate = {numbers, 4, 2}}, 1, 2, 1.0f, {1, 1})",

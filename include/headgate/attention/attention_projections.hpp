@@ -3,12 +3,16 @@
 //   q, k, v = x W_q^T, x W_k^T, x W_v^T [+ biases];  q, k = rms_norm(q), rms_norm(k), each head [Qwen3] or whole
 //   [OLMoE]; q, k, v clamped [OLMoE];  the first 2 half channels of every head of q and k rotated [RoPE]; q times
 //   scale, k and v to the cache;    ...    y = o W_o^T [+ bias]
+// Beside each of the four matrices may stand something that adds to it (added_projection.hpp), before the bias.
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <memory>
+#include <utility>
 #include <vector>
 
+#include "headgate/attention/added_projection.hpp"
 #include "headgate/attention/gqa_shape.hpp"
 #include "headgate/attention/rope.hpp"
 #include "headgate/kernels/native.hpp"
@@ -45,6 +49,22 @@ class AttentionProjections {
   std::span<float> query_norm() noexcept { return query_norm_; }    // (head_dim), or as the bias
   std::span<float> key_norm() noexcept { return key_norm_; }        // (head_dim), or as the bias
   std::span<float> sinks() noexcept { return sinks_; }              // (num_heads)
+
+  // Puts something beside a projection, or takes it away (null). Rows of query and key are in the order of this
+  // attention, halves of rotary pairs apart, as those of the weights. usage: its widths are not the projection's.
+  Status set_added(AttentionProjection projection, std::shared_ptr<const AddedProjection> added) {
+    const bool is_output = projection == AttentionProjection::output;
+    const index_t width =
+        projection == AttentionProjection::query || is_output ? shape_.query_size() : shape_.kv_size();
+    if (added != nullptr) {
+      const index_t in = is_output ? width : shape_.hidden_size;
+      const index_t out = is_output ? shape_.hidden_size : width;
+      if (added->in_size() != in) return Status::mismatch("in_size of an added projection", added->in_size(), in);
+      if (added->out_size() != out) return Status::mismatch("out_size of an added projection", added->out_size(), out);
+    }
+    added_[static_cast<std::size_t>(projection)] = std::move(added);
+    return Status::success();
+  }
 
   const GqaShape& shape() const noexcept { return shape_; }
   index_t hidden_size() const noexcept { return shape_.hidden_size; }
@@ -92,12 +112,17 @@ class AttentionProjections {
 
   // queries (rows, query_size) are written; keys and values are stored, but not yet appended.
   template <class State>
-  void project(const MixerInput& in, std::span<State* const> states, Rows queries, Context& ctx) const {
+  Status project(const MixerInput& in, std::span<State* const> states, Rows queries, Context& ctx) const {
     const Workspace::Mark mark(ctx.workspace);
     const Rows keys = ctx.workspace.take_rows(in.hidden.rows, shape_.kv_size());
     const Rows values = ctx.workspace.take_rows(in.hidden.rows, shape_.kv_size());
     const Factor<Format> factors[] = {{qkv_.view(0), queries}, {qkv_.view(1), keys}, {qkv_.view(2), values}};
     products<Backend>(std::span<const Factor<Format>>(factors), in.hidden, ctx);
+    for (const auto& [projection, rows] :
+         {std::pair(AttentionProjection::query, queries), std::pair(AttentionProjection::key, keys),
+          std::pair(AttentionProjection::value, values)}) {
+      if (Status status = add(projection, in.hidden, rows, ctx); !status.ok()) return status;
+    }
     for (std::size_t s = 0; s < states.size(); ++s) states[s]->reserve(in.sequences[s].rows);
     const index_t n = ctx.slices(in.hidden.rows);
     ctx.parallel(n, [&](index_t i) {
@@ -115,12 +140,15 @@ class AttentionProjections {
         }
       }
     });
+    return Status::success();
   }
   // y (rows, hidden_size) from the mixed values (rows, query_size).
-  void finish(ConstRows mixed, Rows y, Context& ctx) const {
+  Status finish(ConstRows mixed, Rows y, Context& ctx) const {
     product<Backend>(output_.view(), mixed, y, ctx);
-    if (output_bias_.empty()) return;
+    if (Status status = add(AttentionProjection::output, mixed, y, ctx); !status.ok()) return status;
+    if (output_bias_.empty()) return Status::success();
     for (index_t t = 0; t < y.rows; ++t) Backend::axpy(1.0f, output_bias_.data(), y.cols, y.row_data(t));
+    return Status::success();
   }
   // Null without sinks.
   const float* sink_logits() const noexcept { return sinks_.empty() ? nullptr : sinks_.data(); }
@@ -133,6 +161,10 @@ class AttentionProjections {
   }
 
  private:
+  Status add(AttentionProjection projection, ConstRows x, Rows y, Context& ctx) const {
+    const auto& added = added_[static_cast<std::size_t>(projection)];
+    return added == nullptr ? Status::success() : added->add(x, y, ctx);
+  }
   static std::size_t norm_size(const GqaShape& shape, index_t all_heads) noexcept {
     if (shape.qk_norm == QkNorm::none) return 0;
     return as_size(shape.qk_norm == QkNorm::full ? all_heads : shape.head_dim);
@@ -168,6 +200,7 @@ class AttentionProjections {
   std::vector<float> query_bias_, key_bias_, value_bias_, output_bias_;
   std::vector<float> query_norm_, key_norm_;
   std::vector<float> sinks_;
+  std::array<std::shared_ptr<const AddedProjection>, 4> added_;  // null: nothing
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -99,14 +99,13 @@ class BilevelCausalAttention : public AttentionProjections<Format, Backend> {
     const index_t rows = in.hidden.rows;
     const Rows queries = ctx.workspace.take_rows(rows, shape().query_size());
     const Rows mixed = ctx.workspace.take_rows(rows, shape().query_size());
-    Base::project(in, states, queries, ctx);
+    if (Status status = Base::project(in, states, queries, ctx); !status.ok()) return status;
     for (std::size_t s = 0; s < states.size(); ++s) {
       states[s]->append(in.sequences[s].rows, ctx);
       longest = std::max(longest, states[s]->position());
     }
     if (Status status = mix(in.sequences, states, longest, queries, mixed, ctx); !status.ok()) return status;
-    Base::finish(mixed, y, ctx);
-    return Status::success();
+    return Base::finish(mixed, y, ctx);
   }
 
  private:

@@ -52,11 +52,10 @@ class GroupedQueryAttention : public AttentionProjections<Format, Backend> {
     const Workspace::Mark mark(ctx.workspace);
     const Rows queries = ctx.workspace.take_rows(in.hidden.rows, shape().query_size());
     const Rows mixed = ctx.workspace.take_rows(in.hidden.rows, shape().query_size());
-    Base::project(in, states, queries, ctx);
+    if (Status status = Base::project(in, states, queries, ctx); !status.ok()) return status;
     for (std::size_t s = 0; s < states.size(); ++s) states[s]->append(in.sequences[s].rows);
     if (Status status = attend(in.sequences, states, queries, mixed, ctx); !status.ok()) return status;
-    Base::finish(mixed, y, ctx);
-    return Status::success();
+    return Base::finish(mixed, y, ctx);
   }
 
  private:

@@ -17,6 +17,7 @@ RunCommand inspect_command(Flags& flags);
 RunCommand perplexity_command(Flags& flags);
 RunCommand bench_command(Flags& flags);
 RunCommand quantize_command(Flags& flags);
+RunCommand split_command(Flags& flags);
 RunCommand routers_command(Flags& flags);
 RunCommand tokenize_command(Flags& flags);
 
@@ -33,6 +34,7 @@ inline constexpr Command commands[] = {
     {"perplexity", "Say how well a model predicts a text, and how two models differ", perplexity_command},
     {"bench", "Measure tokens per second, beside what the machine could do", bench_command},
     {"quantize", "Write a model in fewer bits, packed as it is computed with", quantize_command},
+    {"split", "Cut the networks of a dense model into experts", split_command},
     {"routers", "Compare models, or router policies, on the same text", routers_command},
     {"tokenize", "Print the token ids of a text", tokenize_command},
 };

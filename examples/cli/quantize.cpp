@@ -12,11 +12,11 @@
 
 #include "commands.hpp"
 #include "headgate/core/thread_pool.hpp"
-#include "headgate/models/checkpoint_documents.hpp"
 #include "interrupt.hpp"
 #include "json_writer.hpp"
 #include "loading.hpp"
 #include "machine.hpp"
+#include "model_documents.hpp"
 #include "note.hpp"
 #include "numbers.hpp"
 #include "output_file.hpp"
@@ -112,18 +112,11 @@ void check_parts(const QuantizeFlags& flags, const QuantizeReport& report) {
 
 // What a folder has beside its weights, as it is there; of a GGUF file, made of it.
 void write_documents(const std::string& model, WholeFolder& folder) {
-  constexpr std::uint64_t max_bytes = std::uint64_t{1} << 30;
   const headgate::Descriptor place = headgate::Descriptor::open(model);
-  if (!place.is_folder()) {
-    const headgate::TensorSource source = headgate::TensorSource::open(model);
-    folder.write("config.json", headgate::gguf_config_text(source));
-    folder.write("tokenizer.gguf", headgate::gguf_vocabulary(source));
-    return;
-  }
-  for (const char* const name : {"config.json", "generation_config.json", "tokenizer.json", "tokenizer.gguf",
-                                 "tokenizer_config.json", "special_tokens_map.json", "chat_template.jinja"}) {
-    if (place.contains(name)) folder.write(name, headgate::read_small_file(place.open_inside(name), max_bytes));
-  }
+  folder.write("config.json", place.is_folder()
+                                  ? headgate::read_small_file(place.open_inside("config.json"), std::uint64_t{1} << 30)
+                                  : headgate::gguf_config_text(headgate::TensorSource::open(model)));
+  write_documents_beside_config(model, folder);
 }
 
 // The distributions of the original beside those of what was made of it.

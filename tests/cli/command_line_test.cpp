@@ -36,7 +36,7 @@ void check_usage(const Words& words, const std::string& part) {
 
 // G1
 TEST_CASE("an unknown word, a missing value and a flag given twice are usage errors with a suggestion") {
-  check_usage({}, "generate, chat, inspect, perplexity, bench, quantize, routers and tokenize");
+  check_usage({}, "generate, chat, inspect, perplexity, bench, quantize, split, routers and tokenize");
   check_usage({"genrate"}, "did you mean generate?");
   check_usage({"generate", "--temprature", "1"}, "did you mean --temperature?");
   check_usage({"xyzzy"}, "see --help");

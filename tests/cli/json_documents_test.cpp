@@ -8,6 +8,7 @@
 
 #include "cli/program.hpp"
 #include "cli/scratch_folder.hpp"
+#include "cli/small_llama.hpp"
 #include "support/catch.hpp"
 #include "support/json_schema.hpp"
 
@@ -49,6 +50,7 @@ TEST_CASE("what a command prints with --json is as its schema says, and nothing 
       {"bench", "-p", "3", "-n", "2", "-r", "1"},
       {"quantize", cli::tales, folder / "q4", "--format", "q4"},
       {"quantize", cli::tales, folder / "q8", "--format", "q8", "--eval", text_file, "-c", "8"},
+      {"split", cli::small_llama(folder), folder / "split", "--experts", "3", "-k", "2"},
       {"routers", "-p", text},
       {"routers", "-m", model, "-m", model, "-p", text, "-c", "8"},
       {"tokenize", "-p", text},

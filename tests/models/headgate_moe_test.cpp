@@ -80,6 +80,10 @@ TEST_CASE("the router and the attention are read from config.json by name") {
         "null experts, top 6 of 4 + 3 null; " + heads);
   CHECK(words(RandomCheckpoint(R"({"type":"gru","k":2,"state_size":12,"normalize":true})", dense, 4, 12)) ==
         "recurrent (12), top 2 of 4, weights divided by their sum; " + heads);
+  CHECK(words(RandomCheckpoint(R"({"type":"hard_top_k","k":2,"weight":0.5})")) ==
+        "logits, top 2 of 4, weight 0.5; " + heads);
+  CHECK(words(RandomCheckpoint(R"({"type":"hard_top_k","k":4,"weight":1})", R"({"type":"dense","qk_norm":false})")) ==
+        "logits, top 4 of 4, weight 1; " + heads);
   CHECK(words(RandomCheckpoint(balanced_router)) ==
         "sigmoid + bias, top 2 of 4, weights divided by their sum; " + heads);
   CHECK(words(RandomCheckpoint(top_k_router, R"({"type":"bilevel","region_size":7,"regions":3})")) ==
@@ -127,6 +131,12 @@ TEST_CASE("a router or attention that is not understood is refused with its key"
   contains(refused(config_text(R"({"type":"dynmoe","k":2})", dense)), "router.k");
   contains(refused(config_text(R"({"type":"cosine","k":2})", dense)), "router.proj_size");
   contains(refused(config_text(R"({"type":"cosine","proj_size":3})", dense)), "router.k");
+  contains(refused(config_text(R"({"type":"hard_top_k","k":2})", dense)), "router.weight");
+  contains(refused(config_text(R"({"type":"hard_top_k","k":2,"weight":1,"normalize":true})", dense)),
+           "router.normalize");
+  contains(refused(config_text(plain, R"({"type":"dense","qk_norm":1})")), "attention.qk_norm");
+  contains(refused(config_text(plain, R"({"type":"bilevel","region_size":8,"regions":2,"qk_norm":false})")),
+           "attention.qk_norm");
   contains(refused(config_text("[]", dense)), "router");
   contains(refused(config_text(plain, R"({"type":"sparse"})")), "attention.type");
   contains(refused(config_text(plain, R"({"type":"bilevel","regions":2})")), "attention.region_size");

@@ -12,8 +12,10 @@
 //     {"type":"dynmoe"}                                                        mlp.gate.gates (E), mlp.gate.temperature (1)
 //     {"type":"cosine","k":K,"proj_size":P}      as Tutel has it               mlp.gate.weight (E, P),
 //       mlp.gate.proj.weight (P, hidden), mlp.gate.proj.bias (P), mlp.gate.temperature (1)
+//     {"type":"hard_top_k","k":K,"weight":1.0}                                 every chosen expert weighs this much
 //   attention
 //     {"type":"dense"}
+//     {"type":"dense","qk_norm":false}                                         no norms of queries and keys, as in llama
 //     {"type":"bilevel","region_size":S,"regions":R}                           attention/bilevel_causal_attention.hpp
 //   residual, which may be absent
 //     {"type":"plain"}
@@ -30,6 +32,7 @@
 #include "headgate/models/qwen3_moe.hpp"
 #include "headgate/routing/dynmoe_router.hpp"
 #include "headgate/routing/gru_router.hpp"
+#include "headgate/routing/hard_top_k.hpp"
 #include "headgate/routing/longcat.hpp"
 #include "headgate/routing/null_expert.hpp"
 #include "headgate/routing/tutel_cosine_router.hpp"
@@ -43,7 +46,7 @@ struct HeadgateMoe {
   static Blueprint blueprint(const JsonObject& json, const TensorSource& source) {
     const Qwen3Moe::Config c = Qwen3Moe::read_all_but_router(json, model_type, architecture);
     const RouterConfig router = read_router(json.get_object("router"), c.num_experts);
-    const std::optional<Regions> regions = read_attention(json.get_object("attention"));
+    const Attention attention = read_attention(json.get_object("attention"));
     const bool is_ladder = json.has("residual") && read_is_ladder(json.get_object("residual"));
     // What qwen3_moe says of its router must not contradict.
     if (json.get_index("num_experts_per_tok", 1, ConfigLimits::experts, router.k) != router.k) {
@@ -53,10 +56,11 @@ struct HeadgateMoe {
       json.fail("norm_topk_prob", "it differs from what the router does (router.normalize)");
     }
 
-    const Qwen3Moe::FindGqa gqa(c, source);
+    Qwen3Moe::FindGqa gqa(c, source);
+    if (!attention.has_qk_norm) gqa.shape.qk_norm = QkNorm::none;
     const auto find_attention = [&](const std::string& prefix) -> MixerPart {
-      if (!regions) return gqa(prefix);
-      return BilevelPart{gqa(prefix), regions->size, regions->count};
+      if (!attention.regions) return gqa(prefix);
+      return BilevelPart{gqa(prefix), attention.regions->size, attention.regions->count};
     };
     std::shared_ptr<SharedCell> cell;
     if (router.kind == Kind::gru) cell = SharedCell::find(source, router.state_size);
@@ -77,7 +81,16 @@ struct HeadgateMoe {
   }
 
  private:
-  enum class Kind : std::uint8_t { top_k_softmax, null_expert, gru, bias_balanced, longcat, dynmoe, cosine };
+  enum class Kind : std::uint8_t {
+    top_k_softmax,
+    null_expert,
+    gru,
+    bias_balanced,
+    longcat,
+    dynmoe,
+    cosine,
+    hard_top_k
+  };
   struct RouterConfig {
     Kind kind = Kind::top_k_softmax;
     index_t k = 0;
@@ -87,10 +100,15 @@ struct HeadgateMoe {
     index_t state_size = 0;    // of gru
     index_t proj_size = 0;     // of cosine
     float scale = 1.0f;        // of longcat
+    float weight = 0.0f;       // of hard_top_k
   };
   struct Regions {
     index_t size;   // positions
     index_t count;  // earlier ones that a position attends to
+  };
+  struct Attention {
+    std::optional<Regions> regions = std::nullopt;  // none: dense
+    bool has_qk_norm = true;
   };
 
   // The cell of the recurrent routers of all layers, packed when the first of them is.
@@ -148,31 +166,35 @@ struct HeadgateMoe {
     } else if (type == "cosine") {
       c.kind = Kind::cosine;
       c.proj_size = router.get_index("proj_size", 1, ConfigLimits::width);
+    } else if (type == "hard_top_k") {
+      c.kind = Kind::hard_top_k;
+      c.weight = static_cast<float>(router.get_number("weight", -1e6, 1e6));
     } else if (type != "top_k_softmax") {
       router.fail("type", "the router \"" + escaped(type, 40) +
                               "\" is not supported, known: top_k_softmax, null_expert, gru, bias_balanced, longcat, "
-                              "dynmoe, cosine");
+                              "dynmoe, cosine, hard_top_k");
     }
     c.k =
         c.kind == Kind::dynmoe ? num_experts : router.get_index("k", 1, num_experts + c.null_experts + c.zero_experts);
-    // What the last three do is part of them.
-    c.normalize =
-        c.kind == Kind::dynmoe || c.kind == Kind::cosine || (c.kind != Kind::longcat && router.get_bool("normalize"));
+    // What the last four do is part of them.
+    c.normalize = c.kind == Kind::dynmoe || c.kind == Kind::cosine ||
+                  (c.kind != Kind::longcat && c.kind != Kind::hard_top_k && router.get_bool("normalize"));
     refuse_unread(router);
     return c;
   }
-  // None: dense.
-  static std::optional<Regions> read_attention(const JsonObject& attention) {
+  static Attention read_attention(const JsonObject& attention) {
     const std::string& type = attention.get_string("type");
-    std::optional<Regions> regions;
+    Attention found;
     if (type == "bilevel") {
-      regions = {attention.get_index("region_size", 1, ConfigLimits::context_size),
-                 attention.get_index("regions", 1, ConfigLimits::context_size)};
+      found.regions = {attention.get_index("region_size", 1, ConfigLimits::context_size),
+                       attention.get_index("regions", 1, ConfigLimits::context_size)};
     } else if (type != "dense") {
       attention.fail("type", "the attention \"" + escaped(type, 40) + "\" is not supported, known: dense, bilevel");
+    } else {
+      found.has_qk_norm = attention.get_bool("qk_norm", true);
     }
     refuse_unread(attention);
-    return regions;
+    return found;
   }
   static bool read_is_ladder(const JsonObject& residual) {
     const std::string& type = residual.get_string("type");
@@ -273,6 +295,8 @@ struct HeadgateMoe {
         return "recurrent (" + std::to_string(c.state_size) + "), " + top;
       case Kind::bias_balanced:
         return "sigmoid + bias, " + top;
+      case Kind::hard_top_k:
+        return "logits, " + top + ", weight " + detail::to_text(static_cast<double>(c.weight));
       case Kind::longcat:
         return "softmax + bias, " + top + ", of them " + std::to_string(c.zero_experts) + " that return their input";
       case Kind::cosine:
@@ -298,6 +322,7 @@ struct HeadgateMoe {
     if (c.kind == Kind::bias_balanced) {
       return StagedRouter<SigmoidScore, TopK, Weigh>::create(weights, select, weigh).value();
     }
+    if (c.kind == Kind::hard_top_k) return HardTopK<>::create(weights, select, EqualWeights{c.weight}).value();
     return StagedRouter<SoftmaxScore, TopK, Weigh>::create(weights, select, weigh).value();
   }
 };

@@ -212,7 +212,7 @@ TEST_CASE(
       for (const double size : numbers(shape)) count *= static_cast<std::int64_t>(size);
       const bool is_vector = own.shape.find(',') == own.shape.npos;
       const std::size_t bytes = own.data.size() / static_cast<std::size_t>(count);
-      const std::string integer = "I" + std::to_string(8 * bytes);
+      const std::string integer = own.dtype == "I8" ? "U8" : "I" + std::to_string(8 * bytes);
       const Outcome missing = run_with({"x." + own.name, own.dtype, own.shape, own.data});
       const Outcome others[] = {
           run_with({own.name, own.dtype, is_vector ? "[1," + own.shape.substr(1) : "[" + std::to_string(count) + "]",

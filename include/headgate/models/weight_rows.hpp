@@ -35,11 +35,12 @@ class WeightRows {
   // 128 of a matrix, smaller at its edges (DeepSeek-V3; "quant_method": "fp8"). Where the tensor is I8, the weights are
   // whole numbers to be multiplied by name + "_scale", one for each row (compressed-tensors, "int-quantized").
   static WeightRows find(const TensorSource& source, const std::string& name, const Shape& shape) {
-    if (const Tensor* const tensor = source.find(name); tensor != nullptr && tensor->dtype == DType::i8) {
+    const std::string scales = name + "_scale_inv";
+    if (const Tensor* const tensor = source.find(name);
+        tensor != nullptr && tensor->dtype == DType::i8 && !source.promises(scales)) {
       if (tensor->panels) return {source, source.require(name, {DType::i8}, shape), shape, Kind::floats};
       return find_int8(source, name, shape);
     }
-    const std::string scales = name + "_scale_inv";
     if (!source.promises(scales)) {
       const Tensor& tensor = source.require(name, floats_on_disk, shape);
       if (is_eight_bits(tensor) && source.promises(name + "_scale")) {
@@ -83,6 +84,9 @@ class WeightRows {
   // I8 and a scale for each row.
   static WeightRows find_int8(const TensorSource& source, const std::string& name, const Shape& shape) {
     const Tensor& tensor = source.require(name, {DType::i8}, shape);
+    if (!source.promises(name + "_scale")) {
+      source.fail(tensor, "expected a type of floats, found I8 without " + name + "_scale");
+    }
     if (source.promises(name + "_zero_point")) {
       source.fail(tensor, "whole numbers with zero points are not supported, and there is a " + name + "_zero_point");
     }

@@ -169,7 +169,7 @@ TEST_CASE("what quantize does not understand is a usage error, and nothing is wr
   const cli::ScratchFolder folder;
   const std::string out = folder / "out";
   CHECK(refused({cli::tales, out}, 2).find("--format") != std::string::npos);
-  CHECK(refused({cli::tales, out, "--format", "q3"}, 2).find("allowed are q4, q4m") != std::string::npos);
+  CHECK(refused({cli::tales, out, "--format", "q3"}, 2).find("allowed are q2k, q3k, q4, q4m") != std::string::npos);
   refused({cli::tales, out, "--format", ""}, 2);
   refused({cli::tales, out, "--format", "q4", "--experts", "Q4_0"}, 2);
   refused({cli::tales}, 2);

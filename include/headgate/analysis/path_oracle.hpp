@@ -1,6 +1,6 @@
 // The exhaustive oracle: what a choice of one expert in every layer could be at best. Every path of choices through the
 // layers is tried, so layers and choices are few: choices^layers runs (Alizadeh et al. 2024, "Duo-LLM", 2410.10846,
-// section 3.2, where the choices are a small network, a big one and none). What a router's loss is compared with.
+// where the choices are a small network, a big one and none). What a router's loss is compared with.
 #pragma once
 
 #include <algorithm>

@@ -2,7 +2,7 @@
 // bank come first, then those of the second, and so on. With skip as an expert that is zero (experts/zero_compute.hpp)
 // it is the layer of Duo-LLM (Alizadeh et al. 2024, "Duo-LLM: A Framework for Studying Adaptive Computation in Large
 // Language Models", 2410.10846): y = E_i(x), i the best of {small, big, skip} by a linear gate (duo_llm_router).
-// Follows the paper, whose code is not published.
+// Follows the paper; its code was not to be had.
 #pragma once
 
 #include <algorithm>

@@ -7,8 +7,8 @@
 //   Zhao et al. 2024, FactorLLM, 2408.11855     4 parts; weight E / k rounded down (factor_llm_router)
 //   Lu et al. 2025, Dynamic-DINO, 2507.17436    copies of the network, each cut; gate rows repeated (repeat_gate_rows)
 //   He et al. 2025, unified models, 2512.02351  the most important channels shared, the rest dealt out (deal_channels)
-// Follows the code of FactorLLM, SPT and the unified models; of Dynamic-DINO, whose code is not published, the idea:
-// copies, cut, of which a token at first meets one whole.
+// Follows the code of FactorLLM and the unified models, and descriptions of SPT's; of Dynamic-DINO, whose code is not
+// published, the idea: copies, cut, of which a token at first meets one whole.
 #pragma once
 
 #include <optional>

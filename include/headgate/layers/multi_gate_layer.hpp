@@ -5,8 +5,9 @@
 // A gate g_k may be masked to the experts of its task (HoME's hierarchy mask: those that all share, those of its group
 // of tasks, its own), as if the others were not there. The self-gate s_k, a sigmoid for one expert and a softmax for
 // several, keeps a way to the task's own experts that no other expert competes for. MMoE's gates are dense: k = E.
-// Follows the papers; there is no official code. HoME's experts are normalised MLPs, which a bank may hold (PerExpert);
-// its feature-gates, which give each expert an input of its own, are not here.
+// Follows MMoE's paper; HoME's gates are reconstructed from descriptions of it. There is no official code. HoME's
+// experts are normalised MLPs, which a bank may hold (PerExpert); its feature-gates, which give each expert an input of
+// its own, are not here.
 //
 // The plans of all tasks are one batch to the bank, so that each expert's weights are read once. One task without mask
 // and self-gate is MoELayer, in bits.

@@ -1,10 +1,10 @@
 // MoRA's router (Lu et al. 2025, "Little By Little: Continual Learning via Self-Activated Sparse Mixture-of-Rank
-// Adaptive Learning", arXiv 2506.21035, section 3): each rank of a LoRA is an expert, and its own activation says how
+// Adaptive Learning", arXiv 2506.21035): each rank of a LoRA is an expert, and its own activation says how
 // relevant it is. There is no gate matrix: the gate is A. Of one token, over all ranks i:
 //   z_i = a_i . x;  s_i = z_i / sqrt(sum_j z_j^2), 0 where all are 0;  w_i = exp(s_i / tau) / sum_j exp(s_j / tau)
 //   chosen: the k ("activation budget") largest s_i, of these the ones with s_i >= delta; w_i is not divided again
 // To be put beside a projection as RoutedLinear with RankExperts, whose a() is the gate. Weights do not change when x
-// is scaled by a positive number. Follows the paper; its code was not to be had.
+// is scaled by a positive number. Reconstructed from descriptions of the paper; its code was not to be had.
 #pragma once
 
 #include <algorithm>

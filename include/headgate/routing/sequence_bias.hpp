@@ -40,7 +40,7 @@ struct SequenceBias {
 };
 
 // Table of structures: SequenceBiasRouter | any gate, plus logits that belong to the whole sequence | Li et al. 2024,
-// 2410.07172
+//   2410.07172
 template <Gate G, ScoreStage Score, SelectStage Select, WeighStage Weigh, class Backend = NativeBackend>
   requires FitsScore<Select, Score> && FitsScore<Weigh, Score>
 class SequenceBiasRouter {

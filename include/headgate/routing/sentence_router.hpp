@@ -26,7 +26,7 @@ struct SentenceLengths {
 };
 
 // Table of routers: SentenceRouter | a whole sentence to the expert of the nearest example | Lee et al. 2024,
-// 2409.02685
+//   2409.02685
 template <class Backend = NativeBackend>
 class SentenceRouter {
  public:

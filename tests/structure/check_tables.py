@@ -29,7 +29,7 @@ def entries(root, faults):
             says.add(name)
             fields = [field.strip() for field in re.sub(r"\n *//", "", entry).split("|")]
             year = re.search(r"\b(?:19|20)\d\d\b", fields[-1])
-            if len(fields) != 3 or not year or fields[-1].endswith(","):
+            if len(fields) != 3 or not year or re.search(r",$|\d{4}\.\d{5}(?![;,]|$)", fields[-1]):
                 faults.append(f"{name}: '{' '.join(entry.split())}' is not names | words | paper with a year")
                 continue
             names = ", ".join(f"`{one.strip()}`" for one in fields[0].split(","))

@@ -18,8 +18,9 @@ namespace headgate::inline HEADGATE_ABI {
 template <class Backend = NativeBackend>
 using LongCatRouter = StagedRouter<SoftmaxScore, TopK, Scale, Backend>;
 
-// Table of routers: longcat_router | softmax, top k by softmax + bias; some experts return their input | Meituan 2025,
-//   2509.01322 The gate has n + m rows; selection_bias of the weights is b.
+// Table of routers: longcat_router | softmax, top k by softmax + bias; some experts return their input |
+//   Meituan 2025, 2509.01322
+// The gate has n + m rows; selection_bias of the weights is b.
 template <class Backend = NativeBackend>
 Expected<LongCatRouter<Backend>> longcat_router(const GateWeights& weights, index_t k, float scale) {
   return LongCatRouter<Backend>::create(weights, TopK{k}, Scale{scale});

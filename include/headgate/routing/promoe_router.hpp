@@ -1,4 +1,4 @@
-// ProMoE's two-step router (Wei et al. 2026, "Routing Matters in MoE", arXiv 2510.24711), for diffusion transformers:
+// ProMoE's two-step router (Wei et al. 2025, "Routing Matters in MoE", arXiv 2510.24711), for diffusion transformers:
 //   1. a token whose label is the null label (the unconditional half of guidance) goes to the last expert, weight 1
 //   2. every other one by prototypes: s = Score(cos(x, c_e)) over the other experts; A = top k of s; w_e = s_e
 // Released models have the identity for Score, so that weights are cosines and may be negative, k = 1, and a shared
@@ -33,7 +33,7 @@ struct ProMoeOptions {
 };
 
 // Table of routers: ProMoeRouter | the null label to the last expert, others by cosines to prototypes |
-//   Wei et al. 2026, 2510.24711
+//   Wei et al. 2025, 2510.24711
 template <ScoreStage Score = IdentityScore, class Backend = NativeBackend>
 class ProMoeRouter {
  public:

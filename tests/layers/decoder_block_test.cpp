@@ -496,7 +496,7 @@ TEST_CASE("paper_ a block with a gate of tokens is the loop over the kept ones, 
     for (std::size_t c = 0; c < as_size(width); ++c) {
       const std::size_t j = i * as_size(width) + c;
       expected.values[as_size(kept[i]) * as_size(width) + c] =
-          before.values[j] + weights[i] * (thin.values[j] - before.values[j]);
+          fused_multiply_add(weights[i], thin.values[j] - before.values[j], before.values[j]);
     }
   }
   for (const index_t first : {0, 1, 5, 13}) {

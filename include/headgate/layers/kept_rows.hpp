@@ -7,6 +7,7 @@
 
 #include "headgate/attention/thinned_state.hpp"
 #include "headgate/core/exactly_equal.hpp"
+#include "headgate/kernels/fused_multiply_add.hpp"
 #include "headgate/layers/token_gate.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -65,7 +66,9 @@ class KeptRows {
       const bool is_plain = exactly_equal(weight, 1.0f);
       const float* const from = y.row_data(i);
       float* const to = x.row_data(t);
-      for (index_t c = 0; c < x.cols; ++c) to[c] = is_plain ? from[c] : to[c] + weight * (from[c] - to[c]);
+      for (index_t c = 0; c < x.cols; ++c) {
+        to[c] = is_plain ? from[c] : fused_multiply_add(weight, from[c] - to[c], to[c]);
+      }
     }
   }
   // One state a sequence.

@@ -25,7 +25,7 @@ struct Softmax {
   float largest = -std::numeric_limits<float>::infinity();
   float total = 0.0f;
 
-  bool is_finite() const noexcept { return total == total; }  // NOLINT(misc-redundant-expression)
+  bool is_finite() const noexcept { return !std::isnan(total); }
 
   // Joins a chunk, whose sums it overwrites, to sums.
   template <class Backend>

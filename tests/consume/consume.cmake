@@ -2,7 +2,7 @@
 cmake_minimum_required(VERSION 3.25)
 
 # What a strict consumer compiles with, no warning of ours switched off.
-set(strict -O2 -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wpedantic -Wfloat-equal -Wold-style-cast -Werror)
+set(strict -O3 -Wall -Wextra -Wconversion -Wsign-conversion -Wshadow -Wpedantic -Wfloat-equal -Wold-style-cast -Werror)
 list(JOIN strict " " strict_text)
 
 function(run)

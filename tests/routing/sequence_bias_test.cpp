@@ -23,7 +23,9 @@ struct Example {
   std::vector<float> bias = random_floats(2 * 11, 1.0f, 3);
   ConstRows weights() const { return {gate.data(), 11, 26}; }
   ConstRows rows() const { return {x.data(), 9, 26}; }
-  Biased router() const { return Biased::create(LinearGate<>::create(weights()), {3}, {}).value(); }
+  Biased router() const {
+    return Biased::create(BiasedGate<LinearGate<>>::create(LinearGate<>::create(weights())), {3}, {}).value();
+  }
   std::span<const float> of_sequence(std::size_t s) const { return std::span(bias).subspan(11 * s, 11); }
 };
 template <class R>

@@ -3,6 +3,7 @@
 
 #include "headgate/core/executor.hpp"
 #include "headgate/core/float_modes.hpp"
+#include "headgate/core/status.hpp"
 #include "headgate/core/workspace.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
@@ -22,6 +23,18 @@ class Context {
       const FloatModes modes;
       task(i);
     });
+  }
+  // The same with tasks that may fail: task(i) -> Status. The failure that names the lowest token, the first of these.
+  template <class F>
+  Status try_parallel(index_t n, F&& task) {
+    const Workspace::Mark mark(workspace);
+    const std::span<Status> outcomes = workspace.take<Status>(n);
+    parallel(n, [&](index_t i) { outcomes[static_cast<std::size_t>(i)] = task(i); });
+    Status first;
+    for (const Status& outcome : outcomes) {
+      if (!outcome.ok() && (first.ok() || outcome.token < first.token)) first = outcome;
+    }
+    return first;
   }
   // How many slices work of `units` indivisible parts should be cut into: one a thread, none of them empty.
   index_t slices(index_t units) const noexcept {

@@ -56,4 +56,13 @@ Status check_finite(const RoutingPlan& plan, ConstRows x) noexcept {
   return Status::success();
 }
 
+// How a bank that takes plans by expert applies any other.
+template <class Backend, class Bank>
+Status apply_by_expert(const Bank& bank, const RoutingPlan& plan, ConstRows x, Rows y, Context& ctx) {
+  if (Status status = check_apply(plan, x, y, bank.num_experts(), bank.hidden_size()); !status.ok()) return status;
+  if (Status status = check_finite<Backend>(plan, x); !status.ok()) return status;
+  const Workspace::Mark mark(ctx.workspace);
+  return bank.apply(ExpertMajor::of(plan, ctx.workspace), x, y, ctx);
+}
+
 }  // namespace headgate::inline HEADGATE_ABI

@@ -41,10 +41,7 @@ class PerExpert {
   }
 
   Status apply(const RoutingPlan& plan, ConstRows x, Rows y, Context& ctx) const {
-    if (Status status = check_apply(plan, x, y, num_experts(), hidden_size()); !status.ok()) return status;
-    if (Status status = check_finite<Backend>(plan, x); !status.ok()) return status;
-    const Workspace::Mark mark(ctx.workspace);
-    return apply(ExpertMajor::of(plan, ctx.workspace), x, y, ctx);
+    return apply_by_expert<Backend>(*this, plan, x, y, ctx);
   }
   // The same for a checked plan that stands by expert already.
   Status apply(const ExpertMajor& plan, ConstRows x, Rows y, Context& ctx) const {

@@ -103,10 +103,8 @@ class SingleNeuronExperts {
   Status activate(const RoutingPlan& plan, std::span<const index_t> order, ConstRows x, std::span<float> factors,
                   Context& ctx) const {
     const index_t n = ctx.slices(plan.entries());
-    const std::span<Status> failures = ctx.workspace.take<Status>(n);
-    ctx.parallel(n, [&](index_t i) {
+    return ctx.try_parallel(n, [&](index_t i) {
       const Slice slice = Slice::of(plan.entries(), n, i);
-      Status& failure = *new (&failures[as_size(i)]) Status;
       const auto expert = [&](index_t entry) { return plan.experts()[as_size(order[as_size(entry)])]; };
       index_t token = token_of(plan, slice.first);
       index_t last = slice.first;  // what follows is not computed, or not finite
@@ -121,13 +119,9 @@ class SingleNeuronExperts {
         factors[as_size(entry)] *= plan.weights()[as_size(order[as_size(entry)])];
         if (!std::isfinite(factors[as_size(entry)])) last = entry;
       }
-      if (last == slice.last) return;
-      failure = Status::not_finite("output of an expert is not finite", -1, token_of(plan, last), expert(last));
+      if (last == slice.last) return Status::success();
+      return Status::not_finite("output of an expert is not finite", -1, token_of(plan, last), expert(last));
     });
-    for (const Status& failure : failures) {
-      if (!failure.ok()) return failure;
-    }
-    return Status::success();
   }
 
   // y += factor v in ascending expert id. Threads share the tokens, or, where these are few, the columns.

@@ -43,10 +43,9 @@ class FactoredInput {
   Status apply(Activation activation, ConstRows x, Rows out, Context& ctx) const {
     product<Backend>(u_.view(), x, out, ctx);
     const index_t n = ctx.slices(x.rows);
-    const std::span<Status> failures = ctx.workspace.take<Status>(n);
-    ctx.parallel(n, [&](index_t i) {
+    return ctx.try_parallel(n, [&](index_t i) {
       const Slice tokens = Slice::of(x.rows, n, i);
-      Status& failure = *new (&failures[as_size(i)]) Status;
+      Status failure;
       for (index_t t = tokens.first; t < tokens.last && failure.ok(); ++t) {
         float* const row = out.row_data(t);
         Backend::axpy(1.0f, bias_.data(), out.cols, row);
@@ -55,11 +54,8 @@ class FactoredInput {
         is_finite = is_finite && Backend::all_finite(row, out.cols);
         if (!is_finite) failure = Status::not_finite("output of an expert is not finite", -1, t);
       }
+      return failure;
     });
-    for (const Status& failure : failures) {
-      if (!failure.ok()) return failure;
-    }
-    return Status::success();
   }
 
  private:

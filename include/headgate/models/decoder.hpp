@@ -235,9 +235,7 @@ class Model {
     State& first = pass.sequences.front().state;
     first.routing.reset(x.rows);
 
-    const bool has_late_steps = std::any_of(parts_.blocks.begin(), parts_.blocks.end(),
-                                            [](const DecoderBlock& block) { return block.has_late_steps(); });
-    DecoderBlock::Late late{has_late_steps ? ctx.workspace.take_rows(x.rows, x.cols) : Rows()};
+    DecoderBlock::Late late{has_late_steps_ ? ctx.workspace.take_rows(x.rows, x.cols) : Rows()};
     index_t layer = 0;
     const auto show_hidden = [&pass, &layer](ConstRows hidden) { call_on_hidden(pass, layer, hidden); };
     DecoderBlock::Pass rows{
@@ -342,6 +340,7 @@ class Model {
 
   explicit Model(Parts parts) : parts_(std::move(parts)) {
     for (const DecoderBlock& block : parts_.blocks) {
+      has_late_steps_ = has_late_steps_ || block.has_late_steps();
       LayerMixers layer;
       for (const AnyMixer* const mixer : block.mixers()) {
         layer.mixers.push_back(*mixer);
@@ -438,6 +437,7 @@ class Model {
   Parts parts_;
   std::vector<LayerMixers> mixers_;  // one a layer
   RopeList ropes_;                   // of all mixers
+  bool has_late_steps_ = false;
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

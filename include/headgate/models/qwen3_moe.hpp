@@ -132,7 +132,7 @@ struct Qwen3Moe {
           return DenseFfnPart(find_dense(source, prefix + "mlp.", width, c.intermediate_size));
         }
         RouterPart router = find_router(prefix + "mlp.");
-        const index_t k = std::min(router.summary.experts_per_token, c.num_experts);
+        const index_t k = std::min(router.summary.experts_per_token, c.num_experts + router.zero_experts);
         return RoutedPart(MoePart{std::move(router), find_experts(source, prefix + "mlp.experts.", c.num_experts, k,
                                                                   width, c.moe_intermediate_size)});
       };

@@ -400,13 +400,14 @@ class WeightRows {
   }
   // A row of quantized panels as files of blocks have it, in `blocks`.
   const std::byte* blocks_of(std::int64_t row, std::vector<std::byte>& blocks) const {
-    if (is_int8()) {
-      blocks.resize(as_size(Int8Rows::row_bytes(cols_)));
-      Int8Rows::unpack_row(panel_of(row), cols_, lane_of(row), blocks.data());
-    }
-    visit_blocks(tensor_->dtype, [&]<class Blocks>(Blocks) {
-      blocks.resize(as_size(RowBlocks<Blocks>::row_bytes(cols_)));
-      PanelBlocks<Blocks>::unpack_row(panel_of(row), cols_, lane_of(row), blocks.data());
+    panel_format().visit([&]<class Format>(Format) {
+      if constexpr (requires {
+                      Format::row_bytes(index_t{});
+                      Format::unpack_row(nullptr, 0, 0, nullptr);
+                    }) {
+        blocks.resize(as_size(Format::row_bytes(cols_)));
+        Format::unpack_row(panel_of(row), cols_, lane_of(row), blocks.data());
+      }
     });
     return blocks.data();
   }

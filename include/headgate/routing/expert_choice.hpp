@@ -117,8 +117,7 @@ class ExpertChoiceRouter {
   // Logits (tokens, experts) -> probabilities, in place.
   Status score(Rows rows, index_t layer, Context& ctx) const {
     const index_t n = ctx.slices(rows.rows);
-    const std::span<Status> failures = ctx.workspace.take<Status>(n);  // the first of each slice
-    ctx.parallel(n, [&](index_t i) {
+    return ctx.try_parallel(n, [&](index_t i) {
       const Slice slice = Slice::of(rows.rows, n, i);
       Status status;
       for (index_t t = slice.first; t < slice.last && status.ok(); ++t) {
@@ -130,12 +129,8 @@ class ExpertChoiceRouter {
         }
         Backend::softmax(row.data(), rows.cols);
       }
-      failures[as_size(i)] = status;
+      return status;
     });
-    for (const Status& failure : failures) {
-      if (!failure.ok()) return failure;
-    }
-    return Status::success();
   }
 
   // The places of the count largest scores, at the front of order; ties to the lower place.

@@ -1,7 +1,7 @@
-// GatedRouter: a gate that is more than one matrix, and a staged selection behind it:
+// GatedRouter: a gate and a staged selection behind it:
 //   z = gate(x), float32; then Score, Select, Weigh of routing/staged_selection.hpp
-// What StagedRouter is for linear logits. Gates: routing/cosine_gate.hpp, routing/layer_norm_gate.hpp,
-// routing/linear_gate.hpp.
+// Gates: routing/linear_gate.hpp (StagedRouter is the router of that), routing/cosine_gate.hpp,
+// routing/layer_norm_gate.hpp, and, with a state that the caller owns, routing/sequence_bias.hpp.
 #pragma once
 
 #include <utility>
@@ -11,13 +11,33 @@
 
 namespace headgate::inline HEADGATE_ABI {
 
-// A gate turns x (T, hidden_size) into logits z (T, num_experts), each row a function of its own row of x.
+// A gate turns x (T, hidden_size) into logits z (T, num_experts), each row a function of its own row of x, or of a
+// State, too.
 template <class G>
-concept Gate = std::is_copy_constructible_v<G> && requires(const G& gate, ConstRows x, Rows z, Context& ctx) {
-  { gate.num_experts() } noexcept -> std::same_as<index_t>;
-  { gate.hidden_size() } noexcept -> std::same_as<index_t>;
+concept StatelessGate = requires(const G& gate, ConstRows x, Rows z, Context& ctx) {
   { gate.logits(x, z, ctx) } -> std::same_as<void>;
 };
+template <class G>
+concept StatefulGate = requires(const G& gate, ConstRows x, const typename G::State& state, Rows z, Context& ctx) {
+  { gate.check(state, x.rows) } noexcept -> std::same_as<Status>;  // before logits
+  { gate.logits(x, state, z, ctx) } -> std::same_as<void>;
+};
+template <class G>
+concept Gate = std::is_copy_constructible_v<G> && (StatelessGate<G> || StatefulGate<G>) && requires(const G& gate) {
+  { gate.num_experts() } noexcept -> std::same_as<index_t>;
+  { gate.hidden_size() } noexcept -> std::same_as<index_t>;
+};
+
+namespace detail {
+template <class G>
+struct StateOfGate {
+  using type = NoState;
+};
+template <StatefulGate G>
+struct StateOfGate<G> {
+  using type = typename G::State;
+};
+}  // namespace detail
 
 template <Gate G, ScoreStage Score, SelectStage Select, WeighStage Weigh, class Backend = NativeBackend>
   requires FitsScore<Select, Score> && FitsScore<Weigh, Score>
@@ -25,7 +45,7 @@ class GatedRouter {
   using Selection = StagedSelection<Score, Select, Weigh, Backend>;
 
  public:
-  using State = NoState;
+  using State = typename detail::StateOfGate<G>::type;
 
   // selection_bias and mask: as in GateWeights. Takes the error of a gate that could not be made.
   static Expected<GatedRouter> create(Expected<G> gate, Select select, Weigh weigh, Score score = {},
@@ -44,15 +64,26 @@ class GatedRouter {
   RouterTraits traits() const noexcept { return selection_.traits(); }
 
   // On an error the plan has no rows.
-  Status route(const RouterInput& in, State& /*state*/, RoutingPlan& plan, Context& ctx) const {
+  Status route(const RouterInput& in, [[maybe_unused]] State& state, RoutingPlan& plan, Context& ctx) const {
     plan.clear(num_experts());
-    if (Status status = check_hidden(in.hidden, hidden_size()); !status.ok()) return status;
+    const ConstRows x = in.hidden;
+    if (Status status = check_hidden(x, hidden_size()); !status.ok()) return status;
     if (Status status = selection_.check(in.edits); !status.ok()) return status;
+    if constexpr (StatefulGate<G>) {
+      if (Status status = gate_.check(state, x.rows); !status.ok()) return status;
+    }
     const Workspace::Mark mark(ctx.workspace);
-    const Rows logits = ctx.workspace.take_rows(in.hidden.rows, selection_.num_logits());
-    gate_.logits(in.hidden, logits, ctx);
+    const Rows logits = ctx.workspace.take_rows(x.rows, selection_.num_logits());
+    if constexpr (StatefulGate<G>) {
+      gate_.logits(x, state, logits, ctx);
+    } else {
+      gate_.logits(x, logits, ctx);
+    }
     return selection_.route(logits, in, plan, ctx);
   }
+
+ protected:
+  Selection& selection() noexcept { return selection_; }
 
  private:
   GatedRouter(G gate, Selection selection) : gate_(std::move(gate)), selection_(std::move(selection)) {}

@@ -35,8 +35,9 @@ Expected<PhatgooseRouter<Backend>> phatgoose_router(ConstRows weights, index_t k
 //   Li et al. 2024, 2410.07172
 template <class Backend = NativeBackend>
 Expected<GliderRouter<Backend>> glider_router(ConstRows weights, index_t k = 2) {
-  return GliderRouter<Backend>::create(LayerNormGate<Backend>::create(weights, GateRows::as_they_are), TopK{k},
-                                       Renormalize{.add = 1e-6f});
+  using Gate = BiasedGate<LayerNormGate<Backend>, Backend>;
+  return GliderRouter<Backend>::create(Gate::create(LayerNormGate<Backend>::create(weights, GateRows::as_they_are)),
+                                       TopK{k}, Renormalize{.add = 1e-6f});
 }
 
 // Glider's bias of one sequence, a row of SequenceBias::logits: beta cos(task, tau_e). task: (width), experts:

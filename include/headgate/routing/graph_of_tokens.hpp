@@ -133,22 +133,23 @@ class GraphOfTokens {
     const Rows mixed = ctx.workspace.take_rows(x.rows, num_logits());
     const index_t n = ctx.slices(x.rows);
     const Rows weights = ctx.workspace.take_rows(n, static_cast<index_t>(end));
-    const std::span<Status> failures = ctx.workspace.take<Status>(n);
-    ctx.parallel(n, [&](index_t i) {
-      const Slice slice = Slice::of(x.rows, n, i);
-      failures[as_size(i)] = score(own, slice);
-    });
-    if (Status status = first_of(failures, in.layer); !status.ok()) return status;
-    // Later rows read more: threads take them in turn.
-    ctx.parallel(n, [&](index_t i) {
-      Status status;
-      for (index_t t = i; t < x.rows && status.ok(); t += n) {
-        status = mix(x, state, t, weights.row_data(i), mixed.row_data(t));
-      }
-      failures[as_size(i)] = status;
-    });
-    if (Status status = first_of(failures, in.layer); !status.ok()) return status;
-    if (Status status = selection_.route(mixed, in, plan, ctx); !status.ok()) return status;
+    Status status = ctx.try_parallel(n, [&](index_t i) { return score(own, Slice::of(x.rows, n, i)); });
+    if (status.ok()) {
+      // Later rows read more: threads take them in turn.
+      status = ctx.try_parallel(n, [&](index_t i) {
+        Status failure;
+        for (index_t t = i; t < x.rows && failure.ok(); t += n) {
+          failure = mix(x, state, t, weights.row_data(i), mixed.row_data(t));
+        }
+        return failure;
+      });
+    }
+    if (!status.ok()) {
+      status.layer = in.layer;
+      return status;
+    }
+    status = selection_.route(mixed, in, plan, ctx);
+    if (!status.ok()) return status;
     state.position_ = static_cast<index_t>(end);
     return Status::success();
   }
@@ -218,15 +219,6 @@ class GraphOfTokens {
       Backend::axpy(row[s], state.scores_.data() + std::int64_t{s} * num_logits(), num_logits(), out);
     }
     return Status::success();
-  }
-  // Of the lowest token.
-  static Status first_of(std::span<const Status> failures, index_t layer) noexcept {
-    Status first;
-    for (const Status& failure : failures) {
-      if (!failure.ok() && (first.ok() || failure.token < first.token)) first = failure;
-    }
-    if (!first.ok()) first.layer = layer;
-    return first;
   }
 
   LinearGate<Backend> gate_;

@@ -1,5 +1,5 @@
-// LinearGate: z = W x + b, as a gate (routing/gated_router.hpp): for routers that do more to linear logits than a
-// staged selection (routing/sequence_bias.hpp). Alone before a selection it is StagedRouter.
+// LinearGate: z = W x + b, float32, summed in an order that does not depend on the batch. Before a staged selection it
+// is StagedRouter; a gate (routing/gated_router.hpp) for routers that do more to its logits, too.
 #pragma once
 
 #include <cmath>

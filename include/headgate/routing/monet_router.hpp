@@ -138,23 +138,20 @@ class MonetRouter {
     const index_t n = ctx.slices(rows);
     const std::span<index_t> table = ctx.workspace.take<index_t>(n * writer.scratch_size());
     std::fill(table.begin(), table.end(), 0);
-    const std::span<Status> failures = ctx.workspace.take<Status>(n);
-    ctx.parallel(n, [&](index_t i) {
+    const Status status = ctx.try_parallel(n, [&](index_t i) {
       const Slice slice = Slice::of(rows, n, i);
       const auto own = table.subspan(as_size(i * writer.scratch_size()), as_size(writer.scratch_size()));
-      Status& failure = *new (&failures[as_size(i)]) Status;
+      Status failure;
       for (index_t row = slice.first; row < slice.last && failure.ok(); ++row) {
         const index_t head = row % heads_;
         const float* const z = logits.row_data(row / heads_) + head * size;
         failure = Backend::all_finite(z, size) ? keep(of, z, head, row, writer, own) : not_finite(z, s);
         failure.token = failure.ok() ? -1 : row / heads_;
       }
+      return failure;
     });
-    for (const Status& failure : failures) {
-      if (!failure.ok()) return failure;
-    }
-    writer.finish();
-    return Status::success();
+    if (status.ok()) writer.finish();
+    return status;
   }
 
   Status not_finite(const float* z, index_t s) const noexcept {

@@ -149,14 +149,13 @@ class PeerRouter {
     const TileCut cut{queries.rows, F32Tile::max_rows};
     const index_t units = options_.heads * cut.count();
     const index_t n = ctx.slices(units);
-    const std::span<Status> failures = ctx.workspace.take<Status>(n);
     const std::span<Scratch> scratch = ctx.workspace.take<Scratch>(n);
     for (Scratch& of_slice : scratch) {
       new (&of_slice) Scratch(parts_->keys.take_scratch(k, !mask.empty(), ctx.workspace));
     }
-    ctx.parallel(n, [&](index_t i) {
+    return ctx.try_parallel(n, [&](index_t i) {
       const Slice slice = Slice::of(units, n, i);
-      Status& failure = *new (&failures[as_size(i)]) Status;
+      Status failure;
       for (index_t unit = slice.first; unit < slice.last; ++unit) {
         const index_t head = unit / cut.count();
         const Slice tokens = cut.tile(unit % cut.count());
@@ -167,12 +166,8 @@ class PeerRouter {
           if (!status.ok() && (failure.ok() || t < failure.token)) failure = status;
         }
       }
+      return failure;
     });
-    Status first;
-    for (const Status& failure : failures) {
-      if (!failure.ok() && (first.ok() || failure.token < first.token)) first = failure;
-    }
-    return first;
   }
 
   // queries: of some tokens; those of the head are normalised in place.
@@ -218,11 +213,10 @@ class PeerRouter {
         options_.heads == 1 ? writer.scratch_size() : ExpertPlaces::slots_for(options_.heads * k);
     const std::span<index_t> table = ctx.workspace.take<index_t>(n * slots_size);
     std::fill(table.begin(), table.end(), 0);
-    const std::span<Status> failures = ctx.workspace.take<Status>(n);
-    ctx.parallel(n, [&](index_t i) {
+    return ctx.try_parallel(n, [&](index_t i) {
       const Slice slice = Slice::of(tokens, n, i);
       const std::span<index_t> own = table.subspan(as_size(i * slots_size), as_size(slots_size));
-      Status& failure = *new (&failures[as_size(i)]) Status;
+      Status failure;
       for (index_t t = slice.first; t < slice.last && failure.ok(); ++t) {
         const std::span<ExpertId> experts = writer.experts(t);
         const std::span<float> weights = writer.weights(t);
@@ -236,11 +230,8 @@ class PeerRouter {
         if (heads > 1) count = as_size(merge_row(experts.first(count), weights.first(count), own));
         failure = writer.close_row(t, static_cast<index_t>(count), own);
       }
+      return failure;
     });
-    for (const Status& failure : failures) {
-      if (!failure.ok()) return failure;
-    }
-    return Status::success();
   }
 
   PeerOptions options_;

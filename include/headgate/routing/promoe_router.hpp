@@ -82,8 +82,7 @@ class ProMoeRouter {
     const std::int64_t size = writer.scratch_size();
     const std::span<index_t> scratch = ctx.workspace.take<index_t>(n * size);
     for (index_t& seen : scratch) seen = 0;
-    const std::span<Status> failures = ctx.workspace.take<Status>(n);  // the first of each slice
-    ctx.parallel(n, [&](index_t i) {
+    Status failure = ctx.try_parallel(n, [&](index_t i) {
       const Slice slice = Slice::of(x.rows, n, i);
       Status status;
       for (index_t t = slice.first; t < slice.last && status.ok(); ++t) {
@@ -91,15 +90,14 @@ class ProMoeRouter {
         const std::span<index_t> own = scratch.subspan(as_size(i * size), as_size(size));
         status = route_row(logits.row(t), t, is_null, k, edits.expert_mask, own, writer);
       }
-      failures[as_size(i)] = status;
+      return status;
     });
-    for (Status& failure : failures) {
-      if (failure.ok()) continue;
+    if (failure.ok()) {
+      writer.finish();
+    } else {
       failure.layer = in.layer;
-      return failure;
     }
-    writer.finish();
-    return Status::success();
+    return failure;
   }
 
  private:

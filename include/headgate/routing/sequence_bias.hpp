@@ -39,59 +39,43 @@ struct SequenceBias {
   }
 };
 
-// Table of structures: SequenceBiasRouter | any gate, plus logits that belong to the whole sequence | Li et al. 2024,
-//   2410.07172
-template <Gate G, ScoreStage Score, SelectStage Select, WeighStage Weigh, class Backend = NativeBackend>
-  requires FitsScore<Select, Score> && FitsScore<Weigh, Score>
-class SequenceBiasRouter {
-  using Selection = StagedSelection<Score, Select, Weigh, Backend>;
-
+// A gate and the bias of each token's sequence.
+template <StatelessGate G, class Backend = NativeBackend>
+class BiasedGate {
  public:
   using State = SequenceBias;
 
-  // As of GatedRouter.
-  static Expected<SequenceBiasRouter> create(Expected<G> gate, Select select, Weigh weigh, Score score = {},
-                                             std::span<const float> selection_bias = {},
-                                             std::span<const std::uint8_t> mask = {}) {
+  // Takes the error of a gate that could not be made.
+  static Expected<BiasedGate> create(Expected<G> gate) {
     if (!gate) return gate.error();
-    Expected<Selection> selection =
-        Selection::create(gate.value().num_experts(), score, select, weigh, selection_bias, mask);
-    if (!selection) return selection.error();
-    return SequenceBiasRouter(std::move(gate).value(), std::move(selection).value());
+    return BiasedGate(std::move(gate).value());
   }
 
-  const G& gate() const noexcept { return gate_; }
-  index_t num_experts() const noexcept { return selection_.num_experts(); }
+  index_t num_experts() const noexcept { return gate_.num_experts(); }
   index_t hidden_size() const noexcept { return gate_.hidden_size(); }
-  RouterTraits traits() const noexcept { return selection_.traits(); }
 
-  // On an error the plan has no rows.
-  Status route(const RouterInput& in, State& state, RoutingPlan& plan, Context& ctx) const {
-    plan.clear(num_experts());
-    const ConstRows x = in.hidden;
-    if (Status status = check_hidden(x, hidden_size()); !status.ok()) return status;
-    if (Status status = selection_.check(in.edits); !status.ok()) return status;
-    const index_t experts = selection_.num_logits();
-    if (Status status = state.check(x.rows, experts); !status.ok()) return status;
-    const Workspace::Mark mark(ctx.workspace);
-    const Rows logits = ctx.workspace.take_rows(x.rows, experts);
-    gate_.logits(x, logits, ctx);
+  Status check(const State& state, index_t tokens) const noexcept { return state.check(tokens, num_experts()); }
+  void logits(ConstRows x, const State& state, Rows z, Context& ctx) const {
+    gate_.logits(x, z, ctx);
     const index_t n = state.logits.empty() ? 0 : ctx.slices(x.rows);
     ctx.parallel(n, [&](index_t i) {
       const Slice slice = Slice::of(x.rows, n, i);
       for (index_t t = slice.first; t < slice.last; ++t) {
         const std::size_t s = state.sequence_of.empty() ? 0 : as_size(state.sequence_of[as_size(t)]);
-        Backend::axpy(1.0f, state.logits.data() + s * as_size(experts), experts, logits.row_data(t));
+        Backend::axpy(1.0f, state.logits.data() + s * as_size(z.cols), z.cols, z.row_data(t));
       }
     });
-    return selection_.route(logits, in, plan, ctx);
   }
 
  private:
-  SequenceBiasRouter(G gate, Selection selection) : gate_(std::move(gate)), selection_(std::move(selection)) {}
+  explicit BiasedGate(G gate) : gate_(std::move(gate)) {}
 
   G gate_;
-  Selection selection_;
 };
+
+// Table of structures: SequenceBiasRouter | any gate, plus logits that belong to the whole sequence | Li et al. 2024,
+//   2410.07172
+template <StatelessGate G, ScoreStage Score, SelectStage Select, WeighStage Weigh, class Backend = NativeBackend>
+using SequenceBiasRouter = GatedRouter<BiasedGate<G, Backend>, Score, Select, Weigh, Backend>;
 
 }  // namespace headgate::inline HEADGATE_ABI

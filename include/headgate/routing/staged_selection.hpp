@@ -130,9 +130,8 @@ class StagedSelection {
     const std::span<float> keys = ctx.workspace.take<float>(n * keys_size);
     const std::span<index_t> scratch = ctx.workspace.take<index_t>(n * writer.scratch_size());
     for (index_t& seen : scratch) seen = 0;
-    const std::span<Status> failures = ctx.workspace.take<Status>(n);  // the first of each slice
 
-    ctx.parallel(n, [&](index_t i) {
+    Status failure = ctx.try_parallel(n, [&](index_t i) {
       const Slice slice = Slice::of(logits.rows, n, i);
       const auto part = [i](auto span, std::int64_t size) { return span.subspan(as_size(i * size), as_size(size)); };
       Status status;
@@ -140,15 +139,14 @@ class StagedSelection {
         status =
             route_row(logits.row(t), t, edited, part(keys, keys_size), part(scratch, writer.scratch_size()), writer);
       }
-      failures[as_size(i)] = status;
+      return status;
     });
-    for (Status& failure : failures) {
-      if (failure.ok()) continue;
+    if (failure.ok()) {
+      writer.finish();
+    } else {
       failure.layer = in.layer;
-      return failure;
     }
-    writer.finish();
-    return Status::success();
+    return failure;
   }
 
  private:

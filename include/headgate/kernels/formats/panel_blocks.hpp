@@ -48,7 +48,8 @@ struct PanelBlocks {
     }
   }
 
-  // The row's blocks as pack took them.
+  // The row's blocks as pack took them, and how many bytes they are.
+  static constexpr std::int64_t row_bytes(index_t k) noexcept { return RowBlocks<Blocks>::row_bytes(k); }
   static void unpack_row(const std::byte* panel, index_t k, index_t lane, std::byte* row) noexcept {
     for (index_t g = 0; g < k / blocks::group; ++g) {
       std::byte* const block = row + std::int64_t{g / groups} * Blocks::bytes;

@@ -91,10 +91,10 @@ struct ExpertsPart {
   // The plan by expert, gathered rows and what the activation makes of them. zero_experts: behind these, experts that
   // return their input.
   ScratchNeed scratch(index_t zero_experts = 0) const {
-    const index_t k = std::min(experts_per_token, num_experts());
-    return [sizes = shape(), k = k + zero_experts, zero_experts](const PassSize& pass) {
+    const index_t total = num_experts() + zero_experts;
+    return [sizes = shape(), k = std::min(experts_per_token, total), total](const PassSize& pass) {
       const std::int64_t entries = pass.rows * k;
-      return 3 * (std::int64_t{sizes.num_experts} + zero_experts + 1) + 3 * entries + 2 * pass.threads +
+      return 3 * (std::int64_t{total} + 1) + 3 * entries + 2 * pass.threads +
              std::min<std::int64_t>(entries, sizes.entries_at_a_time()) * sizes.floats_per_entry();
     };
   }

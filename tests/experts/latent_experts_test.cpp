@@ -1,12 +1,10 @@
 #include "headgate/experts/latent_experts.hpp"
 
 #include "headgate/experts/glu_experts.hpp"
-#include "support/catch.hpp"
-#include "support/reference_moe.hpp"
-#include "support/status.hpp"
-#include "support/thread_executor.hpp"
+#include "support/applied.hpp"
 
 using namespace headgate;
+using reference::applied;
 using reference::Matrix;
 
 namespace {
@@ -45,13 +43,6 @@ struct Weights {
 };
 LatentExperts<> bank_of(const LatentShape& s, const Weights& weights) {
   return LatentExperts<>::create(s, weights.groups(), weights.experts()).value();
-}
-template <class B>
-Matrix applied(const B& experts, const RoutingPlan& plan, const Matrix& x, ExecutorRef threads = {}) {
-  Context ctx(threads);
-  Matrix y(x.rows, x.cols);
-  throw_if_error(experts.apply(plan, x.view(), y.view(), ctx));
-  return y;
 }
 RoutingPlan some_plan(index_t tokens) {
   return reference::random_plan(tokens, 6, [](index_t t) { return t % 7; }, 3);
@@ -119,20 +110,7 @@ TEST_CASE("latent experts give the same bits for any number of threads, and for 
   std::mt19937 rng(8);
   const Matrix x = Matrix::random(29, 26, 1.0f, rng);
   const RoutingPlan plan = some_plan(29);
-  const Matrix wanted = applied(bank, plan, x);
-  for (const index_t n : {2, 3, 8}) {
-    ThreadExecutor threads(n);
-    CHECK(applied(bank, plan, x, threads) == wanted);
-  }
-  for (index_t t = 0; t < x.rows; ++t) {
-    RoutingPlan one;
-    one.clear(6);
-    throw_if_error(one.append_row(plan.experts(t), plan.weights(t)));
-    Matrix row(1, 26);
-    std::copy_n(x.view().row_data(t), 26, row.values.begin());
-    const Matrix y = applied(bank, one, row);
-    CHECK(std::equal(y.values.begin(), y.values.end(), wanted.view().row_data(t)));
-  }
+  reference::check_rows_and_threads(bank, plan, x);
 }
 
 TEST_CASE("latent experts that do not fit their shape are refused, numbers that are not finite are named") {

@@ -1,12 +1,10 @@
 #include "headgate/experts/lora_experts.hpp"
 
 #include "headgate/kernels/formats/bf16.hpp"
-#include "support/catch.hpp"
-#include "support/reference_moe.hpp"
-#include "support/status.hpp"
-#include "support/thread_executor.hpp"
+#include "support/applied.hpp"
 
 using namespace headgate;
+using reference::applied;
 using reference::Matrix;
 
 namespace {
@@ -34,12 +32,6 @@ struct Adapters {
   std::vector<Matrix> a;
   std::vector<Matrix> b;
 };
-template <class Bank>
-Matrix applied(const Bank& bank, const RoutingPlan& plan, const Matrix& x, Matrix y, ExecutorRef threads = {}) {
-  Context ctx(threads);
-  throw_if_error(bank.apply(plan, x.view(), y.view(), ctx));
-  return y;
-}
 RoutingPlan some_plan(unsigned seed) {
   return reference::random_plan(tokens, 5, [](index_t t) { return t % 6; }, seed);
 }

@@ -4,12 +4,10 @@
 
 #include "headgate/layers/routed_linear.hpp"
 #include "headgate/routing/mora_router.hpp"
-#include "support/catch.hpp"
-#include "support/reference_moe.hpp"
-#include "support/status.hpp"
-#include "support/thread_executor.hpp"
+#include "support/applied.hpp"
 
 using namespace headgate;
+using reference::applied;
 using reference::Matrix;
 
 namespace {
@@ -34,12 +32,6 @@ struct Loras {
   std::vector<Matrix> a;
   std::vector<Matrix> b;
 };
-template <class Bank>
-Matrix applied(const Bank& bank, const RoutingPlan& plan, const Matrix& x, Matrix y, ExecutorRef threads = {}) {
-  Context ctx(threads);
-  throw_if_error(bank.apply(plan, x.view(), y.view(), ctx));
-  return y;
-}
 RoutingPlan all_at_one(index_t experts) {
   std::vector<ExpertId> ids(as_size(experts));
   std::iota(ids.begin(), ids.end(), 0);

@@ -6,11 +6,13 @@
 #include "headgate/experts/output_bias.hpp"
 #include "headgate/layers/moe_layer.hpp"
 #include "headgate/routing/hard_top_k.hpp"
+#include "support/applied.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
 #include "support/status.hpp"
 
 using namespace headgate;
+using reference::applied;
 using reference::Matrix;
 
 namespace {
@@ -43,13 +45,6 @@ std::vector<ExpertId> ids(index_t count, index_t first = 0) {
   std::vector<ExpertId> all(as_size(count));
   std::iota(all.begin(), all.end(), first);
   return all;
-}
-template <class B>
-Matrix applied(const B& bank, const RoutingPlan& plan, const Matrix& x) {
-  Context ctx;
-  Matrix y(x.rows, x.cols);
-  throw_if_error(bank.apply(plan, x.view(), y.view(), ctx));
-  return y;
 }
 WithOutputBias<GluExperts<F32>> bank_of(const SplitFfn& split) {
   return WithOutputBias<GluExperts<F32>>::create(GluExperts<F32>(split.shape, split.experts), split.output_bias)

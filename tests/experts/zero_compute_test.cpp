@@ -3,12 +3,14 @@
 #include "headgate/experts/any_experts.hpp"
 #include "headgate/experts/glu_experts.hpp"
 #include "headgate/kernels/scalar.hpp"
+#include "support/applied.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
 #include "support/status.hpp"
 #include "support/thread_executor.hpp"
 
 using namespace headgate;
+using reference::applied;
 using reference::Matrix;
 
 namespace {
@@ -33,13 +35,6 @@ RoutingPlan row(index_t num_experts, std::vector<ExpertId> ids, std::vector<floa
   plan.clear(num_experts);
   throw_if_error(plan.append_row(ids, weights));
   return plan;
-}
-template <class B>
-Matrix applied(const B& bank, const RoutingPlan& plan, const Matrix& x) {
-  Context ctx;
-  Matrix y(x.rows, x.cols);
-  throw_if_error(bank.apply(plan, x.view(), y.view(), ctx));
-  return y;
 }
 
 }  // namespace

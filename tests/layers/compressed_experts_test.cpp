@@ -1,12 +1,10 @@
 #include "headgate/layers/compressed_experts.hpp"
 
 #include "headgate/experts/glu_experts.hpp"
-#include "support/catch.hpp"
-#include "support/reference_moe.hpp"
-#include "support/status.hpp"
-#include "support/thread_executor.hpp"
+#include "support/applied.hpp"
 
 using namespace headgate;
+using reference::applied;
 using reference::Matrix;
 
 namespace {
@@ -16,13 +14,6 @@ constexpr GluShape shape{.num_experts = 5, .hidden_size = 26, .ffn_size = 7};
 GluExperts<> bank() { return GluExperts<>(shape, reference::Bank(shape, 1).matrices()); }
 CompressedExperts<GluExperts<>> compressed(index_t main_k, const Matrix& theta) {
   return CompressedExperts<GluExperts<>>::create(bank(), main_k, theta.view()).value();
-}
-template <class B>
-Matrix applied(const B& experts, const RoutingPlan& plan, const Matrix& x, ExecutorRef threads = {}) {
-  Context ctx(threads);
-  Matrix y(x.rows, x.cols);
-  throw_if_error(experts.apply(plan, x.view(), y.view(), ctx));
-  return y;
 }
 // Rows of 0 to 5 experts with positive weights.
 RoutingPlan some_plan() {
@@ -99,20 +90,7 @@ TEST_CASE("compressed experts give the same bits for any number of threads, and 
   const Matrix x = Matrix::random(11, 26, 1.0f, rng);
   const RoutingPlan plan = some_plan();
   const auto experts = compressed(2, theta);
-  const Matrix wanted = applied(experts, plan, x);
-  for (const index_t n : {2, 3, 8}) {
-    ThreadExecutor threads(n);
-    CHECK(applied(experts, plan, x, threads) == wanted);
-  }
-  for (index_t t = 0; t < x.rows; ++t) {
-    RoutingPlan one;
-    one.clear(5);
-    throw_if_error(one.append_row(plan.experts(t), plan.weights(t)));
-    Matrix row(1, 26);
-    std::copy_n(x.view().row_data(t), 26, row.values.begin());
-    const Matrix y = applied(experts, one, row);
-    CHECK(std::equal(y.values.begin(), y.values.end(), wanted.view().row_data(t)));
-  }
+  reference::check_rows_and_threads(experts, plan, x);
 }
 
 TEST_CASE("compressed experts that fit no bank, or weigh nothing, are refused") {

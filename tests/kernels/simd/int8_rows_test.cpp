@@ -26,16 +26,7 @@ std::vector<std::byte> random_panels(index_t num_panels, index_t k, unsigned see
 
 template <class Backend>
 void check(index_t num_panels, index_t k, index_t m, index_t shift) {
-  CAPTURE(num_panels, k, m);
-  const index_t count = num_panels * panel_rows;
-  const std::vector<std::byte> panels = random_panels(num_panels, k, 1);
-  const std::vector<std::byte> tile = random_int8_tile(m, k, 2);
-  Output found(m * count, shift);
-  Backend::multiply(Int8Rows{}, panels.data(), k, num_panels, tile.data(), m, found.data(), count);
-  CHECK(found.guards_intact());
-  std::vector<float> expected(as_size(m * count));
-  Scalar::multiply(Int8Rows{}, panels.data(), k, num_panels, tile.data(), m, expected.data(), count);
-  CHECK(same_bits(found.values(), expected));
+  check_product<Backend>(Int8Rows{}, random_panels(num_panels, k, 1), num_panels, k, m, shift);
 }
 
 }  // namespace

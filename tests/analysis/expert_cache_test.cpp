@@ -8,17 +8,11 @@
 #include "headgate/tokenizer/tokenizer.hpp"
 #include "support/catch.hpp"
 #include "support/random.hpp"
+#include "support/routing.hpp"
 
 using namespace headgate;
 
 namespace {
-
-RoutingPlan plan_of(index_t num_experts, const std::vector<std::vector<ExpertId>>& rows) {
-  RoutingPlan plan;
-  plan.clear(num_experts);
-  for (const auto& row : rows) throw_if_error(plan.append_row(row, std::vector<float>(row.size(), 1.0f)));
-  return plan;
-}
 
 // Rows of random experts, as many as up to `most`; every fourth token likes the same ones.
 RoutingPlan random_trace(index_t num_experts, index_t tokens, index_t most, unsigned seed) {

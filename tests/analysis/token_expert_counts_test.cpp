@@ -10,15 +10,6 @@ namespace {
 
 using namespace headgate;
 
-RoutingPlan plan_of(index_t num_experts, const std::vector<std::vector<ExpertId>>& rows) {
-  RoutingPlan plan;
-  plan.clear(num_experts);
-  for (const std::vector<ExpertId>& row : rows) {
-    throw_if_error(plan.append_row(row, std::vector<float>(row.size(), 1.0f)));
-  }
-  return plan;
-}
-
 // Tokens by a falling law of frequency; plans that are mostly a function of the token.
 struct Trace {
   std::vector<std::int32_t> ids;

@@ -11,20 +11,12 @@
 #include "headgate/routing/lookahead.hpp"
 #include "headgate/tokenizer/tokenizer.hpp"
 #include "support/catch.hpp"
+#include "support/routing.hpp"
 #include "support/shared_data.hpp"
 
 namespace {
 
 using namespace headgate;
-
-RoutingPlan plan_of(index_t num_experts, const std::vector<std::vector<ExpertId>>& rows) {
-  RoutingPlan plan;
-  plan.clear(num_experts);
-  for (const std::vector<ExpertId>& row : rows) {
-    throw_if_error(plan.append_row(row, std::vector<float>(row.size(), 1.0f)));
-  }
-  return plan;
-}
 
 // A story through the model in the repository: the plans of its layers, and the rows and routers that made them.
 struct Recorded {

@@ -32,6 +32,17 @@ headgate::RoutingPlan routed(const R& router, headgate::ConstRows x, const headg
   return routed(router, x, ctx, {}, edits);
 }
 
+// Rows of these experts, each of weight 1.
+inline headgate::RoutingPlan plan_of(headgate::index_t num_experts,
+                                     const std::vector<std::vector<headgate::ExpertId>>& rows) {
+  headgate::RoutingPlan plan;
+  plan.clear(num_experts);
+  for (const std::vector<headgate::ExpertId>& row : rows) {
+    REQUIRE(plan.append_row(row, std::vector<float>(row.size(), 1.0f)).ok());
+  }
+  return plan;
+}
+
 inline std::vector<headgate::ExpertId> experts_of(const headgate::RoutingPlan& plan, headgate::index_t token) {
   return {plan.experts(token).begin(), plan.experts(token).end()};
 }

@@ -20,6 +20,7 @@
 #include "headgate/experts/experts.hpp"
 #include "headgate/layers/edited_routing.hpp"
 #include "headgate/layers/moe_layer.hpp"
+#include "headgate/routing/plan_transform.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -58,6 +59,7 @@ class MultiGateLayer {
     RoutingPlan self_plan_, scratch_, all_;        // scratch
     std::vector<ExpertId> experts_;                // of a row
     std::vector<float> weights_;
+    std::vector<index_t> slots_;  // zeros between rows
   };
 
   // usage: no task, a router that does not fit the bank, or a mask that does not fit it, lets nothing through or is
@@ -188,19 +190,16 @@ class MultiGateLayer {
     sum.clear(plan.num_experts());
     Status status = sum.reserve(plan.tokens(), std::int64_t{plan.entries()} + other.entries());
     for (index_t t = 0; t < plan.tokens() && status.ok(); ++t) {
-      state.experts_.assign(plan.experts(t).begin(), plan.experts(t).end());
-      state.weights_.assign(plan.weights(t).begin(), plan.weights(t).end());
-      for (std::size_t i = 0; i < other.experts(t).size(); ++i) {
-        const ExpertId e = other.experts(t)[i];
-        const auto found = std::find(state.experts_.begin(), state.experts_.end(), e);
-        if (found != state.experts_.end()) {
-          state.weights_[static_cast<std::size_t>(found - state.experts_.begin())] += other.weights(t)[i];
-          continue;
-        }
-        state.experts_.push_back(e);
-        state.weights_.push_back(other.weights(t)[i]);
-      }
-      status = sum.append_row(state.experts_, state.weights_);
+      std::vector<ExpertId>& experts = state.experts_;
+      std::vector<float>& weights = state.weights_;
+      experts.assign(plan.experts(t).begin(), plan.experts(t).end());
+      experts.insert(experts.end(), other.experts(t).begin(), other.experts(t).end());
+      weights.assign(plan.weights(t).begin(), plan.weights(t).end());
+      weights.insert(weights.end(), other.weights(t).begin(), other.weights(t).end());
+      const auto entries = static_cast<index_t>(experts.size());
+      state.slots_.resize(std::max(state.slots_.size(), as_size(ExpertPlaces::slots_for(entries))));
+      const std::size_t merged = as_size(merge_row(experts, weights, state.slots_));
+      status = sum.append_row(std::span(experts).first(merged), std::span(weights).first(merged));
     }
     std::swap(plan, sum);
     return status;

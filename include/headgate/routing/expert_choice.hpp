@@ -9,11 +9,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <memory>
-#include <vector>
+#include <utility>
 
 #include "headgate/kernels/native.hpp"
-#include "headgate/kernels/product.hpp"
+#include "headgate/routing/linear_gate.hpp"
 #include "headgate/routing/plan_writer.hpp"
 #include "headgate/routing/router.hpp"
 
@@ -34,24 +33,18 @@ class ExpertChoiceRouter {
   // gate: (num_experts, hidden_size); bias: (num_experts) or empty, part of the logits.
   static Expected<ExpertChoiceRouter> create(ConstRows gate, const ExpertChoiceOptions& options,
                                              std::span<const float> bias = {}) {
-    if (gate.rows < 1) return Status::mismatch("rows of a router's gate (experts), at least", gate.rows, 1);
-    if (gate.cols < 1) return Status::mismatch("columns of a router's gate (hidden_size), at least", gate.cols, 1);
-    if (Status status = check_view(gate); !status.ok()) return status;
-    const auto size = static_cast<std::int64_t>(bias.size());
-    if (size != 0 && size != gate.rows) return Status::mismatch("size of gate_bias against experts", size, gate.rows);
-    for (ExpertId e = 0; e < size; ++e) {
-      if (!std::isfinite(bias[as_size(e)])) return Status::not_finite("gate_bias is not finite", -1, -1, e);
-    }
+    Expected<LinearGate<Backend>> linear = LinearGate<Backend>::create(gate, bias);
+    if (!linear) return linear.error();
     if (!(options.capacity_factor >= 0.0 && std::isfinite(options.capacity_factor))) {
       return Status{ErrorCode::usage, "capacity factor of expert choice is negative or not finite"};
     }
     if (options.min_capacity < 0) return Status::mismatch("min_capacity, at least", options.min_capacity, 0);
     if (options.group_size < 0) return Status::mismatch("group_size, at least", options.group_size, 0);
-    return ExpertChoiceRouter(gate, options, bias);
+    return ExpertChoiceRouter(std::move(linear).value(), options);
   }
 
-  index_t num_experts() const noexcept { return gate_->rows(); }
-  index_t hidden_size() const noexcept { return gate_->cols(); }
+  index_t num_experts() const noexcept { return gate_.num_experts(); }
+  index_t hidden_size() const noexcept { return gate_.hidden_size(); }
   RouterTraits traits() const noexcept {
     return {.takes = takes_mask, .k_max = num_experts(), .batch_coupled = true, .causal = false};
   }
@@ -73,7 +66,7 @@ class ExpertChoiceRouter {
 
     const Workspace::Mark mark(ctx.workspace);
     const Rows scores = ctx.workspace.take_rows(x.rows, num_experts());
-    product<Backend>(gate_->view(), x, scores, ctx);
+    gate_.logits(x, scores, ctx);
     if (Status status = score(scores, in.layer, ctx); !status.ok()) return status;
 
     // chosen: (groups, experts, capacity) tokens, each expert's in no order.
@@ -101,8 +94,8 @@ class ExpertChoiceRouter {
   }
 
  private:
-  ExpertChoiceRouter(ConstRows gate, const ExpertChoiceOptions& options, std::span<const float> bias)
-      : gate_(std::make_shared<const Panel16<F32>>(gate)), bias_(bias.begin(), bias.end()), options_(options) {}
+  ExpertChoiceRouter(LinearGate<Backend> gate, const ExpertChoiceOptions& options)
+      : gate_(std::move(gate)), options_(options) {}
 
   Status check_edits(const RouteEdits& edits, index_t tokens) const noexcept {
     if (Status status = check_layer_edits(edits); !status.ok()) return status;
@@ -122,7 +115,6 @@ class ExpertChoiceRouter {
       Status status;
       for (index_t t = slice.first; t < slice.last && status.ok(); ++t) {
         const std::span<float> row = rows.row(t);
-        if (!bias_.empty()) Backend::axpy(1.0f, bias_.data(), rows.cols, row.data());
         const auto bad = std::find_if(row.begin(), row.end(), [](float z) { return !std::isfinite(z); });
         if (bad != row.end()) {
           status = Status::not_finite("router logit is not finite", layer, t, static_cast<ExpertId>(bad - row.begin()));
@@ -176,8 +168,7 @@ class ExpertChoiceRouter {
     return Status::success();
   }
 
-  std::shared_ptr<const Panel16<F32>> gate_;  // (num_experts, hidden_size), which copies share
-  std::vector<float> bias_;                   // (num_experts) or empty
+  LinearGate<Backend> gate_;
   ExpertChoiceOptions options_;
 };
 static_assert(Router<ExpertChoiceRouter<>>);

@@ -3,6 +3,7 @@
 #include "headgate/kernels/native.hpp"
 #include "headgate/kernels/scalar.hpp"
 #include "kernels/random_rows.hpp"
+#include "support/applied.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
 #include "support/rounded_tile.hpp"
@@ -10,6 +11,7 @@
 #include "support/thread_executor.hpp"
 
 using namespace headgate;
+using reference::applied;
 using reference::Matrix;
 
 namespace {
@@ -20,17 +22,6 @@ GluShape shape_of(index_t num_experts, index_t hidden_size, index_t ffn_size, Ac
 Matrix random_rows(index_t rows, index_t cols, unsigned seed) {
   std::mt19937 rng(seed);
   return Matrix::random(rows, cols, 1.5f, rng);
-}
-template <class Bank>
-Matrix applied(const Bank& bank, const RoutingPlan& plan, const Matrix& x, Context& ctx) {
-  Matrix y(x.rows, x.cols);
-  throw_if_error(bank.apply(plan, x.view(), y.view(), ctx));
-  return y;
-}
-template <class Bank>
-Matrix applied(const Bank& bank, const RoutingPlan& plan, const Matrix& x) {
-  Context ctx;
-  return applied(bank, plan, x, ctx);
 }
 // Rows [first, first + count) of a plan.
 RoutingPlan part_of(const RoutingPlan& plan, index_t first, index_t count) {

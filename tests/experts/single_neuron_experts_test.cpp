@@ -3,12 +3,14 @@
 #include "headgate/experts/any_experts.hpp"
 #include "headgate/experts/glu_experts.hpp"
 #include "headgate/kernels/scalar.hpp"
+#include "support/applied.hpp"
 #include "support/catch.hpp"
 #include "support/reference_moe.hpp"
 #include "support/status.hpp"
 #include "support/thread_executor.hpp"
 
 using namespace headgate;
+using reference::applied;
 using reference::Matrix;
 
 namespace {
@@ -35,15 +37,6 @@ struct Neurons {
   reference::Bank bank;
   Matrix input, output;
 };
-
-template <class Bank>
-Matrix applied(const Bank& bank, const RoutingPlan& plan, const Matrix& x, Context& ctx) {
-  Matrix y(x.rows, x.cols);
-  const Status status = bank.apply(plan, x.view(), y.view(), ctx);
-  INFO(Error::describe(status));
-  REQUIRE(status.ok());
-  return y;
-}
 
 }  // namespace
 

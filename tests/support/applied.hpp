@@ -26,6 +26,14 @@ Matrix applied(const Bank& bank, const headgate::RoutingPlan& plan, const Matrix
   return applied(bank, plan, x, Matrix(x.rows, x.cols), threads);
 }
 
+// On the threads, and with the workspace, of a context.
+template <class Bank>
+Matrix applied(const Bank& bank, const headgate::RoutingPlan& plan, const Matrix& x, headgate::Context& ctx) {
+  Matrix y(x.rows, x.cols);
+  headgate::throw_if_error(bank.apply(plan, x.view(), y.view(), ctx));
+  return y;
+}
+
 // Every row has the same bits on any number of threads, and alone.
 template <class Bank>
 void check_rows_and_threads(const Bank& bank, const headgate::RoutingPlan& plan, const Matrix& x) {

@@ -37,7 +37,7 @@ inline std::uint16_t half_bits(float value) noexcept {
   return static_cast<std::uint16_t>(bits | (std::signbit(value) ? 0x8000 : 0));
 }
 
-// {name, dtype, shape, seed} and {offset, scale} of numbers or {low, high} of raw bytes.
+// {name, dtype, shape, seed} and {offset, scale} of numbers, which is_whole rounds down, or {low, high} of raw bytes.
 struct TensorFormula {
   explicit TensorFormula(const Json& json) {
     const JsonObject entry(json, "tensors.json");
@@ -52,6 +52,7 @@ struct TensorFormula {
     } else {
       offset = entry.get_number("offset", -1e6, 1e6);
       scale = entry.get_number("scale", 0.0, 1e6);
+      is_whole = entry.get_bool("is_whole", false);
     }
   }
 
@@ -73,7 +74,8 @@ struct TensorFormula {
       return append_bits(static_cast<std::uint8_t>(sign | (low + upper % (high - low + 1))), data);
     }
     const double unit = static_cast<double>(upper) * 0x1p-23 - 1.0;
-    const auto value = static_cast<float>(offset + scale * unit);
+    auto value = static_cast<float>(offset + scale * unit);
+    if (is_whole) value = std::floor(value);
     if (dtype == "F32") return append_bits(value, data);
     if (dtype == "BF16") return append_bits(bf16(value).bits, data);
     if (dtype == "F16") return append_bits(half_bits(value), data);
@@ -93,6 +95,7 @@ struct TensorFormula {
   bool is_bytes = false;
   std::uint64_t low = 0, high = 0;
   double offset = 0.0, scale = 0.0;
+  bool is_whole = false;  // rounded down
 };
 
 class FamilyCheckpoint {

@@ -76,7 +76,7 @@ struct Qwen3Moe {
     const Config c = read_all_but_router(json, model_type, architecture);
     const index_t k = json.get_index("num_experts_per_tok", 1, c.num_experts);
     const bool renormalizes = json.get_bool("norm_topk_prob", false);
-    return make_blueprint(c, source, FindGqa(c, source), [&](const std::string& prefix) {
+    return make_blueprint(c, source, FindGqa(c, source), [&](index_t, const std::string& prefix) -> OperationPart {
       RouterPart router{.summary = {c.num_experts, k,
                                     "softmax, top " + std::to_string(k) + " of " + std::to_string(c.num_experts) +
                                         (renormalizes ? ", weights divided by their sum" : "")},
@@ -86,11 +86,12 @@ struct Qwen3Moe {
         if (renormalizes) return qwen3_moe_router(weights, k).value();
         return qwen2_moe_router(weights, k).value();
       };
-      return router;
+      return RoutedPart(MoePart{std::move(router), find_experts(source, prefix + "experts.", c.num_experts, k,
+                                                                c.model.hidden_size, c.moe_intermediate_size)});
     });
   }
 
-  // For families that differ from this one in the router and the attention alone.
+  // For families that differ from this one in their routed layers and the attention alone.
   static Config read_all_but_router(const JsonObject& json, std::string_view type, std::string_view class_name) {
     Config c;
     c.model = read_model_config(json, type, class_name);
@@ -118,10 +119,10 @@ struct Qwen3Moe {
     return c;
   }
 
-  // find_attention(prefix) -> MixerPart, find_router(prefix) -> RouterPart of a layer.
-  template <class Attention, class Router>
+  // find_attention(prefix) -> MixerPart; find_sparse(layer, prefix) -> OperationPart of a layer that is not dense.
+  template <class Attention, class Sparse>
   static Blueprint make_blueprint(const Config& c, const TensorSource& source, Attention&& find_attention,
-                                  Router&& find_router) {
+                                  Sparse&& find_sparse) {
     const index_t width = c.model.hidden_size;
     Blueprint blueprint = find_outer(source, c.model, c.rms_norm_eps, c.tie_word_embeddings);
     for (index_t l = 0; l < c.model.num_hidden_layers; ++l) {
@@ -131,10 +132,7 @@ struct Qwen3Moe {
         if (!c.is_sparse[as_size(l)]) {
           return DenseFfnPart(find_dense(source, prefix + "mlp.", width, c.intermediate_size));
         }
-        RouterPart router = find_router(prefix + "mlp.");
-        const index_t k = std::min(router.summary.experts_per_token, c.num_experts + router.zero_experts);
-        return RoutedPart(MoePart{std::move(router), find_experts(source, prefix + "mlp.experts.", c.num_experts, k,
-                                                                  width, c.moe_intermediate_size)});
+        return find_sparse(l, prefix + "mlp.");
       };
       blueprint.layers.push_back(
           {PreNorm{norm("input_layernorm.weight")}.then(MixerPart(find_attention(prefix + "self_attn."))),

@@ -37,15 +37,17 @@ struct WeightCount {
     bool seen = false;
     for (const WeightUse& use : weights) {
       const std::int64_t parameters = use.rows.parameters();
-      count.parameters += parameters;
-      (use.is_mapped ? count.mapped_bytes : count.packed_bytes) += use.packed_bytes;
-      if (!use.is_mapped) count.bytes_to_pack += use.rows.stored_size();
+      if (!use.is_again) {
+        count.parameters += parameters;
+        (use.is_mapped ? count.mapped_bytes : count.packed_bytes) += use.packed_bytes;
+        if (!use.is_mapped) count.bytes_to_pack += use.rows.stored_size();
+      }
       if (use.is_active) count.active_parameters += parameters;
       if (use.is_read) count.bytes_per_token += use.packed_bytes;
       if (use.compute != Compute::f32) count.compute = use.compute;
       if (use.is_head) count.head_bytes += use.packed_bytes;
       if (use.expert >= 0) {
-        count.routed_bytes += use.packed_bytes;
+        if (!use.is_again) count.routed_bytes += use.packed_bytes;
         if (use.is_read) count.chosen_bytes += use.packed_bytes;
       }
       if (use.is_read) {
@@ -58,7 +60,7 @@ struct WeightCount {
       } else if (seen) {
         is_first_expert = false;
       }
-      if (use.is_mapped) continue;
+      if (use.is_mapped || use.is_again) continue;
       use.rows.for_each_tensor([&](const Tensor& tensor) {
         count.largest_tensor = std::max(count.largest_tensor, static_cast<std::int64_t>(tensor.bytes.size()));
       });

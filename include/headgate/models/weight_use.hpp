@@ -18,6 +18,7 @@ struct WeightUse {
   index_t expert = -1;             // of which routed expert it is; -1: of none
   bool is_mapped = false;          // it stays in the file
   Compute compute = Compute::f32;  // what the activations are that it meets
+  bool is_again = false;           // an earlier part lists it as well and holds it; here it is read again
   bool may_quantize = false;       // it is packed as it is stored, so quantized weights can stand in its place
 
   // Packed for products.

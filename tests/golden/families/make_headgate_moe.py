@@ -3,13 +3,14 @@
 usage: make_headgate_moe.py FOLDER [NAME ...]     (needs what reference.py needs; writes FOLDER/NAME/*)
 
 The format belongs to this project, so nobody else computes it: below are the equations of its definition
-(include/headgate/models/headgate_moe.hpp) in numpy, one whole pass for every greedy token. Files and keys are those of
+(include/headgate/models/headgate_moe.hpp, named_routers.hpp, named_experts.hpp) in numpy, one whole pass for every greedy token. Files and keys are those of
 make_families.py, where routes may have fewer experts in a row than in the next.
 """
 
 import json
 import pathlib
 import sys
+from statistics import NormalDist
 
 import numpy
 from make_families import tensors_json
@@ -38,59 +39,145 @@ CHECKPOINTS = {
     "headgate_moe_cosine_f32": NARROW | dict(router=dict(type="cosine", k=3, proj_size=9)),
     "headgate_moe_longcat_f32": WIDE | dict(
         router=dict(type="longcat", zero_experts=4, k=3, scale=1.5), residual=dict(type="ladder")),
+    "headgate_moe_top_p_joined_f32": NARROW | dict(
+        router=dict(type="top_p", p=0.625, k_min=1, k_max=4, normalize=True),
+        experts=dict(type="joined", ffn_sizes=[7, 7, 13, 0, 0])),
+    "headgate_moe_relu_latent_f32": WIDE | dict(
+        router=dict(type="relu"), num_experts=12, experts=dict(type="latent", latent_size=9, group_size=4)),
+    "headgate_moe_promoe_f32": WIDE | dict(router=dict(type="promoe", k=3), residual=dict(type="ladder")),
+    "headgate_moe_compressed_f32": NARROW | dict(
+        router=dict(type="top_k_softmax", k=4, normalize=False), experts=dict(type="compressed", main_k=2)),
+    "headgate_moe_pool_f32": NARROW | dict(
+        router=dict(type="top_k_softmax", k=3, normalize=True), experts=dict(type="pool", layers=3)),
+    "headgate_moe_hash_f32": NARROW | dict(router=dict(type="hash", k=1)),
+    "headgate_moe_peer_f32": NARROW | dict(
+        router=dict(type="peer", heads=2, k=3, key_size=5), num_experts=25, moe_intermediate_size=1,
+        experts=dict(type="single_neuron", activation="gelu")),
+    "headgate_moe_phatgoose_lora_f32": NARROW | dict(
+        router=dict(type="phatgoose", k=2), moe_intermediate_size=3, experts=dict(type="lora", scale=1.5)),
+    "headgate_moe_mora_rank_f32": WIDE | dict(
+        router=dict(type="mora", k=4, temperature=0.25), moe_intermediate_size=1, experts=dict(type="rank", scale=2.0)),
+    "headgate_moe_monet_horizontal_f32": NARROW | dict(
+        num_experts=25, moe_intermediate_size=3,
+        experts=dict(type="monet", decomposition="horizontal", heads=2, topk=2)),
+    "headgate_moe_monet_vertical_f32": WIDE | dict(
+        num_experts=49, moe_intermediate_size=3,
+        experts=dict(type="monet", decomposition="vertical", heads=3, topk=3)),
 }  # fmt: skip
 
 
+def kind_of(c):
+    return c.get("experts", {}).get("type", "glu")
+
+
+def network(hidden, width):
+    shapes = dict(gate_proj=[width, hidden], up_proj=[width, hidden], down_proj=[hidden, width])
+    return {f"{name}.weight": shape for name, shape in shapes.items()}
+
+
 def shapes_of(c):
-    hidden, size, inner = c["hidden_size"], c["head_dim"], c["moe_intermediate_size"]
+    hidden, size = c["hidden_size"], c["head_dim"]
     queries, keys = c["num_attention_heads"] * size, c["num_key_value_heads"] * size
     shapes = {"model.embed_tokens.weight": [c["vocab_size"], hidden], "model.norm.weight": [hidden]}
     if not c["tie_word_embeddings"]:
         shapes["lm_head.weight"] = [c["vocab_size"], hidden]
-    network = lambda width: dict(gate_proj=[width, hidden], up_proj=[width, hidden], down_proj=[hidden, width])
     for layer in range(c["num_hidden_layers"]):
         own = {"input_layernorm": [hidden], "post_attention_layernorm": [hidden], "self_attn.q_norm": [size],
                "self_attn.k_norm": [size], "self_attn.q_proj": [queries, hidden], "self_attn.k_proj": [keys, hidden],
                "self_attn.v_proj": [keys, hidden], "self_attn.o_proj": [hidden, queries]}  # fmt: skip
-        if layer in c["mlp_only_layers"]:
-            own |= {"mlp." + name: shape for name, shape in network(c["intermediate_size"]).items()}
-        else:
-            for e in range(c["num_experts"]):
-                own |= {f"mlp.experts.{e}.{name}": shape for name, shape in network(inner).items()}
-            own |= gate_shapes(c)
-        shapes |= {f"model.layers.{layer}.{name}.weight": shape for name, shape in own.items()}
-        if layer not in c["mlp_only_layers"]:
-            shapes |= {f"model.layers.{layer}.mlp.gate.{name}": shape for name, shape in gate_vectors(c).items()}
-    if c["router"]["type"] == "gru":
+        own = {f"{name}.weight": shape for name, shape in own.items()}
+        is_dense = layer in c["mlp_only_layers"]
+        of_layer = network(hidden, c["intermediate_size"]) if is_dense else expert_shapes(c) | gate_shapes(c)
+        own |= {f"mlp.{name}": shape for name, shape in of_layer.items()}
+        shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in own.items()}
+    if c.get("router", {}).get("type") == "gru":
         n = c["router"]["state_size"]
         shapes |= {f"model.router_gru.weight_{way}": [3 * n, n] for way in ("ih", "hh")}
         shapes |= {f"model.router_gru.bias_{way}": [3 * n] for way in ("ih", "hh")}
     return shapes
 
 
+def side_of(c):
+    return round(c["num_experts"] ** 0.5)
+
+
+def expert_shapes(c):
+    hidden, inner, count, kind = c["hidden_size"], c["moe_intermediate_size"], c["num_experts"], kind_of(c)
+    if kind == "single_neuron":
+        return {"experts.up_proj": [count, hidden], "experts.down_proj": [count, hidden]}
+    if kind == "rank":
+        ranks = {"experts.lora_A.weight": [count, hidden], "experts.lora_B.weight": [hidden, count]}
+        return ranks | network(hidden, c["intermediate_size"])
+    if kind == "monet":
+        parts, heads = side_of(c) * inner, c["experts"]["heads"]
+        own = {f"router.norm{i}.running_{name}": [heads] for i in (1, 2) for name in ("mean", "var")}
+        own |= {f"router.w{i}.weight": [heads * side_of(c), hidden] for i in (1, 2)}
+        if c["experts"]["decomposition"] == "horizontal":
+            u, v, halves = ("u",), ("v",), hidden
+            own["b"] = [side_of(c), hidden]
+        else:
+            u, v, halves = ("u1", "u2"), ("v11", "v12", "v21", "v22"), hidden // 2
+            own |= {f"b{i}": [side_of(c), halves] for i in (1, 2)}
+        own |= {f"{name}.weight": [parts, hidden] for name in u} | {f"{name}.bias": [parts] for name in u}
+        return own | {f"{name}.weight": [halves, parts] for name in v}
+    own = {}
+    for e in range(count):
+        if kind == "latent":
+            width = c["experts"]["latent_size"]
+            shapes = network(width, inner) | {"down_proj.weight": [hidden, inner]}
+        elif kind == "lora":
+            shapes = {"lora_A.weight": [inner, hidden], "lora_B.weight": [hidden, inner]}
+        else:
+            shapes = network(hidden, c["experts"]["ffn_sizes"][e] if kind == "joined" else inner)
+        own |= {f"experts.{e}.{name}": shape for name, shape in shapes.items() if 0 not in shape}
+    if kind == "latent":
+        for g in range(count // c["experts"]["group_size"]):
+            own |= {f"latent.{g}.{name}_proj.weight": [c["experts"]["latent_size"], hidden] for name in ("gate", "up")}
+    if kind == "lora":
+        own |= network(hidden, c["intermediate_size"])
+    if kind == "compressed":
+        own["experts.theta"] = [count, hidden]
+    return own
+
+
 def gate_shapes(c):
-    if c["router"]["type"] == "gru":
-        n = c["router"]["state_size"]
-        return {"mlp.gate": [c["num_experts"], n], "mlp.gate.proj": [n, c["hidden_size"]]}
-    if c["router"]["type"] == "cosine":
-        size = c["router"]["proj_size"]
-        return {"mlp.gate": [c["num_experts"], size], "mlp.gate.proj": [size, c["hidden_size"]]}
-    return {"mlp.gate": [c["num_experts"] + c["router"].get("zero_experts", 0), c["hidden_size"]]}
-
-
-def gate_vectors(c):
+    if kind_of(c) == "monet":
+        return {}
+    hidden, router = c["hidden_size"], c["router"]
+    count = c["num_experts"] * (c["experts"]["layers"] if kind_of(c) == "pool" else 1)
+    size = router.get("state_size", router.get("proj_size"))
+    plain = {"gate.weight": [count + router.get("zero_experts", 0), hidden]}
     return {
-        "dynmoe": {"gates": [c["num_experts"]], "temperature": [1]},
-        "cosine": {"proj.bias": [c["router"].get("proj_size")], "temperature": [1]},
-        "longcat": {"e_score_correction_bias": [c["num_experts"] + c["router"].get("zero_experts", 0)]},
-    }.get(c["router"]["type"], {})
+        "gru": {"gate.weight": [count, size], "gate.proj.weight": [size, hidden]},
+        "cosine": {"gate.weight": [count, size], "gate.proj.weight": [size, hidden], "gate.proj.bias": [size],
+                   "gate.temperature": [1]},
+        "dynmoe": plain | {"gate.gates": [count], "gate.temperature": [1]},
+        "longcat": plain | {"gate.e_score_correction_bias": [count + router.get("zero_experts", 0)]},
+        "hash": {"gate.table": [c["vocab_size"], router.get("k")]},
+        "peer": {"gate.query.weight": [2 * router.get("heads", 0) * router.get("key_size", 0), hidden],
+                 "gate.keys.weight": [router.get("heads"), side_of(c), 2, router.get("key_size")]},
+        "mora": {},
+    }.get(router["type"], plain)  # fmt: skip
 
 
-FILLED = {"gates": {"offset": 0.0, "scale": 0.25}, "temperature": {"offset": 1.5, "scale": 0.25}}
+FILLED = {"gates": {"offset": 0.0, "scale": 0.25}, "temperature": {"offset": 1.5, "scale": 0.25},
+          "running_mean": {"offset": 0.0, "scale": 0.25}, "running_var": {"offset": 1.0, "scale": 0.5},
+          "theta": {"offset": 1.0, "scale": 0.5}}  # fmt: skip
+
+
+def filled(entry, config):
+    if entry["name"].endswith("gate.table"):
+        half = config["num_experts"] / 2
+        return entry | {"offset": half, "scale": half, "is_whole": True}
+    return entry | FILLED.get(entry["name"].rsplit(".")[-1], {})
 
 
 def sigmoid(x):
     return 1 / (1 + numpy.exp(-x))
+
+
+def gelu(x):
+    return x * NormalDist().cdf(x)
 
 
 def softmax(x):
@@ -162,51 +249,179 @@ class Reference:
         self.nearest = min(self.nearest, *distances)
         return order[: max(1, int((keys > 0).sum()))]
 
-    def choose(self, name, x):
+    def peer(self, name, x):
+        """The k best of each head's pairs of keys, softmax over a head, experts of several heads once."""
+        router, side = self.c["router"], side_of(self.c)
+        heads, size = router["heads"], router["key_size"]
+        halves = self.linear(name + ".query", x).reshape(2, heads, size)
+        keys = self.w[name + ".keys.weight"]
+        found = {}
+        for h in range(heads):
+            first, second = (keys[h, :, i] @ halves[i, h] for i in (0, 1))
+            z = (first[:, None] + second[None, :]).reshape(side * side)
+            ids = self.chosen(z, router["k"])
+            self.nearest = min(self.nearest, *(z[ids[:-1]] - z[ids[1:]]))  # their order decides places
+            for e, weight in zip(ids, softmax(z[ids])):
+                found[int(e)] = found.get(int(e), 0) + weight
+        return numpy.array(list(found)), numpy.array(list(found.values()))
+
+    def choose(self, name, x, tokens):
         """For each token experts, best first, and their weights."""
         router = self.c["router"]
+        k = router.get("k")
         if router["type"] == "dynmoe":
             z, scale = self.cosines(name, x)
             for keys, row in zip(sigmoid(z) - sigmoid(scale * self.w[name + ".gates"]), sigmoid(z)):
                 ids = self.chosen_by_threshold(keys) if (keys > 0).any() else self.chosen(row, 1)
                 yield ids, numpy.full(len(ids), 1 / len(ids))
-            return
-        for row in self.scores(name, x):
-            if router["type"] == "longcat":
-                ids = self.chosen(row + self.w[name + ".e_score_correction_bias"], router["k"])
-                yield ids, router["scale"] * row[ids]
-                continue
-            ids = self.chosen(row, router["k"])
-            yield ids, row[ids] / (row[ids].sum() if router.get("normalize", True) else 1)
+        elif router["type"] == "relu":
+            for row in self.linear(name, x):
+                self.nearest = min(self.nearest, numpy.abs(row).min())
+                ids = self.in_order(row, int((row > 0).sum()))
+                yield ids, row[ids]
+        elif router["type"] == "top_p":
+            for row in softmax(self.linear(name, x)):
+                order = self.in_order(row, router["k_max"])
+                sums = numpy.cumsum(row[order])
+                self.nearest = min(self.nearest, numpy.abs(sums - router["p"]).min())
+                ids = order[: max(router["k_min"], int((sums < router["p"]).sum()) + 1)]
+                yield ids, row[ids] / row[ids].sum()
+        elif router["type"] == "promoe":
+            unit = lambda rows: rows / numpy.linalg.norm(rows, axis=-1, keepdims=True)
+            for row in unit(x) @ unit(self.w[name + ".weight"]).T:
+                ids = self.chosen(row, k)
+                yield ids, row[ids]
+        elif router["type"] == "phatgoose":
+            normal = lambda rows: (rows - rows.mean(-1, keepdims=True)) / numpy.sqrt(
+                rows.var(-1, keepdims=True) + 1e-5)  # fmt: skip
+            for row in softmax(normal(x) @ normal(self.w[name + ".weight"]).T / numpy.sqrt(x.shape[1])):
+                ids = self.chosen(row, k)
+                yield ids, row[ids] / (row[ids].sum() + 1e-6)
+        elif router["type"] == "hash":
+            for token in tokens:
+                ids = self.w[name + ".table"][token].astype(int)
+                yield ids, numpy.full(len(ids), 1 / len(ids))
+        elif router["type"] == "peer":
+            for row in x:
+                yield self.peer(name, row)
+        elif router["type"] == "mora":
+            z = self.linear(name.replace("gate", "experts.lora_A"), x)
+            for row in z / numpy.linalg.norm(z, axis=-1, keepdims=True):
+                ids = self.chosen(row, k)
+                yield ids, softmax(row / router["temperature"])[ids]
+        else:
+            for row in self.scores(name, x):
+                if router["type"] == "longcat":
+                    ids = self.chosen(row + self.w[name + ".e_score_correction_bias"], k)
+                    yield ids, router["scale"] * row[ids]
+                    continue
+                ids = self.chosen(row, k)
+                yield ids, row[ids] / (row[ids].sum() if router.get("normalize", True) else 1)
 
-    def routed(self, layer, x):
+    def in_order(self, keys, k):
+        """The k best where each place counts."""
+        order = numpy.argsort(-keys, kind="stable")
+        last = min(k + 1, len(keys))
+        distances = keys[order[: last - 1]] - keys[order[1:last]]
+        self.nearest = min([self.nearest, *distances])
+        return order[:k]
+
+    def expert(self, layer, e, x):
+        name, kind = f"model.layers.{layer}.mlp.experts.{e}", kind_of(self.c)
+        if kind == "pool":
+            layers, own = self.c["experts"]["layers"], self.c["num_experts"]
+            first = layer - layer % layers
+            return self.network(f"model.layers.{first + e // own}.mlp.experts.{e % own}", x)
+        if e >= self.c["num_experts"]:
+            return x
+        if kind == "joined" and self.c["experts"]["ffn_sizes"][e] == 0:
+            return numpy.zeros_like(x)
+        if kind == "latent":
+            latent = f"model.layers.{layer}.mlp.latent.{e // self.c['experts']['group_size']}"
+            gate, up = (
+                self.linear(f"{name}.{part}_proj", self.linear(f"{latent}.{part}_proj", x)) for part in ("gate", "up")
+            )
+            return self.linear(name + ".down_proj", gate * sigmoid(gate) * up)
+        if kind == "single_neuron":
+            u, v = (self.w[f"model.layers.{layer}.mlp.experts.{part}_proj"][e] for part in ("up", "down"))
+            return gelu(u @ x) * v
+        if kind == "lora":
+            return self.c["experts"]["scale"] * self.linear(name + ".lora_B", self.linear(name + ".lora_A", x))
+        if kind == "rank":
+            a, b = (self.w[f"model.layers.{layer}.mlp.experts.lora_{part}.weight"] for part in "AB")
+            return self.c["experts"]["scale"] * (a[e] @ x) * b[:, e]
+        return self.network(name, x)
+
+    def routed(self, layer, x, tokens):
         name, out = f"model.layers.{layer}.mlp", numpy.zeros_like(x)
         experts, weights = [], []
-        for t, (ids, own) in enumerate(self.choose(name + ".gate", x)):
-            for e, weight in zip(ids, own):
-                is_network = e < self.c["num_experts"]  # the others return their input
-                out[t] += weight * (self.network(f"{name}.experts.{e}", x[t]) if is_network else x[t])
-            experts.append(ids.tolist())
+        for t, (ids, own) in enumerate(self.choose(name + ".gate", x, tokens)):
+            ids = [int(e) for e in ids]
+            experts.append(ids)
             weights.append(own.tolist())
+            chosen, row = list(zip(ids, own)), x[t]
+            if kind_of(self.c) == "compressed":
+                main_k = self.c["experts"]["main_k"]
+                chosen, others = chosen[:main_k], chosen[main_k:]
+                self.nearest = min(self.nearest, own[main_k - 1] - own[main_k])
+                theta, total = self.w[name + ".experts.theta"], sum(weight for _, weight in others)
+                if others:
+                    row = row * sum(weight / total * theta[e] for e, weight in others)
+            for e, weight in chosen:
+                out[t] += weight * self.expert(layer, e, row)
         self.routes[layer] = (experts, weights)
+        if kind_of(self.c) in ("lora", "rank"):
+            out += self.network(name, x)
         return out
 
-    def operations(self):
+    def monet(self, layer, x):
+        """sum over h, i, j of g1_hi g2_hj E_ij(x), every pair of it."""
+        c, name, side = self.c["experts"], f"model.layers.{layer}.mlp", side_of(self.c)
+        m, heads = self.c["moe_intermediate_size"], c["heads"]
+        gates = []
+        for i in (1, 2):
+            z = self.linear(f"{name}.router.w{i}", x).reshape(len(x), heads, side)
+            norm = f"{name}.router.norm{i}.running_"
+            z_norm = (z - self.w[norm + "mean"][:, None]) / numpy.sqrt(self.w[norm + "var"][:, None] + 1e-5)
+            largest = z_norm.max(-1, keepdims=True)
+            threshold = numpy.minimum(NormalDist().inv_cdf(1 - c["topk"] / side), largest)
+            distances = numpy.abs(z_norm - threshold)
+            self.nearest = min(self.nearest, distances[distances > 0].min())
+            g = numpy.where(z_norm >= threshold, softmax(z), 0)
+            gates.append(g / g.sum(-1, keepdims=True))
+        pairs = numpy.einsum("thi,thj->tij", *gates)
+        relu2 = lambda v: numpy.maximum(v, 0) ** 2
+        part = lambda u: relu2(self.linear(f"{name}.{u}", x) + self.w[f"{name}.{u}.bias"]).reshape(len(x), side, m)
+        block = lambda v: self.w[f"{name}.{v}.weight"].reshape(-1, side, m)
+        if c["decomposition"] == "horizontal":
+            every = numpy.einsum("tim,djm->tijd", part("u"), block("v")) + self.w[name + ".b"]
+        else:
+            a1, a2 = part("u1"), part("u2")
+            upper = numpy.einsum("tim,dim->tid", a1, block("v11"))[:, :, None] + numpy.einsum(
+                "tjm,dim->tijd", a2, block("v12")) + self.w[name + ".b1"][:, None]  # fmt: skip
+            lower = numpy.einsum("tim,djm->tijd", a1, block("v21")) + numpy.einsum(
+                "tjm,djm->tjd", a2, block("v22"))[:, None] + self.w[name + ".b2"]  # fmt: skip
+            every = numpy.concatenate([upper, lower], -1)
+        return numpy.einsum("tij,tijd->td", pairs, every)
+
+    def operations(self, tokens):
         """h_1, h_2, ...: what the layers add, of the residual."""
         for layer in range(self.c["num_hidden_layers"]):
             name = f"model.layers.{layer}."
             yield lambda x: self.attention(name + "self_attn", self.norm(name + "input_layernorm", x))
             if layer in self.c["mlp_only_layers"]:
                 yield lambda x: self.network(name + "mlp", self.norm(name + "post_attention_layernorm", x))
+            elif kind_of(self.c) == "monet":
+                yield lambda x: self.monet(layer, self.norm(name + "post_attention_layernorm", x))
             else:
-                yield lambda x: self.routed(layer, self.norm(name + "post_attention_layernorm", x))
+                yield lambda x: self.routed(layer, self.norm(name + "post_attention_layernorm", x), tokens)
 
     def forward(self, tokens):
         self.routes = {}
-        self.state = numpy.zeros((len(tokens), self.c["router"].get("state_size", 1)))
+        self.state = numpy.zeros((len(tokens), self.c.get("router", {}).get("state_size", 1)))
         x = [self.w["model.embed_tokens.weight"][tokens]]
         is_ladder = self.c.get("residual", {}).get("type") == "ladder"
-        for operation in self.operations():
+        for operation in self.operations(tokens):
             reads = x[max(len(x) - 2, 0)] if is_ladder else x[-1]
             x.append(x[-1] + operation(reads))
         head = "model.embed_tokens" if self.c["tie_word_embeddings"] else "lm_head"
@@ -246,7 +461,7 @@ def main():
             shapes = shapes_of(config)
             entries = [{"name": key, "dtype": "F32", "shape": shapes[key]} for key in sorted(shapes, key=natural)]
             entries = refilled(entries, config, seed)
-            entries = [entry | FILLED.get(entry["name"].rsplit(".")[-1], {}) for entry in entries]
+            entries = [filled(entry, config) for entry in entries]
             found = expected(config, entries, seed)
             if found["min_margin"] >= 1e-3 and found["nearest_route"] >= 2e-5:
                 break

@@ -63,6 +63,8 @@ def values(entry):
     else:
         unit = upper.astype(numpy.float64) / 2**23 - 1
         exact = (entry["offset"] + entry["scale"] * unit).astype(numpy.float32)
+        if entry.get("is_whole"):
+            exact = numpy.floor(exact)
         stored = torch.from_numpy(exact).to(DTYPES[entry["dtype"]])
     return stored.reshape(entry["shape"])
 

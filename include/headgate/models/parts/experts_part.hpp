@@ -29,6 +29,7 @@ struct ExpertsPart {
   Activation activation = {};
   index_t experts_per_token = 1;
   bool is_routed = true;
+  index_t zero_experts = 0;  // behind these, experts that return their input
 
   index_t num_experts() const noexcept { return static_cast<index_t>(experts.size()); }
   index_t hidden_size() const noexcept { return experts.front().up.cols(); }
@@ -60,6 +61,9 @@ struct ExpertsPart {
     return {keeping(&WeightRows::format_for_floats, gate_of), keeping(&WeightRows::format_for_floats, up_of), down};
   }
 
+  std::string words() const {
+    return std::to_string(num_experts()) + " experts, " + std::to_string(ffn_size()) + " wide";
+  }
   // Whether every matrix of every expert lies in a file as kernels read it: a bank is left there whole, or not at all.
   bool is_mapped() const {
     const GluFormats<AnyFormat> all = formats();
@@ -88,9 +92,8 @@ struct ExpertsPart {
       }
     }
   }
-  // The plan by expert, gathered rows and what the activation makes of them. zero_experts: behind these, experts that
-  // return their input.
-  ScratchNeed scratch(index_t zero_experts = 0) const {
+  // The plan by expert, gathered rows and what the activation makes of them.
+  ScratchNeed scratch() const {
     const index_t total = num_experts() + zero_experts;
     return [sizes = shape(), k = std::min(experts_per_token, total), total](const PassSize& pass) {
       const std::int64_t entries = pass.rows * k;
@@ -98,7 +101,14 @@ struct ExpertsPart {
              std::min<std::int64_t>(entries, sizes.entries_at_a_time()) * sizes.floats_per_entry();
     };
   }
-  AnyExperts pack(const Packer& packer, index_t zero_experts = 0) const {
+  AnyExperts pack(const Packer& packer) const {
+    GluExperts<AnyFormat> bank = pack_bank(packer);
+    if (zero_experts == 0) return bank;
+    const std::vector<ZeroComputeExpert> behind(as_size(zero_experts), {ZeroComputeKind::identity});
+    return WithZeroComputeExperts<GluExperts<AnyFormat>>::create(std::move(bank), behind).value();
+  }
+  // Without the zero experts.
+  GluExperts<AnyFormat> pack_bank(const Packer& packer) const {
     const GluFormats<AnyFormat> packed = formats();
     const std::vector<GluPanels> seen = panels(packer);
     GluExperts<AnyFormat> bank = seen.empty() ? GluExperts<AnyFormat>::create(shape(), packed).value()
@@ -121,9 +131,7 @@ struct ExpertsPart {
       bias(expert.up_bias, &Bank::set_up_bias);
       bias(expert.down_bias, &Bank::set_down_bias);
     }
-    if (zero_experts == 0) return bank;
-    const std::vector<ZeroComputeExpert> behind(as_size(zero_experts), {ZeroComputeKind::identity});
-    return WithZeroComputeExperts<GluExperts<AnyFormat>>::create(std::move(bank), behind).value();
+    return bank;
   }
 
  private:

@@ -27,14 +27,16 @@ struct DensePart {
   }
 };
 
+// A bank of experts, whatever they are.
+using BankPart = AnyPart<AnyExperts>;
+
 struct MoePart {
   RouterPart router;
-  ExpertsPart experts;
+  BankPart experts;
   std::optional<DensePart> shared = std::nullopt;
 
   std::string words() const {
-    std::string text = std::to_string(experts.num_experts()) + " experts, " + std::to_string(experts.ffn_size()) +
-                       " wide; router: " + router.summary.router;
+    std::string text = experts.words() + "; router: " + router.summary.router;
     if (shared)
       text += std::string("; shared expert, ") + (shared->gate ? "gated, " : "") +
               std::to_string(shared->expert.ffn_size()) + " wide";
@@ -49,14 +51,14 @@ struct MoePart {
   }
   // One after the other.
   ScratchNeed scratch() const {
-    return [routing = router.scratch(experts.hidden_size()), of_experts = experts.scratch(router.zero_experts),
+    return [routing = router.scratch(), of_experts = experts.scratch(),
             beside = shared ? shared->scratch() : ScratchNeed()](const PassSize& pass) {
       return std::max({routing(pass), of_experts(pass), beside ? beside(pass) : 0});
     };
   }
   DecoderBlock::Routed pack(Packer& packer) const {
     AnyRouter packed_router = router.pack(packer);
-    AnyExperts bank = experts.pack(packer, router.zero_experts);
+    AnyExperts bank = experts.pack(packer);
     if (Status status = check_fit(packed_router, bank); !status.ok()) {  // it may be the caller's
       status.layer = packer.layer();
       throw_if_error(status);

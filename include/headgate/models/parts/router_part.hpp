@@ -2,6 +2,7 @@
 // product of the hidden state with one matrix.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <optional>
 #include <string>
@@ -21,7 +22,6 @@ struct RouterPart {
   std::vector<WeightRows> other_matrices = {};  // that `make` packs itself
   std::vector<WeightRows> other_vectors = {};
   std::int64_t floats_per_row = 0;  // scratch of its own, beside the logits
-  index_t zero_experts = 0;         // the last of its experts, which return their input
 
   void list_weights(WeightList& weights) const {
     const auto add = [&](const WeightRows& rows) {  // float32, as its logits are
@@ -36,9 +36,11 @@ struct RouterPart {
     for (const WeightRows& rows : other_vectors) weights.push_back(WeightUse::vector(rows));
   }
   // Logits, a transposed copy of the rows; of every thread keys and marks.
-  ScratchNeed scratch(index_t hidden_size) const {
+  ScratchNeed scratch() const {
     const std::int64_t logits = gate ? gate->rows() : summary.num_experts;
-    return [logits, per_row = logits + floats_per_row + hidden_size](const PassSize& pass) {
+    std::int64_t width = gate ? gate->cols() : 0;
+    for (const WeightRows& rows : other_matrices) width = std::max<std::int64_t>(width, rows.cols());
+    return [logits, per_row = logits + floats_per_row + width](const PassSize& pass) {
       return pass.rows * per_row + pass.threads * (2 * logits + 16) + logits;
     };
   }

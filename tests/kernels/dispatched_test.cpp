@@ -28,6 +28,9 @@ void check_all_kernels() {
     CHECK(near(found, expected));
   };
   both([&](auto backend, float* y) { backend.axpy(0.5f, b.data(), n, y); });
+  const float* const gathered[] = {b.data(), a.data() + 1, b.data() + 1, a.data(), b.data() + 2};
+  both([&](auto backend, float* y) { backend.gather_axpy(a.data(), gathered, 5, n - 2, y); });
+  both([&](auto backend, float* y) { backend.gather_dots(gathered, 5, a.data(), n - 2, y); });
   both([&](auto backend, float* y) { y[n - 1] = backend.exp_sum(y, n - 1, 0.25f); });
   both([&](auto backend, float* y) { backend.softmax(y, n); });
   both([&](auto backend, float* y) { backend.sigmoid(y, n); });

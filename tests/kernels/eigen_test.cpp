@@ -44,6 +44,14 @@ TEST_CASE("Eigen's vectors agree with the definition") {
     EigenBackend::axpy(0.3f, a.data(), n, y.data());
     Scalar::axpy(0.3f, a.data(), n, expected.data());
     CHECK(distance(y.values(), expected.values(), 1.0) <= 1e-6);
+    const float* const rows[] = {a.data(), b.data(), a.data()};
+    EigenBackend::gather_axpy(std::array{0.3f, 0.5f, -0.25f}.data(), rows, 3, n, y.data());
+    Scalar::gather_axpy(std::array{0.3f, 0.5f, -0.25f}.data(), rows, 3, n, expected.data());
+    CHECK(distance(y.values(), expected.values(), 2.0) <= 1e-6);
+    float dots[3];
+    EigenBackend::gather_dots(rows, 3, b.data(), n, dots);
+    CHECK(std::abs(dots[1] - Scalar::dot(b.data(), b.data(), n)) <= 1e-5 * (n + 1));
+    CHECK(same_bits(dots[0], dots[2]));
     EigenBackend::rms_norm(a.data(), b.data(), 1e-6f, n, y.data());
     Scalar::rms_norm(a.data(), b.data(), 1e-6f, n, expected.data());
     CHECK(distance(y.values(), expected.values(), 1.0) <= 1e-6);

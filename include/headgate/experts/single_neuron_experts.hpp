@@ -54,7 +54,7 @@ class SingleNeuronExperts {
     if (Status status = check_apply(plan, x, y, num_experts(), hidden_size()); !status.ok()) return status;
     if (Status status = check_finite<Backend>(plan, x); !status.ok()) return status;
     const Workspace::Mark mark(ctx.workspace);
-    const std::span<index_t> order = ctx.workspace.take<index_t>(plan.entries());
+    const std::span<Entry> order = ctx.workspace.take<Entry>(plan.entries());
     const std::span<float> factors = ctx.workspace.take<float>(plan.entries());
     sort_rows(plan, order, ctx);
     if (Status status = activate(plan, order, x, factors, ctx); !status.ok()) return status;
@@ -77,16 +77,23 @@ class SingleNeuronExperts {
   float* input(ExpertId e) noexcept { return reinterpret_cast<float*>(weights_.data() + e * expert_bytes()); }
   float* output(ExpertId e) noexcept { return input(e) + hidden_size_; }
 
-  // order: of every row the positions of its entries in the plan, in ascending expert id.
-  static void sort_rows(const RoutingPlan& plan, std::span<index_t> order, Context& ctx) {
+  // One of a plan: its expert, and behind it its place in the plan, so that they sort as one number.
+  using Entry = std::uint64_t;
+  static ExpertId expert_of(Entry entry) noexcept { return static_cast<ExpertId>(entry >> 32); }
+  static std::size_t place_of(Entry entry) noexcept { return static_cast<std::uint32_t>(entry); }
+
+  // order: the entries of every row, in ascending expert id.
+  static void sort_rows(const RoutingPlan& plan, std::span<Entry> order, Context& ctx) {
     const index_t n = ctx.slices(plan.tokens());
     ctx.parallel(n, [&](index_t i) {
       const Slice tokens = Slice::of(plan.tokens(), n, i);
       for (index_t t = tokens.first; t < tokens.last; ++t) {
         const Slice row = entries_of(plan, t);
-        for (index_t entry = row.first; entry < row.last; ++entry) order[as_size(entry)] = entry;
-        std::sort(order.begin() + row.first, order.begin() + row.last,
-                  [&](index_t a, index_t b) { return plan.experts()[as_size(a)] < plan.experts()[as_size(b)]; });
+        for (index_t entry = row.first; entry < row.last; ++entry) {
+          order[as_size(entry)] =
+              Entry{as_size(plan.experts()[as_size(entry)])} << 32 | static_cast<std::uint32_t>(entry);
+        }
+        std::sort(order.begin() + row.first, order.begin() + row.last);
       }
     });
   }
@@ -99,33 +106,49 @@ class SingleNeuronExperts {
     return static_cast<index_t>(std::upper_bound(offsets.begin(), offsets.end(), entry) - offsets.begin()) - 1;
   }
 
+  // use(first, rows, count) for the entries of a slice in the order, some at a time: rows[r] = row_of(expert).
+  template <class RowOf, class Use>
+  static void gather(std::span<const Entry> order, Slice slice, RowOf row_of, Use use) {
+    constexpr index_t most = 64;
+    const float* rows[most];
+    for (index_t first = slice.first; first < slice.last; first += most) {
+      const index_t count = std::min(most, slice.last - first);
+      for (index_t r = 0; r < count; ++r) rows[r] = row_of(expert_of(order[as_size(first + r)]));
+      use(first, rows, count);
+    }
+  }
+
   // factors = weight act(u . x), in the order. Threads share the entries, so that one token keeps all of them busy.
-  Status activate(const RoutingPlan& plan, std::span<const index_t> order, ConstRows x, std::span<float> factors,
+  Status activate(const RoutingPlan& plan, std::span<const Entry> order, ConstRows x, std::span<float> factors,
                   Context& ctx) const {
     const index_t n = ctx.slices(plan.entries());
     return ctx.try_parallel(n, [&](index_t i) {
       const Slice slice = Slice::of(plan.entries(), n, i);
-      const auto expert = [&](index_t entry) { return plan.experts()[as_size(order[as_size(entry)])]; };
-      index_t token = token_of(plan, slice.first);
       index_t last = slice.first;  // what follows is not computed, or not finite
-      for (; last < slice.last; ++last) {
-        while (plan.offsets()[as_size(token) + 1] <= last) ++token;
-        factors[as_size(last)] = Backend::dot(input(expert(last)), x.row_data(token), hidden_size_);
-        if (!std::isfinite(factors[as_size(last)])) break;
+      for (index_t token = token_of(plan, slice.first); last < slice.last; ++token) {
+        const index_t end = std::min(plan.offsets()[as_size(token) + 1], slice.last);
+        gather(
+            order, {last, end}, [&](ExpertId e) { return input(e); },
+            [&](index_t first, const float* const* rows, index_t count) {
+              Backend::gather_dots(rows, count, x.row_data(token), hidden_size_, factors.data() + first);
+            });
+        while (last < end && std::isfinite(factors[as_size(last)])) ++last;
+        if (last < end) break;
       }
       float* const own = factors.data() + slice.first;
       Backend::activate(activation_, own, last - slice.first, own);
       for (index_t entry = slice.first; entry < last; ++entry) {
-        factors[as_size(entry)] *= plan.weights()[as_size(order[as_size(entry)])];
+        factors[as_size(entry)] *= plan.weights()[place_of(order[as_size(entry)])];
         if (!std::isfinite(factors[as_size(entry)])) last = entry;
       }
       if (last == slice.last) return Status::success();
-      return Status::not_finite("output of an expert is not finite", -1, token_of(plan, last), expert(last));
+      return Status::not_finite("output of an expert is not finite", -1, token_of(plan, last),
+                                expert_of(order[as_size(last)]));
     });
   }
 
   // y += factor v in ascending expert id. Threads share the tokens, or, where these are few, the columns.
-  void add_outputs(const RoutingPlan& plan, std::span<const index_t> order, std::span<const float> factors, Rows y,
+  void add_outputs(const RoutingPlan& plan, std::span<const Entry> order, std::span<const float> factors, Rows y,
                    Context& ctx) const {
     const bool by_token = plan.tokens() >= ctx.executor.size();
     const index_t lines = divide_up(hidden_size_, 16);
@@ -136,11 +159,11 @@ class SingleNeuronExperts {
       const index_t first = 16 * of_lines.first;
       const index_t columns = std::min(16 * of_lines.last, hidden_size_) - first;
       for (index_t t = tokens.first; t < tokens.last; ++t) {
-        const Slice row = entries_of(plan, t);
-        for (index_t entry = row.first; entry < row.last; ++entry) {
-          const ExpertId e = plan.experts()[as_size(order[as_size(entry)])];
-          Backend::axpy(factors[as_size(entry)], output(e) + first, columns, y.row_data(t) + first);
-        }
+        gather(
+            order, entries_of(plan, t), [&](ExpertId e) { return output(e) + first; },
+            [&](index_t entry, const float* const* rows, index_t count) {
+              Backend::gather_axpy(factors.data() + entry, rows, count, columns, y.row_data(t) + first);
+            });
       }
     });
   }

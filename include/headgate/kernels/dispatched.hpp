@@ -168,6 +168,12 @@ struct Dispatched {
   static float dot(const float* x, const float* y, index_t n) noexcept { return table().dot(x, y, n); }
   static bool all_finite(const float* x, index_t n) noexcept { return table().all_finite(x, n); }
   static void axpy(float a, const float* x, index_t n, float* y) noexcept { table().axpy(a, x, n, y); }
+  static void gather_dots(const float* const* rows, index_t count, const float* x, index_t n, float* out) noexcept {
+    table().gather_dots(rows, count, x, n, out);
+  }
+  static void gather_axpy(const float* a, const float* const* rows, index_t count, index_t n, float* y) noexcept {
+    table().gather_axpy(a, rows, count, n, y);
+  }
   template <class Format>
   static void score(Format, const std::byte* panels, index_t channels, index_t num_panels, const float* tile, index_t m,
                     float* scores, std::int64_t stride) noexcept {

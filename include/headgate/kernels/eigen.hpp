@@ -43,6 +43,12 @@ struct EigenBackend : Scalar {
   }
   static float dot(const float* x, const float* y, index_t n) noexcept { return vector(x, n).dot(vector(y, n)); }
   static void axpy(float a, const float* x, index_t n, float* y) noexcept { vector(y, n) += a * vector(x, n); }
+  static void gather_dots(const float* const* rows, index_t count, const float* x, index_t n, float* out) noexcept {
+    for (index_t r = 0; r < count; ++r) out[r] = dot(rows[r], x, n);
+  }
+  static void gather_axpy(const float* a, const float* const* rows, index_t count, index_t n, float* y) noexcept {
+    for (index_t r = 0; r < count; ++r) axpy(a[r], rows[r], n, y);
+  }
   static void rms_norm(const float* x, const float* weight, float epsilon, index_t n, float* y) noexcept {
     const float scale = 1.0f / std::sqrt(vector(x, n).squaredNorm() / static_cast<float>(n) + epsilon);
     vector(y, n) = (scale * vector(x, n)).cwiseProduct(vector(weight, n));

@@ -51,13 +51,18 @@ concept Attends = requires(const std::byte* cache, const float* x, float* y, ind
 template <class B>
 concept KernelBackend =
     multiplies_all<B>(WeightFormats{}) && Attends<B, CacheF32> && Attends<B, CacheF16> && Attends<B, CacheQ8> &&
-    requires(const float* x, float* y, index_t n, std::int64_t stride, float a, index_t* order, Activation activation) {
+    requires(const float* x, float* y, const float* const* rows, index_t n, std::int64_t stride, float a,
+             index_t* order, Activation activation) {
       { B::name() } noexcept -> std::same_as<const char*>;
       { B::sum(x, n) } noexcept -> std::same_as<float>;
       { B::max(x, n) } noexcept -> std::same_as<float>;  // -inf for n = 0
       { B::dot(x, x, n) } noexcept -> std::same_as<float>;
       { B::all_finite(x, n) } noexcept -> std::same_as<bool>;
-      { B::axpy(a, x, n, y) } noexcept;                         // y += a x, fused
+      { B::axpy(a, x, n, y) } noexcept;  // y += a x, fused
+      // out[r] = dot(rows[r], x), and y += a[r] rows[r], r ascending, of rows that lie anywhere. Arguments: rows, their
+      // number, x, n, out; a, rows, their number, n, y.
+      { B::gather_dots(rows, n, x, n, y) } noexcept;
+      { B::gather_axpy(x, rows, n, n, y) } noexcept;
       { B::exp_sum(y, n, a) } noexcept -> std::same_as<float>;  // y[i] = exp(y[i] - a); the sum of them
       { B::softmax(y, n) } noexcept;                            // in place, max subtracted; -inf gives exactly 0
       { B::sigmoid(y, n) } noexcept;                            // in place

@@ -31,6 +31,9 @@ struct KernelTableV2 {
   float (*dot)(const float* x, const float* y, std::int32_t n) noexcept;
   bool (*all_finite)(const float* x, std::int32_t n) noexcept;
   void (*axpy)(float a, const float* x, std::int32_t n, float* y) noexcept;
+  void (*gather_dots)(const float* const* rows, std::int32_t count, const float* x, std::int32_t n,
+                      float* out) noexcept;
+  void (*gather_axpy)(const float* a, const float* const* rows, std::int32_t count, std::int32_t n, float* y) noexcept;
   float (*exp_sum)(float* x, std::int32_t n, float largest) noexcept;
   void (*softmax)(float* x, std::int32_t n) noexcept;
   void (*sigmoid)(float* x, std::int32_t n) noexcept;
@@ -93,6 +96,8 @@ constexpr KernelTableV2 make_kernel_table(const char* name, FormatList<Formats..
           .dot = B::dot,
           .all_finite = B::all_finite,
           .axpy = B::axpy,
+          .gather_dots = B::gather_dots,
+          .gather_axpy = B::gather_axpy,
           .exp_sum = B::exp_sum,
           .softmax = B::softmax,
           .sigmoid = B::sigmoid,

@@ -182,6 +182,12 @@ struct Scalar {
   static void axpy(float a, const float* x, index_t n, float* y) noexcept {
     for (index_t i = 0; i < n; ++i) y[i] = fused_multiply_add(a, x[i], y[i]);
   }
+  static void gather_dots(const float* const* rows, index_t count, const float* x, index_t n, float* out) noexcept {
+    for (index_t r = 0; r < count; ++r) out[r] = dot(rows[r], x, n);
+  }
+  static void gather_axpy(const float* a, const float* const* rows, index_t count, index_t n, float* y) noexcept {
+    for (index_t r = 0; r < count; ++r) axpy(a[r], rows[r], n, y);
+  }
   template <class Format>
   static void score(Format, const std::byte* panels, index_t channels, index_t num_panels, const float* tile, index_t m,
                     float* scores, std::int64_t stride) noexcept {

@@ -5,6 +5,7 @@
 #include "headgate/kernels/scalar.hpp"
 #include "headgate/kernels/simd/activation.hpp"
 #include "headgate/kernels/simd/attention.hpp"
+#include "headgate/kernels/simd/gather.hpp"
 #include "headgate/kernels/simd/int8_rows.hpp"
 #include "headgate/kernels/simd/int8_tile.hpp"
 #include "headgate/kernels/simd/multiply.hpp"
@@ -63,6 +64,12 @@ struct Simd {
   static float dot(const float* x, const float* y, index_t n) noexcept { return headgate::dot<Arch>(x, y, n); }
   static bool all_finite(const float* x, index_t n) noexcept { return headgate::all_finite<Arch>(x, n); }
   static void axpy(float a, const float* x, index_t n, float* y) noexcept { headgate::axpy<Arch>(a, x, n, y); }
+  static void gather_dots(const float* const* rows, index_t count, const float* x, index_t n, float* out) noexcept {
+    headgate::gather_dots<Arch>(rows, count, x, n, out);
+  }
+  static void gather_axpy(const float* a, const float* const* rows, index_t count, index_t n, float* y) noexcept {
+    headgate::gather_axpy<Arch>(a, rows, count, n, y);
+  }
   template <class Format>
   static void score(Format, const std::byte* panels, index_t channels, index_t num_panels, const float* tile, index_t m,
                     float* scores, std::int64_t stride) noexcept {

@@ -118,32 +118,34 @@ bool is_alternative(const std::string& missing, const std::string& named) {
 
 // What the absence of a key means, as JSON; empty: the key is required or says nothing.
 std::string default_of(const std::string& key, const std::string& model_type) {
-  static const std::map<std::string, std::string> of_all = {{"attention_bias", "false"},
-                                                            {"mlp_bias", "false"},
-                                                            {"use_bias", "false"},
-                                                            {"conv_bias", "false"},
-                                                            {"qkv_bias", "true"},
-                                                            {"lm_head_bias", "false"},
-                                                            {"use_expert_bias", "true"},
-                                                            {"use_sliding_window", "false"},
-                                                            {"attention_multiplier", "1.0"},
-                                                            {"embedding_multiplier", "1.0"},
-                                                            {"residual_multiplier", "1.0"},
-                                                            {"logits_scaling", "1.0"},
-                                                            {"router_jitter_noise", "0.01"},
-                                                            {"swiglu_alpha", "1.702"},
-                                                            {"swiglu_limit", "7.0"},
-                                                            {"moe_norm_min", "1e-12"},
-                                                            {"topk_method", "\"greedy\""},
-                                                            {"shared_intermediate_size", "0"},
-                                                            {"routed_scaling_factor", "1.0"},
-                                                            {"rope_interleave", "true"},
-                                                            {"max_window_layers", "28"},
-                                                            {"clip_qkv", "null"},
-                                                            {"layer_rope_theta", "null"},
-                                                            {"residual", R"({"type":"plain"})"},
-                                                            {"experts", R"({"type":"glu"})"},
-                                                            {"rope_scaling", "null"}};
+  static const std::map<std::string, std::string> of_all = {
+      {"attention_bias", "false"},
+      {"mlp_bias", "false"},
+      {"use_bias", "false"},
+      {"conv_bias", "false"},
+      {"qkv_bias", "true"},
+      {"lm_head_bias", "false"},
+      {"use_expert_bias", "true"},
+      {"use_sliding_window", "false"},
+      {"attention_multiplier", "1.0"},
+      {"embedding_multiplier", "1.0"},
+      {"residual_multiplier", "1.0"},
+      {"logits_scaling", "1.0"},
+      {"router_jitter_noise", "0.01"},
+      {"swiglu_alpha", "1.702"},
+      {"swiglu_limit", "7.0"},
+      {"moe_norm_min", "1e-12"},
+      {"topk_method", "\"greedy\""},
+      {"shared_intermediate_size", "0"},
+      {"routed_scaling_factor", "1.0"},
+      {"rope_interleave", "true"},
+      {"max_window_layers", "28"},
+      {"clip_qkv", "null"},
+      {"layer_rope_theta", "null"},
+      {"residual", R"({"type":"plain"})"},
+      {"experts", R"({"type":"glu"})"},
+      {"token_gate", R"({"type":"causal","layers":[],"threshold":0,"predictor":false})"},
+      {"rope_scaling", "null"}};
   if (key == "norm_topk_prob") {
     return is_one_of({"deepseek_v3", "glm4_moe_lite", "lfm2_moe", "mellum"}, model_type) ? "true" : "false";
   }
@@ -188,6 +190,11 @@ bool names_key(const std::string& field, const std::string& key) {
   return found != others.end() && found->second == field;
 }
 bool is_tensor(const std::string& field) { return field.starts_with("model.") || field.starts_with("lm_head."); }
+
+// Whether a key's absence is what another key is refused for.
+bool is_missed(const std::string& field, const std::string& key) {
+  return (key == "experts" && field == "router") || (key == "mlp_only_layers" && field == "token_gate.layers");
+}
 
 }  // namespace
 
@@ -278,8 +285,7 @@ TEST_CASE("every key that a family reads is refused by name, or means what its a
         if (outcome == whole) continue;
         if (outcome.refusal) {
           CHECK(outcome.refusal->code() == ErrorCode::bad_file);
-          const bool wants_router = key == "experts" && outcome.field() == "router";  // which Monet's go without
-          CHECK((names_key(outcome.field(), key) || is_tensor(outcome.field()) || wants_router));
+          CHECK((names_key(outcome.field(), key) || is_tensor(outcome.field()) || is_missed(outcome.field(), key)));
           continue;
         }
         const bool lists_layers = key == "layer_types" || key == "mlp_layer_types";

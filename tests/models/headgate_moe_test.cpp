@@ -1,6 +1,7 @@
 // Every router and attention of the format against its trained checkpoint, which is not part of the repository.
 #include "headgate/models/headgate_moe.hpp"
 
+#include "models/family_checkpoint.hpp"
 #include "models/random_checkpoint.hpp"
 #include "models/reference_run.hpp"
 #include "models/refused_config.hpp"
@@ -82,6 +83,36 @@ TEST_CASE("a residual is a ladder where config.json says so, and plain without a
     INFO(bad);
     CHECK(io_test::contains(refused(config_text(plain, dense, std::string(R"(,"residual":)") + bad)), "residual"));
   }
+}
+
+TEST_CASE("gates of tokens are of dense layers, and say what they are") {
+  const auto gate = [](const std::string& object, const std::string& more = "") {
+    return config_text(plain, dense, ",\"mlp_only_layers\":[1],\"token_gate\":" + object + more);
+  };
+  CHECK(is_read(gate(R"({"type":"causal","layers":[1],"threshold":0.5,"predictor":true})")));
+  CHECK(is_read(gate(R"({"type":"causal","layers":[],"threshold":0.5,"predictor":true})")));
+  const std::pair<const char*, const char*> bad[] = {
+      {R"({"type":"top_k","layers":[1],"threshold":0,"predictor":true})", "token_gate.type"},
+      {R"({"type":"causal","layers":[0],"threshold":0,"predictor":true})", "token_gate.layers"},
+      {R"({"type":"causal","layers":[2],"threshold":0,"predictor":true})", "token_gate.layers"},
+      {R"({"type":"causal","layers":[1],"predictor":true})", "token_gate.threshold"},
+      {R"({"type":"causal","layers":[1],"threshold":0})", "token_gate.predictor"},
+      {R"({"type":"causal","layers":[1],"threshold":0,"predictor":true,"k":2})", "token_gate.k"},
+  };
+  for (const auto& [object, key] : bad) {
+    INFO(object);
+    CHECK(io_test::contains(refused(gate(object)), key));
+  }
+  CHECK(io_test::contains(refused(gate(R"({"type":"causal","layers":[1],"threshold":0,"predictor":true})",
+                                       R"(,"residual":{"type":"ladder"})")),
+                          "token_gate.type"));
+
+  FamilyCheckpoint checkpoint("headgate_moe_token_predictor_f32");
+  const ModelDescription description = describe_model(checkpoint.write());
+  CHECK(description.words(description.mixers) ==
+        "2 x 3 heads of 14, 1 KV heads, tokens whose predictor is above a threshold alone; 1 x 3 heads of 14, 1 KV "
+        "heads");
+  CHECK(description.unused_tensors.empty());
 }
 
 TEST_CASE("an attention that is not understood is refused with its key") {

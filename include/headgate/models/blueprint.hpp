@@ -3,6 +3,7 @@
 // (Model::from) walk over it and know no family and no kind of part.
 #pragma once
 
+#include <map>
 #include <optional>
 #include <variant>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "headgate/models/model_config.hpp"
 #include "headgate/models/part.hpp"
 #include "headgate/models/parts/norm_part.hpp"
+#include "headgate/models/parts/token_gate_part.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -38,6 +40,7 @@ struct Blueprint {
   std::vector<LayerPlan> layers;
   NormPart norm;
   HeadPart head = {};
+  std::map<index_t, TokenGatePart> token_gates = {};  // of layers that not every token passes
 
   // use(branch) for every branch of every step of a layer, in order.
   template <class F>
@@ -83,6 +86,7 @@ struct Blueprint {
         add(step.norm_after);
       }
     }
+    for (const auto& [layer, gate] : token_gates) gate.list_weights(list);
     return list;
   }
 };

@@ -39,7 +39,10 @@ inline Model build_model(const Blueprint& blueprint, Packer& packer) {
     packer.begin_layer(static_cast<index_t>(blocks.size()));
     std::vector<DecoderBlock::Step> steps;
     for (const StepPlan& step : layer) steps.push_back(detail::pack(step, packer));
-    blocks.push_back(DecoderBlock::create(std::move(steps)).value());
+    DecoderBlock block = DecoderBlock::create(std::move(steps)).value();
+    const auto gate = blueprint.token_gates.find(packer.layer());
+    if (gate != blueprint.token_gates.end()) block = block.with_gate(gate->second.pack(packer)).value();
+    blocks.push_back(std::move(block));
   }
   std::shared_ptr<const Matrix> head;
   if (blueprint.head.matrix) head = std::make_shared<const Matrix>(packer.linear(*blueprint.head.matrix));

@@ -55,7 +55,8 @@ struct ModelDescription {
     ModelDescription description;
     description.config = blueprint.config;
     description.scratch_ = ScratchCount::of(blueprint);
-    blueprint.each_operation([&](const auto& part, index_t layer) { description.add(part, layer); });
+    blueprint.each_operation(
+        [&](const auto& part, index_t layer) { description.add(part, layer, blueprint.token_gates); });
 
     const WeightList weights = blueprint.weights();
     description.weights = WeightCount::of(weights);
@@ -126,14 +127,21 @@ struct ModelDescription {
       ++found->count;
     }
   }
-  void add(const MixerPart& part, index_t layer) {
-    count(part.words(), mixers);
+  using Gates = std::map<index_t, TokenGatePart>;
+  void add(const MixerPart& part, index_t layer, const Gates& gates) {
+    const auto gate = gates.find(layer);
+    count(part.words() + (gate == gates.end() ? "" : ", " + gate->second.words()), mixers);
     layers_.push_back(layer);
     states_.push_back(part.state());
+    if (gate != gates.end()) {  // which positions were kept
+      states_.back() = [own = part.state()](const StateSize& size) {
+        return own(size) + std::int64_t{size.context_size} * std::int64_t{sizeof(index_t)};
+      };
+    }
     reads_.push_back(part.reads());
   }
   template <class Made>
-  void add(const AnyPart<Made>& part, index_t /*layer*/) {
+  void add(const AnyPart<Made>& part, index_t /*layer*/, const Gates& /*gates*/) {
     count(part.words(), feed_forwards);
     if (part.routing() == nullptr) return;
     if (routed_layers++ == 0) routing = *part.routing();

@@ -11,6 +11,9 @@
 //     {"type":"plain"}
 //     {"type":"ladder"}             all steps late (layers/decoder_block.hpp): attention and networks read x without what
 //       the one before them adds
+//   token_gate, which may be absent: of dense layers, which only some tokens pass (mixture of depths, token_gate.hpp)
+//     {"type":"causal","layers":[L,...],"threshold":T,"predictor":false}   model.layers.L.token_gate.weight (hidden),
+//       .bias (1); with a predictor token_gate.predictor.weight (hidden), .bias (1)
 // clang-format on
 // A key in them that is not written there is refused. The file that defines the format comes with the trained
 // checkpoints.
@@ -34,6 +37,8 @@ struct HeadgateMoe {
     const NamedRouter router = find_named_router(json, experts);
     const Attention attention = read_attention(json.get_object("attention"));
     const bool is_ladder = json.has("residual") && read_is_ladder(json.get_object("residual"));
+
+    const std::optional<TokenGates> gates = read_token_gates(json, c, is_ladder);
 
     Qwen3Moe::FindGqa gqa(c, source);
     if (!attention.has_qk_norm) gqa.shape.qk_norm = QkNorm::none;
@@ -60,6 +65,7 @@ struct HeadgateMoe {
     for (LayerPlan& layer : blueprint.layers) {
       for (StepPlan& step : layer) step.is_late = is_ladder;
     }
+    if (gates) find_token_gates(*gates, source, blueprint);
     return blueprint;
   }
 
@@ -71,6 +77,12 @@ struct HeadgateMoe {
   struct Attention {
     std::optional<Regions> regions = std::nullopt;  // none: dense
     bool has_qk_norm = true;
+  };
+
+  struct TokenGates {
+    std::vector<index_t> layers;
+    float threshold = 0.0f;
+    bool has_predictor = false;
   };
 
   static NamedExperts find_named_experts(const JsonObject& json, const Qwen3Moe::Config& c) {
@@ -123,6 +135,35 @@ struct HeadgateMoe {
     }
     refuse_unread(residual);
     return type == "ladder";
+  }
+  static std::optional<TokenGates> read_token_gates(const JsonObject& json, const Qwen3Moe::Config& c, bool is_ladder) {
+    if (!json.has("token_gate")) return std::nullopt;
+    const JsonObject object = json.get_object("token_gate");
+    if (const std::string& type = object.get_string("type"); type != "causal") {
+      object.fail("type", "the gate of tokens \"" + escaped(type, 40) + "\" is not supported, known: causal");
+    }
+    TokenGates gates;
+    for (const std::int64_t layer : object.get_integers("layers", 0, c.model.num_hidden_layers - 1)) {
+      if (c.is_sparse[as_size(layer)]) object.fail("layers", "layer " + std::to_string(layer) + " is not dense");
+      gates.layers.push_back(static_cast<index_t>(layer));
+    }
+    if (is_ladder) object.fail("type", "gates of tokens do not go with a ladder of residuals");
+    gates.threshold = static_cast<float>(object.get_number("threshold", -1e30, 1e30));
+    gates.has_predictor = object.get_bool("predictor");
+    refuse_unread(object);
+    return gates;
+  }
+  static void find_token_gates(const TokenGates& gates, const TensorSource& source, Blueprint& blueprint) {
+    for (const index_t layer : gates.layers) {
+      const auto score = [&](const std::string& prefix) -> TokenGatePart::Score {
+        return {WeightRows::find(source, prefix + "weight", {blueprint.config.hidden_size}),
+                WeightRows::find(source, prefix + "bias", {1})};
+      };
+      const std::string prefix = "model.layers." + std::to_string(layer) + ".token_gate.";
+      TokenGatePart part{.score = score(prefix), .threshold = gates.threshold};
+      if (gates.has_predictor) part.predictor = score(prefix + "predictor.");
+      blueprint.token_gates.insert_or_assign(layer, std::move(part));
+    }
   }
 };
 

@@ -28,6 +28,7 @@ class ScratchCount {
     });
     count.angles_ = ropes.floats_per_row();
     count.ropes_ = static_cast<std::int64_t>(ropes.all().size());
+    for (const auto& [layer, gate] : blueprint.token_gates) count.gates_.push_back(gate.scratch());
     for (const LayerPlan& layer : blueprint.layers) {
       index_t branches = 1;
       index_t routers_apart = 0;
@@ -48,8 +49,10 @@ class ScratchCount {
     const std::int64_t x = pass.rows * hidden_size_;
     std::int64_t operation = 0;
     for (const ScratchNeed& need : operations_) operation = std::max(operation, need(pass));
+    std::int64_t kept = 0;  // by a gate, with their angles
+    for (const ScratchNeed& need : gates_) kept = std::max(kept, need(pass) + pass.rows * angles_);
     const std::int64_t layers =
-        pass.rows * angles_ + (rows_ + late_rows_) * x + operation + 2 * pass.sequences * mixers_;
+        pass.rows * angles_ + (rows_ + late_rows_) * x + operation + kept + 2 * pass.sequences * mixers_;
     const std::int64_t gathered = pass.sequences > 1 ? logits_rows * (hidden_size_ + vocab_size) : 0;
     const std::int64_t head = 2 * logits_rows * hidden_size_ + gathered;
     const std::int64_t lines = 64 * (40 + 2 * ropes_ + 2 * mixers_);  // every take is rounded up to whole lines
@@ -65,6 +68,7 @@ class ScratchCount {
   std::int64_t ropes_ = 0;
   std::int64_t mixers_ = 0;  // or dense networks, each as often as it may run
   std::vector<ScratchNeed> operations_;
+  std::vector<ScratchNeed> gates_;  // of tokens
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -57,6 +57,12 @@ CHECKPOINTS = {
         router=dict(type="phatgoose", k=2), moe_intermediate_size=3, experts=dict(type="lora", scale=1.5)),
     "headgate_moe_mora_rank_f32": WIDE | dict(
         router=dict(type="mora", k=4, temperature=0.25), moe_intermediate_size=1, experts=dict(type="rank", scale=2.0)),
+    "headgate_moe_token_gate_f32": WIDE | dict(
+        router=dict(type="top_k_softmax", k=3, normalize=True), mlp_only_layers=[0, 1],
+        token_gate=dict(type="causal", layers=[1], threshold=0.25, predictor=False)),
+    "headgate_moe_token_predictor_f32": NARROW | dict(
+        router=dict(type="top_k_softmax", k=2, normalize=True), mlp_only_layers=[0, 2],
+        token_gate=dict(type="causal", layers=[0, 2], threshold=-0.125, predictor=True)),
     "headgate_moe_monet_horizontal_f32": NARROW | dict(
         num_experts=25, moe_intermediate_size=3,
         experts=dict(type="monet", decomposition="horizontal", heads=2, topk=2)),
@@ -89,6 +95,10 @@ def shapes_of(c):
         is_dense = layer in c["mlp_only_layers"]
         of_layer = network(hidden, c["intermediate_size"]) if is_dense else expert_shapes(c) | gate_shapes(c)
         own |= {f"mlp.{name}": shape for name, shape in of_layer.items()}
+        gate = c.get("token_gate", {"layers": []})
+        if layer in gate["layers"]:
+            for name in ("token_gate", "token_gate.predictor")[: 2 if gate["predictor"] else 1]:
+                own |= {f"{name}.weight": [hidden], f"{name}.bias": [1]}
         shapes |= {f"model.layers.{layer}.{name}": shape for name, shape in own.items()}
     if c.get("router", {}).get("type") == "gru":
         n = c["router"]["state_size"]
@@ -199,7 +209,7 @@ class Reference:
     def turned(self, x):
         """x (tokens, heads, head_dim); pairs are half a head apart."""
         half = x.shape[-1] // 2
-        angle = numpy.arange(len(x))[:, None] * self.c["rope_theta"] ** (-numpy.arange(half) / half)
+        angle = self.positions[:, None] * self.c["rope_theta"] ** (-numpy.arange(half) / half)
         cosine, sine = numpy.cos(angle)[:, None], numpy.sin(angle)[:, None]
         low, high = x[..., :half], x[..., half:]
         return numpy.concatenate([low * cosine - high * sine, high * cosine + low * sine], -1)
@@ -404,26 +414,44 @@ class Reference:
             every = numpy.concatenate([upper, lower], -1)
         return numpy.einsum("tij,tijd->td", pairs, every)
 
-    def operations(self, tokens):
-        """h_1, h_2, ...: what the layers add, of the residual."""
-        for layer in range(self.c["num_hidden_layers"]):
-            name = f"model.layers.{layer}."
-            yield lambda x: self.attention(name + "self_attn", self.norm(name + "input_layernorm", x))
-            if layer in self.c["mlp_only_layers"]:
-                yield lambda x: self.network(name + "mlp", self.norm(name + "post_attention_layernorm", x))
-            elif kind_of(self.c) == "monet":
-                yield lambda x: self.monet(layer, self.norm(name + "post_attention_layernorm", x))
-            else:
-                yield lambda x: self.routed(layer, self.norm(name + "post_attention_layernorm", x), tokens)
+    def operations(self, layer, tokens):
+        """What the layer adds, one after the other, of the residual."""
+        name = f"model.layers.{layer}."
+        yield lambda x: self.attention(name + "self_attn", self.norm(name + "input_layernorm", x))
+        if layer in self.c["mlp_only_layers"]:
+            yield lambda x: self.network(name + "mlp", self.norm(name + "post_attention_layernorm", x))
+        elif kind_of(self.c) == "monet":
+            yield lambda x: self.monet(layer, self.norm(name + "post_attention_layernorm", x))
+        else:
+            yield lambda x: self.routed(layer, self.norm(name + "post_attention_layernorm", x), tokens)
+
+    def gated(self, layer, tokens, x):
+        """Of the tokens whose score is above the threshold x + score * (layer(x) - x), as if there were no others."""
+        gate, name = self.c["token_gate"], f"model.layers.{layer}.token_gate"
+        score = lambda prefix: x @ self.w[prefix + ".weight"] + self.w[prefix + ".bias"][0]
+        keys = score(name + ".predictor") if gate["predictor"] else score(name)
+        self.nearest = min(self.nearest, numpy.abs(keys - gate["threshold"]).min())
+        kept = numpy.flatnonzero(keys > gate["threshold"])
+        whole, self.positions = self.positions, self.positions[kept]
+        y = x[kept]
+        for operation in self.operations(layer, tokens):
+            y = y + operation(y)
+        self.positions, out = whole, x.copy()
+        out[kept] += score(name)[kept, None] * (y - x[kept])
+        return out
 
     def forward(self, tokens):
-        self.routes = {}
+        self.routes, self.positions = {}, numpy.arange(len(tokens))
         self.state = numpy.zeros((len(tokens), self.c.get("router", {}).get("state_size", 1)))
         x = [self.w["model.embed_tokens.weight"][tokens]]
         is_ladder = self.c.get("residual", {}).get("type") == "ladder"
-        for operation in self.operations(tokens):
-            reads = x[max(len(x) - 2, 0)] if is_ladder else x[-1]
-            x.append(x[-1] + operation(reads))
+        for layer in range(self.c["num_hidden_layers"]):
+            if layer in self.c.get("token_gate", {"layers": []})["layers"]:
+                x.append(self.gated(layer, tokens, x[-1]))
+                continue
+            for operation in self.operations(layer, tokens):
+                reads = x[max(len(x) - 2, 0)] if is_ladder else x[-1]
+                x.append(x[-1] + operation(reads))
         head = "model.embed_tokens" if self.c["tie_word_embeddings"] else "lm_head"
         return self.linear(head, self.norm("model.norm", x[-1]))
 

@@ -85,6 +85,33 @@ TEST_CASE("a residual is a ladder where config.json says so, and plain without a
   }
 }
 
+TEST_CASE("low-rank experts stand beside the projections that config.json names") {
+  const auto with = [](const std::string& lora) {
+    return config_text(plain, R"({"type":"dense","lora":)" + lora + "}");
+  };
+  CHECK(is_read(with(R"({"projections":["q_proj","o_proj"],"num_experts":3,"rank":2,"k":2,"scale":1.5})")));
+  CHECK(is_read(with(R"({"projections":[],"num_experts":3,"rank":2,"k":2,"scale":1.5})")));
+  const std::pair<const char*, const char*> bad[] = {
+      {R"({"projections":["gate_proj"],"num_experts":3,"rank":2,"k":2,"scale":1})", "attention.lora.projections"},
+      {R"({"projections":["q_proj","q_proj"],"num_experts":3,"rank":2,"k":2,"scale":1})", "attention.lora.projections"},
+      {R"({"projections":["q_proj"],"num_experts":3,"rank":0,"k":2,"scale":1})", "attention.lora.rank"},
+      {R"({"projections":["q_proj"],"num_experts":3,"rank":2,"k":4,"scale":1})", "attention.lora.k"},
+      {R"({"projections":["q_proj"],"num_experts":3,"rank":2,"k":2})", "attention.lora.scale"},
+      {R"({"projections":["q_proj"],"num_experts":3,"rank":2,"k":2,"scale":1,"bias":0})", "attention.lora.bias"},
+  };
+  for (const auto& [lora, key] : bad) {
+    INFO(lora);
+    CHECK(io_test::contains(refused(with(lora)), key));
+  }
+  FamilyCheckpoint checkpoint("headgate_moe_attention_lora_f32");
+  const std::string path = checkpoint.write();
+  const ModelDescription description = describe_model(path);
+  CHECK(description.words(description.mixers) ==
+        "6 heads of 24, 2 KV heads, 5 low-rank experts of rank 3 beside 4 projections");
+  CHECK(description.unused_tensors.empty());
+  CHECK(description.weights.weight_bytes() == load_model(path, {.compute = Compute::f32})->weight_bytes());
+}
+
 TEST_CASE("gates of tokens are of dense layers, and say what they are") {
   const auto gate = [](const std::string& object, const std::string& more = "") {
     return config_text(plain, dense, ",\"mlp_only_layers\":[1],\"token_gate\":" + object + more);

@@ -63,6 +63,13 @@ CHECKPOINTS = {
     "headgate_moe_token_predictor_f32": NARROW | dict(
         router=dict(type="top_k_softmax", k=2, normalize=True), mlp_only_layers=[0, 2],
         token_gate=dict(type="causal", layers=[0, 2], threshold=-0.125, predictor=True)),
+    "headgate_moe_attention_lora_f32": WIDE | dict(
+        router=dict(type="top_k_softmax", k=3, normalize=True), attention=dict(type="dense", lora=dict(
+            projections=["q_proj", "k_proj", "v_proj", "o_proj"], num_experts=5, rank=3, k=2, scale=1.5))),
+    "headgate_moe_bilevel_lora_f32": NARROW | dict(
+        router=dict(type="top_k_softmax", k=2, normalize=True), attention=dict(
+            type="bilevel", region_size=8, regions=2, lora=dict(
+                projections=["o_proj", "v_proj"], num_experts=3, rank=2, k=2, scale=0.5))),
     "headgate_moe_monet_horizontal_f32": NARROW | dict(
         num_experts=25, moe_intermediate_size=3,
         experts=dict(type="monet", decomposition="horizontal", heads=2, topk=2)),
@@ -91,6 +98,13 @@ def shapes_of(c):
         own = {"input_layernorm": [hidden], "post_attention_layernorm": [hidden], "self_attn.q_norm": [size],
                "self_attn.k_norm": [size], "self_attn.q_proj": [queries, hidden], "self_attn.k_proj": [keys, hidden],
                "self_attn.v_proj": [keys, hidden], "self_attn.o_proj": [hidden, queries]}  # fmt: skip
+        lora = c["attention"].get("lora", {"projections": []})
+        for name in lora["projections"]:
+            rows, cols = own[f"self_attn.{name}"]
+            own[f"self_attn.{name}.gate"] = [lora["num_experts"], cols]
+            for e in range(lora["num_experts"]):
+                own[f"self_attn.{name}.experts.{e}.lora_A"] = [lora["rank"], cols]
+                own[f"self_attn.{name}.experts.{e}.lora_B"] = [rows, lora["rank"]]
         own = {f"{name}.weight": shape for name, shape in own.items()}
         is_dense = layer in c["mlp_only_layers"]
         of_layer = network(hidden, c["intermediate_size"]) if is_dense else expert_shapes(c) | gate_shapes(c)
@@ -179,6 +193,8 @@ def filled(entry, config):
     if entry["name"].endswith("gate.table"):
         half = config["num_experts"] / 2
         return entry | {"offset": half, "scale": half, "is_whole": True}
+    if entry["name"].endswith("_proj.gate.weight"):
+        return entry | {"offset": 0.0, "scale": 0.125}
     return entry | FILLED.get(entry["name"].rsplit(".")[-1], {})
 
 
@@ -214,16 +230,41 @@ class Reference:
         low, high = x[..., :half], x[..., half:]
         return numpy.concatenate([low * cosine - high * sine, high * cosine + low * sine], -1)
 
+    def projection(self, name, x):
+        """A projection of an attention, and the low-rank experts beside it."""
+        y, lora = self.linear(name, x), self.c["attention"].get("lora", {"projections": []})
+        if name.split(".")[-1] in lora["projections"]:
+            for t, row in enumerate(softmax(self.linear(name + ".gate", x))):
+                ids = self.chosen(row, lora["k"])
+                for e, weight in zip(ids, row[ids] / row[ids].sum()):
+                    own = f"{name}.experts.{e}.lora_"
+                    y[t] += weight * lora["scale"] * self.linear(own + "B", self.linear(own + "A", x[t]))
+        return y
+
     def attention(self, name, x):
-        heads = lambda part: self.linear(f"{name}.{part}_proj", x).reshape(len(x), -1, self.c["head_dim"])
+        heads = lambda part: self.projection(f"{name}.{part}_proj", x).reshape(len(x), -1, self.c["head_dim"])
         q, k = (self.turned(self.norm(f"{name}.{part}_norm", heads(part))) for part in "qk")
         v, group = heads("v"), q.shape[1] // k.shape[1]
+        k, v = (numpy.repeat(part, group, 1) for part in (k, v))
+        seen = numpy.tril(numpy.ones((len(x), len(x)), bool))
+        if self.c["attention"]["type"] == "bilevel":
+            seen = seen & self.regions(q, k)
         out = numpy.zeros_like(q)
         for h in range(q.shape[1]):
-            scores = q[:, h] @ k[:, h // group].T / numpy.sqrt(self.c["head_dim"])
-            scores[numpy.triu_indices(len(x), 1)] = -numpy.inf
-            out[:, h] = softmax(scores) @ v[:, h // group]
-        return self.linear(name + ".o_proj", out.reshape(len(x), -1))
+            scores = q[:, h] @ k[:, h].T / numpy.sqrt(self.c["head_dim"])
+            out[:, h] = softmax(numpy.where(seen, scores, -numpy.inf)) @ v[:, h]
+        return self.projection(name + ".o_proj", out.reshape(len(x), -1))
+
+    def regions(self, q, k):
+        """(queries, keys): the query's own region, and those before it that it likes best."""
+        size, most = self.c["attention"]["region_size"], self.c["attention"]["regions"]
+        region = numpy.arange(len(q)) // size
+        seen = region[:, None] == region
+        for t in range(len(q)):
+            means = numpy.array([k[region == j].mean(0) for j in range(region[t])]).reshape(-1, *k.shape[1:])
+            for j in self.chosen((q[t] * means).sum((1, 2)), most):
+                seen[t, region == j] = True
+        return seen
 
     def network(self, name, x):
         gate = self.linear(name + ".gate_proj", x)

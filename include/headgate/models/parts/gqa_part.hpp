@@ -5,10 +5,12 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <vector>
 
 #include "headgate/attention/bilevel_causal_attention.hpp"
 #include "headgate/attention/gqa.hpp"
 #include "headgate/models/part.hpp"
+#include "headgate/models/parts/added_part.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -32,6 +34,7 @@ struct GqaPart {
   WeightRows output;                 // (hidden_size, heads * head_dim)
   // As many numbers as the shape's options want; none without.
   std::optional<WeightRows> query_bias, key_bias, value_bias, output_bias, query_norm, key_norm, sinks;
+  std::vector<AddedPart> added = {};  // beside its projections
 
   // is_interleaved: the checkpoint's rotary pairs lie side by side, (x_2i, x_2i+1). Throws Error of TensorSource.
   static GqaPart find(const TensorSource& source, const std::string& prefix, const GqaShape& shape,
@@ -82,6 +85,9 @@ struct GqaPart {
     if (shape.window > 0) text += ", window " + std::to_string(shape.window);
     if (shape.has_sinks) text += ", sinks";
     if (!rope) text += ", no positions";
+    if (!added.empty()) {
+      text += ", " + added.front().experts.words() + " beside " + std::to_string(added.size()) + " projections";
+    }
     return text;
   }
   void list_weights(WeightList& weights) const {
@@ -89,6 +95,7 @@ struct GqaPart {
     for (const auto* rows : {&query_bias, &key_bias, &value_bias, &output_bias, &query_norm, &key_norm, &sinks}) {
       if (*rows) weights.push_back(WeightUse::vector(**rows));
     }
+    for (const AddedPart& part : added) part.list_weights(weights);
   }
   StateNeed state() const {
     return [sizes = shape](const StateSize& size) { return sizes.state_bytes(size); };
@@ -99,8 +106,17 @@ struct GqaPart {
       return {read, 2 * width * read};
     };
   }
-  ScratchNeed scratch() const {
-    return [sizes = shape](const PassSize& pass) { return sizes.scratch_floats(pass); };
+  ScratchNeed scratch() const { return scratch_beside(shape); }
+  // What an attention of these sizes takes, and what stands beside its projections.
+  template <class Shape>
+  ScratchNeed scratch_beside(const Shape& sizes) const {
+    std::vector<ScratchNeed> needs;
+    for (const AddedPart& part : added) needs.push_back(part.scratch());
+    return [sizes, needs](const PassSize& pass) {
+      std::int64_t most = 0;
+      for (const ScratchNeed& need : needs) most = std::max(most, need(pass));
+      return sizes.scratch_floats(pass) + most;
+    };
   }
   GroupedQueryAttention<AnyFormat> pack(const Packer& packer) const {
     return filled(GroupedQueryAttention<AnyFormat>::create(shape, rope, formats(packer)).value(), packer);
@@ -126,6 +142,7 @@ struct GqaPart {
     copy(query_norm, attention.query_norm());
     copy(key_norm, attention.key_norm());
     copy(sinks, attention.sinks());
+    for (const AddedPart& part : added) throw_if_error(attention.set_added(part.projection, part.pack(packer)));
     return attention;
   }
 };
@@ -152,9 +169,7 @@ struct BilevelPart {
       return {read, width * (length / sizes.region_size + 2 * read)};
     };
   }
-  ScratchNeed scratch() const {
-    return [sizes = shape()](const PassSize& pass) { return sizes.scratch_floats(pass); };
-  }
+  ScratchNeed scratch() const { return attention.scratch_beside(shape()); }
   BilevelCausalAttention<AnyFormat> pack(const Packer& packer) const {
     return attention.filled(
         BilevelCausalAttention<AnyFormat>::create(shape(), attention.rope, attention.formats(packer)).value(), packer);

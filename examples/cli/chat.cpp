@@ -228,7 +228,7 @@ int chat(const ChatOptions& options) {
   const std::string folder = model_folder(options.model);
   Statistics statistics;
   Stopwatch watch;
-  const headgate::ModelDescription description = describe_shown(folder, options.compute);
+  const headgate::ModelDescription description = describe_shown(folder, options.compute, options.lora);
   headgate::ChatFormat format = [&] {
     try {
       return headgate::load_chat_format(folder, options.format, today());
@@ -242,7 +242,7 @@ int chat(const ChatOptions& options) {
       plan_session({options.context, options.batch_rows, options.ubatch_rows, options.threads, 1, options.cache_type},
                    description, statistics.memory);
   headgate::ThreadPool threads(thread_count(options.threads));
-  const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads, options.compute);
+  const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads, options.compute, options.lora);
   statistics.loaded(*model, description.weights.compute, threads.size(), watch.lap());
   note(fmt::format("chat format {}, context of {} positions\n", format.name(), session_options.context_size));
   return Chat(options, tokenizer, std::move(format), headgate::Session(model, session_options), threads, statistics)

@@ -17,6 +17,7 @@ struct ChatOptions {
   std::int64_t context = 0;
   std::int64_t threads = -1;
   std::optional<headgate::Compute> compute;
+  std::optional<std::string> lora;
   headgate::CacheType cache_type = headgate::CacheType::f32;
   std::int64_t batch_rows = 2048;
   std::int64_t ubatch_rows = 512;

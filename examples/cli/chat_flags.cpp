@@ -13,6 +13,7 @@ RunCommand chat_command(Flags& flags) {
                 -2, Flags::any_count, o.max_tokens);
   flags.session(o.context, o.threads, o.batch_rows, o.ubatch_rows);
   flags.compute(o.compute);
+  flags.lora(o.lora);
   flags.cache_type(o.cache_type);
   o.sampling.declare(flags);
   flags.on("--json", "print one JSON object for each answer in place of text", o.json);

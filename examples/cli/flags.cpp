@@ -68,6 +68,11 @@ void Flags::compute(std::optional<headgate::Compute>& target) {
         });
 }
 
+void Flags::lora(std::optional<std::string>& target) {
+  text("--lora", "FOLDER", "a LoRA as PEFT saves it, added to the weights that it changes, which are float32 then",
+       target);
+}
+
 void Flags::cache_type(headgate::CacheType& target) {
   value("--cache-type", "TYPE", "keys and values of the context: f32, f16, or q8_0, eight bits (f32)",
         [&target](const std::string& text) {

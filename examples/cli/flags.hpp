@@ -44,6 +44,7 @@ class Flags {
   void isa();
   // What activations are at quantized weights.
   void compute(std::optional<headgate::Compute>& target);
+  void lora(std::optional<std::string>& target);
   // How the cache holds what has been read.
   void cache_type(headgate::CacheType& target);
   // Positions, threads, and rows of a prompt at a time: what a session and its passes are made with.

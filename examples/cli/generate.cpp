@@ -175,7 +175,7 @@ int generate(const GenerateOptions& options) {
 
   Outcome outcome;
   Stopwatch watch;
-  const headgate::ModelDescription description = describe_shown(folder, options.compute);
+  const headgate::ModelDescription description = describe_shown(folder, options.compute, options.lora);
   const std::optional<headgate::Tokenizer> tokenizer = load_tokenizer(options, tokenizer_file);
   outcome.prompt = prompt_ids(options, text, tokenizer, tokenizer_file, description.config.vocab_size);
   const headgate::SessionOptions session_options = plan_session(
@@ -187,7 +187,7 @@ int generate(const GenerateOptions& options) {
   }
 
   headgate::ThreadPool threads(thread_count(options.threads));
-  const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads, options.compute);
+  const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads, options.compute, options.lora);
   std::vector<headgate::Session> sessions;
   sessions.reserve(headgate::as_size(options.parallel));
   sessions.emplace_back(model, session_options);

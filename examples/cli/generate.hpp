@@ -19,6 +19,7 @@ struct GenerateOptions {
   std::int64_t context = 0;      // positions; 0: what the model was made for
   std::int64_t threads = -1;     // 0, -1: all processors this process may use
   std::optional<headgate::Compute> compute;
+  std::optional<std::string> lora;
   headgate::CacheType cache_type = headgate::CacheType::f32;
   std::int64_t batch_rows = 2048;  // prompt rows given at a time, and
   std::int64_t ubatch_rows = 512;  // of them in one forward pass: the smaller counts

@@ -15,6 +15,7 @@ RunCommand generate_command(Flags& flags) {
                 Flags::any_count, o.max_tokens);
   flags.session(o.context, o.threads, o.batch_rows, o.ubatch_rows);
   flags.compute(o.compute);
+  flags.lora(o.lora);
   flags.cache_type(o.cache_type);
   o.sampling.declare(flags);
   flags.on("--ignore-eos", "do not stop at the end-of-text token", o.ignore_eos);

@@ -42,6 +42,7 @@ struct PerplexityOptions {
   std::int64_t chunks = -1;              // at most; -1: all
   std::int64_t threads = -1;
   std::optional<headgate::Compute> compute;
+  std::optional<std::string> lora;
   headgate::CacheType cache_type = headgate::CacheType::f32;
   std::int64_t batch_rows = 128;  // positions of one forward pass
   std::optional<std::string> kl_base;
@@ -158,7 +159,7 @@ int perplexity(const PerplexityOptions& options) {
       save.emplace(*options.kl_base);
     }
   }
-  const headgate::ModelDescription description = describe_shown(folder, options.compute);
+  const headgate::ModelDescription description = describe_shown(folder, options.compute, options.lora);
   const headgate::ModelConfig& config = description.config;
   std::int64_t context = options.context > 0 ? options.context : config.max_position_embeddings;
   std::optional<TextChunks> text;
@@ -180,7 +181,7 @@ int perplexity(const PerplexityOptions& options) {
   }
 
   headgate::ThreadPool threads(thread_count(options.threads));
-  const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads, options.compute);
+  const std::shared_ptr<const headgate::Model> model = load_shown(folder, threads, options.compute, options.lora);
   headgate::Session session(model, {.context_size = static_cast<index_t>(context),
                                     .rows_per_pass = static_cast<index_t>(std::min(options.batch_rows, context)),
                                     .all_logits = true,
@@ -223,6 +224,7 @@ RunCommand perplexity_command(Flags& flags) {
                  o.context, "read so many chunks at most; -1: all (-1)", o.chunks);
   flags.threads(o.threads);
   flags.compute(o.compute);
+  flags.lora(o.lora);
   flags.cache_type(o.cache_type);
   flags.integer("-b,--batch-size", "positions of one forward pass (128)", 1, 1 << 16, o.batch_rows);
   flags.text("--kl-base,--kl-divergence-base,--save-all-logits", "FILE",

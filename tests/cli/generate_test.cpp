@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cmath>
 #include <csignal>
+#include <fstream>
 #include <string>
 #include <utility>
 #include <vector>
@@ -12,6 +13,7 @@
 
 #include "cli/program.hpp"
 #include "cli/scratch_folder.hpp"
+#include "io/safetensors_writer.hpp"
 #include "support/catch.hpp"
 #include "support/sanitized.hpp"
 
@@ -577,4 +579,36 @@ TEST_CASE("Ctrl-C and SIGTERM end a long run within 100 ms, keep its text and sa
     }
     CHECK(fastest < std::chrono::milliseconds(HEADGATE_SANITIZED ? 1000 : 100));
   }
+}
+
+TEST_CASE("an adapter changes the text as its weights say, and is refused where it does not fit") {
+  const cli::ScratchFolder folder;
+  const auto write = [&](const std::string& module, float b) {
+    std::ofstream(folder / "adapter_config.json") << R"({"peft_type":"LORA","r":1,"lora_alpha":2})";
+    const auto floats = [](float value) {
+      std::string bytes;
+      for (int i = 0; i < 256; ++i) bytes.append(reinterpret_cast<const char*>(&value), sizeof value);
+      return bytes;
+    };
+    const std::string name = "base_model.model." + module + ".lora_";
+    std::ofstream(folder / "adapter_model.safetensors", std::ios::binary) << io_test::safetensors(
+        {{name + "A.weight", "F32", "[1,256]", floats(1.0f)}, {name + "B.weight", "F32", "[256,1]", floats(b)}});
+  };
+  const std::string path = folder / "";
+  const auto text = [&] { return run_json(greedy({"-n", "12", "--lora", path})).at("text").get<std::string>(); };
+  const std::string plain = run_json(greedy({"-n", "12"})).at("text");
+  write("model.layers.0.self_attn.q_proj", 0.0f);
+  CHECK(text() == plain);
+  write("model.layers.2.self_attn.o_proj", 0.5f);
+  CHECK(text() != plain);
+  const cli::Result score = cli::run({"perplexity", "-p", "Once upon a time there was", "-c", "4", "--lora", path});
+  CHECK(score.code == 0);
+  CHECK(score.out != cli::run({"perplexity", "-p", "Once upon a time there was", "-c", "4"}).out);
+
+  write("model.layers.9.self_attn.o_proj", 0.5f);
+  const cli::Result missing = cli::run(greedy({"-n", "2", "--lora", path}));
+  CHECK(missing.code == 3);
+  CHECK(missing.err.find("model.layers.9.self_attn.o_proj") != std::string::npos);
+  CHECK(cli::run(greedy({"-n", "2", "--lora", "/no/such/folder"})).code == 4);
+  CHECK(cli::run(greedy({"-n", "2", "--lora", ""})).code == 2);
 }

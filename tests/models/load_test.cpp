@@ -1,6 +1,7 @@
 #include "headgate/models/load.hpp"
 
 #include "io/safetensors_writer.hpp"
+#include "models/family_checkpoint.hpp"
 #include "models/reference_run.hpp"
 #include "support/thread_executor.hpp"
 
@@ -266,4 +267,53 @@ TEST_CASE(
       for (const index_t threads : {1, 3}) CHECK(Run(rounded, text, piece, threads).logits == run.logits);
     }
   }
+}
+
+TEST_CASE("a model with an adapter has the logits that PEFT and transformers compute of both") {
+  for (const char* const name : {"olmoe_bf16", "deepseek_v3_groups_bf16", "llama_f32"}) {
+    INFO(name);
+    FamilyCheckpoint checkpoint(name);
+    const std::string path = checkpoint.write();
+    const std::string adapter = golden_folder + "peft/models/" + name;
+    const Json json = read_json(adapter + "/expected.json");
+    const JsonObject expected(json, "expected.json");
+    const std::vector<std::int32_t> prompt = ids(*expected.value("prompt"));
+    for (const index_t threads : {1, 3}) {
+      ThreadExecutor executor(threads);
+      const auto model = load_model(path, {.executor = executor, .compute = Compute::f32, .adapter = adapter});
+      CHECK(model->weight_bytes() == describe_model(path, Compute::f32, adapter).weights.weight_bytes());
+      const Run run(model, prompt, 7, threads);
+      const std::span<const Json> logits = expected.get_list("logits");
+      double worst = 0.0;
+      for (std::size_t i = 0; i < logits.size(); ++i) {
+        worst = std::max(worst, largest_difference(run.rows().row(static_cast<index_t>(i)), numbers(logits[i])));
+      }
+      CHECK(worst < 1e-4);
+    }
+  }
+}
+
+TEST_CASE("an adapter that does not fit the model is refused with what does not") {
+  FamilyCheckpoint checkpoint("olmoe_bf16");
+  const std::string path = checkpoint.write();
+  const auto refused = [&](const std::string& adapter) {
+    const Error error = io_test::error_of([&] { load_model(path, {.adapter = adapter}); });
+    CHECK(io_test::error_of([&] { describe_model(path, Compute::f32, adapter); }).what() == std::string(error.what()));
+    return error;
+  };
+  CHECK(refused("/no/such/folder").code() == ErrorCode::io);
+  const Error of_module = refused(golden_folder + "peft/plain");
+  CHECK(of_module.code() == ErrorCode::bad_file);
+  CHECK(io_test::contains(of_module.what(), "the model has no matrix of this name"));
+  CHECK(of_module.detail().field == "layers.0.down_proj");
+  const Error of_shape = refused(golden_folder + "peft/models/llama_f32");
+  CHECK(of_shape.code() == ErrorCode::bad_file);
+  CHECK(io_test::contains(of_shape.what(), "the adapter's matrices are of"));
+  const Error of_file = io_test::error_of([&] {
+    ScratchFolder folder;
+    folder.write("model.gguf", "GGUF");
+    load_model(folder.path() + "/model.gguf", {.adapter = golden_folder + "peft/models/llama_f32"});
+  });
+  CHECK(of_file.code() == ErrorCode::usage);
+  CHECK(io_test::contains(of_file.what(), "an adapter is for a checkpoint in a folder"));
 }

@@ -6,6 +6,7 @@
 namespace headgate::inline HEADGATE_ABI {
 
 extern template std::shared_ptr<const Model> load_model<Families>(const std::string& path, const LoadOptions& options);
-extern template ModelDescription describe_model<Families>(const std::string& path, Compute compute);
+extern template ModelDescription describe_model<Families>(const std::string& path, Compute compute,
+                                                          const std::string& adapter);
 
 }  // namespace headgate::inline HEADGATE_ABI

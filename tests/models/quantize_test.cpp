@@ -81,7 +81,7 @@ struct StoredRows {
 };
 std::vector<StoredRows> stored_rows(const std::string& path) {
   std::vector<StoredRows> all;
-  detail::read_checkpoint<Families>(path, Compute::f32, [&](const Blueprint& blueprint, const auto&, const auto&) {
+  detail::read_checkpoint<Families>(path, {Compute::f32}, [&](const Blueprint& blueprint, const auto&, const auto&) {
     for (const WeightUse& use : blueprint.weights()) {
       StoredRows rows{use.rows.name(), use.rows.dtype(), false, use.rows.cols(), use.rows.floats()};
       use.rows.for_each_tensor([&](const Tensor& tensor) { rows.is_packed = tensor.panels.has_value(); });

@@ -3,6 +3,7 @@
 #include "headgate/io/safetensors_header.hpp"
 #include "io/refusal.hpp"
 #include "io/safetensors_writer.hpp"
+#include "models/small_file.hpp"
 #include "support/catch.hpp"
 #include "support/golden.hpp"
 #include "support/thread_executor.hpp"
@@ -620,4 +621,42 @@ TEST_CASE("panels that do not fit their shape, type or order are refused with th
   // Whatever a family expects otherwise, panels are rows.
   CHECK(WeightRows::find_transposed(file, "a", {16, 4}).mapped() != nullptr);
   CHECK(WeightRows::find_mxfp4(file, "a", {16, 4}).mapped() != nullptr);
+}
+
+TEST_CASE("rows of a matrix that an adapter changes are floats with what it adds") {
+  for (const char* const dtype : {"F32", "BF16"}) {
+    INFO(dtype);
+    using models_test::counting;
+    models_test::SmallFile file(
+        {counting("w", {4, 3}, dtype), counting("w_t", {3, 4}, dtype), counting("other", {4, 3}, dtype)});
+    const LowRankChange change{2, 3, 4, 0.5f, {1, 2, 3, 4, 5, 6}, {0, 0, 1, 0, 0, 1, 2, -1}};
+    file.source.add("w", change);
+    file.source.add("w_t", change);
+    const WeightRows rows = WeightRows::find(file.source, "w", {4, 3});
+    CHECK(rows.format() == AnyFormat(F32{}));
+    CHECK(rows.mapped() == nullptr);
+    CHECK_FALSE(rows.has_blocks());
+    const std::vector<float> wanted = {0, 1, 2, 3.5f, 5, 6.5f, 8, 9.5f, 11, 8, 9.5f, 11};
+    CHECK(rows.floats() == wanted);
+    CHECK(rows.part(1, 2).floats() == std::vector<float>(wanted.begin() + 3, wanted.begin() + 9));
+    CHECK(rows.part(3, 1).floats() == std::vector<float>(wanted.begin() + 9, wanted.end()));
+    Context ctx;
+    std::vector<float> all(12);
+    rows.read_all([&](index_t r, const float* values) { std::copy_n(values, 3, all.data() + 3 * r); }, ctx);
+    CHECK(all == wanted);
+    // Element (r, c) of the transposed one is 4 c + r.
+    const WeightRows turned = WeightRows::find_transposed(file.source, "w_t", {4, 3});
+    turned.read_all([&](index_t r, const float* values) { std::copy_n(values, 3, all.data() + 3 * r); }, ctx);
+    for (std::size_t r = 0; r < 4; ++r) {
+      for (std::size_t c = 0; c < 3; ++c) {
+        const auto plain = static_cast<float>(3 * r + c);
+        CHECK(all[3 * r + c] == wanted[3 * r + c] - plain + static_cast<float>(4 * c + r));
+      }
+    }
+    CHECK((WeightRows::find(file.source, "other", {4, 3}).format() == AnyFormat(F32{})) == (dtype[0] == 'F'));
+    file.source.add("other", {1, 4, 3, 1.0f, {1, 1, 1, 1}, {1, 1, 1}});
+    const Error error = io_test::error_of([&] { WeightRows::find(file.source, "other", {4, 3}); });
+    CHECK(io_test::contains(error.what(), "other"));
+    CHECK(io_test::contains(error.what(), "the adapter's matrices are of 3 rows and 4 columns"));
+  }
 }

@@ -128,7 +128,7 @@ inline PolicyInput live_input(const std::string& folder, Session& session, std::
   const index_t width = model.hidden_size();
   PolicyInput input;
   detail::read_checkpoint(
-      folder, Compute::f32, [&](const Blueprint& blueprint, const TensorSource&, const detail::CheckpointNotes&) {
+      folder, {Compute::f32}, [&](const Blueprint& blueprint, const TensorSource&, const detail::CheckpointNotes&) {
         blueprint.each_operation([&](const auto& part, index_t layer) {
           if (part.routing() == nullptr) return;
           const WeightRows* const rows = part.linear_gate();

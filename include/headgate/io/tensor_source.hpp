@@ -16,6 +16,7 @@
 #include "headgate/io/tensor.hpp"
 
 #include <algorithm>
+#include <functional>
 #include <initializer_list>
 #include <map>
 #include <memory>
@@ -43,6 +44,17 @@ struct TensorName {
   std::string stored;
   std::int64_t part = -1;      // slice of the stored tensor; -1: all of it
   std::optional<Shape> shape;  // where it differs in sizes of one alone
+};
+
+// What an adapter adds to a matrix of a checkpoint, W + scale * B A (Hu et al. 2021, "LoRA", arXiv 2106.09685, section
+// 4.1).
+struct LowRankChange {
+  index_t rank = 0;
+  index_t in_size = 0;
+  index_t out_size = 0;
+  float scale = 1.0f;
+  std::vector<float> a;  // (rank, in_size)
+  std::vector<float> b;  // (out_size, rank)
 };
 
 class TensorSource {
@@ -156,6 +168,14 @@ class TensorSource {
   // What the reader's quantized weights will meet, which says how they are packed.
   void set_compute(Compute compute) noexcept { compute_ = compute; }
   Compute compute() const noexcept { return compute_; }
+
+  // What an adapter adds to the matrix of this name, which is read with it from now on.
+  void add(const std::string& name, LowRankChange change) { changes_.insert_or_assign(name, std::move(change)); }
+  // Null: nothing.
+  const LowRankChange* change_of(std::string_view name) const noexcept {
+    const auto found = changes_.find(name);
+    return found == changes_.end() ? nullptr : &found->second;
+  }
 
   std::span<const MappedFile> files() const noexcept { return *files_; }
   // Keeps the bytes of the files where they are, longer than the source.
@@ -355,6 +375,7 @@ class TensorSource {
   std::optional<GgufMetadata> metadata_;
   bool has_rotary_pairs_ = false;
   Compute compute_ = Compute::f32;
+  std::map<std::string, LowRankChange, std::less<>> changes_;     // by the tensor's name
   std::map<std::string, std::string, std::less<>> stored_names_;  // of names that are not the file's
   std::map<std::string, std::int64_t, std::less<>> parts_;        // of those that name a part
 };

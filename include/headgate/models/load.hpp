@@ -9,12 +9,15 @@
 
 #include <memory>
 #include <new>
+#include <optional>
+#include <set>
 #include <string>
 
 #include "headgate/models/build_model.hpp"
 #include "headgate/models/config_reader.hpp"
 #include "headgate/models/description.hpp"
 #include "headgate/models/families.hpp"
+#include "headgate/models/lora_adapter.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -29,9 +32,18 @@ struct LoadOptions {
   // What activations are where they meet weights of fewer bits than floats (core/compute.hpp). Without quantized
   // weights int8 is f32, and without weights in bfloat16 bf16 is.
   Compute compute = Compute::int8;
+  // A folder with a LoRA as PEFT saves it (lora_adapter.hpp), of a checkpoint in a folder; "": none. What it changes is
+  // packed as float32, W + s B A, whatever the checkpoint holds. bad_file: a module that is no matrix of the model.
+  std::string adapter = "";
 };
 
 namespace detail {
+
+// How the weights of a checkpoint are read: as LoadOptions has it.
+struct Reading {
+  Compute compute;
+  std::string adapter = "";
+};
 
 // What reading the documents of a checkpoint passed over.
 struct CheckpointNotes {
@@ -70,6 +82,22 @@ inline void read_generation_config(const Descriptor& folder, std::uint64_t max_b
   if (!ignored.empty()) notes.skipped.push_back({name, "only eos_token_id is read, not " + ignored});
 }
 
+// The source's matrices as the adapter changes them.
+inline void add_adapter(const LoraAdapter& adapter, TensorSource& source) {
+  for (const LoraAdapter::Module& m : adapter.modules()) {
+    source.add(m.name + ".weight", {m.rank, m.in_size, m.out_size, m.scale, m.a, m.b});
+  }
+}
+// Every module of it is a matrix that the model has.
+inline void check_adapter(const LoraAdapter& adapter, const Blueprint& blueprint) {
+  std::set<std::string> names;
+  for (const WeightUse& use : blueprint.weights()) names.insert(use.rows.name());
+  for (const LoraAdapter::Module& m : adapter.modules()) {
+    if (names.count(m.name + ".weight") != 0) continue;
+    throw Error(ErrorCode::bad_file, {adapter.path(), m.name, -1, "the model has no matrix of this name"});
+  }
+}
+
 // Calls use(blueprint, source, notes) for the checkpoint in a GGUF file.
 template <class List, class F>
 void read_gguf_checkpoint(const std::string& path, Compute compute, F&& use) {
@@ -88,7 +116,7 @@ void read_gguf_checkpoint(const std::string& path, Compute compute, F&& use) {
 
 // Calls use(blueprint, source, notes) for the checkpoint in a folder or a GGUF file, of a family of the list.
 template <class List = Families, class F>
-void read_checkpoint(const std::string& path, Compute compute, F&& use) {
+void read_checkpoint(const std::string& path, const Reading& how, F&& use) {
   constexpr std::uint64_t max_bytes = std::uint64_t{64} << 20;
   constexpr const char* name = "config.json";
   const Descriptor folder = Descriptor::open(path);
@@ -96,16 +124,22 @@ void read_checkpoint(const std::string& path, Compute compute, F&& use) {
     if (!path.ends_with(".gguf") && !MappedFile(folder).text().starts_with("GGUF")) {
       throw Error(ErrorCode::io, {path, "", -1, "expected a folder that holds config.json, or a GGUF file"});
     }
-    return read_gguf_checkpoint<List>(path, compute, use);
+    if (!how.adapter.empty())
+      throw Error(ErrorCode::usage, {path, "", -1, "an adapter is for a checkpoint in a folder"});
+    return read_gguf_checkpoint<List>(path, how.compute, use);
   }
   const Descriptor file = folder.open_inside(name);
   const Json json =
       parse_json(read_small_file(file, max_bytes), file.path(), 0, {.non_finite = true, .repeated_keys = true});
   const JsonObject object(json, file.path());
+  std::optional<LoraAdapter> lora;
+  if (!how.adapter.empty()) lora = LoraAdapter::open(how.adapter);
   List::visit(object, [&](auto family) {
     TensorSource source = TensorSource::open(path);
-    source.set_compute(compute);
+    source.set_compute(how.compute);
+    if (lora) add_adapter(*lora, source);
     Blueprint blueprint = family.blueprint(object, std::as_const(source));
+    if (lora) check_adapter(*lora, blueprint);
     refuse_custom_scales(object);
     CheckpointNotes notes{object.unread_keys(), {}, {name}};
     read_generation_config(folder, max_bytes, blueprint.config, notes);
@@ -121,7 +155,8 @@ template <class List = Families>
 std::shared_ptr<const Model> load_model(const std::string& path, const LoadOptions& options = {}) {
   std::shared_ptr<const Model> model;
   detail::read_checkpoint<List>(
-      path, options.compute, [&](const Blueprint& blueprint, const TensorSource&, const detail::CheckpointNotes&) {
+      path, {options.compute, options.adapter},
+      [&](const Blueprint& blueprint, const TensorSource&, const detail::CheckpointNotes&) {
         Context ctx(options.executor);
         bool in_make_router = false;  // whose exceptions are the caller's
         MakeRouter make_router = nullptr;
@@ -159,10 +194,12 @@ Expected<std::shared_ptr<const Model>> try_load_model(const std::string& path, c
 // What the checkpoint is and costs, from config.json and the headers of its files: every check of load_model, no
 // weights. Throws the same errors.
 template <class List = Families>
-ModelDescription describe_model(const std::string& path, Compute compute = Compute::int8) {
+ModelDescription describe_model(const std::string& path, Compute compute = Compute::int8,
+                                const std::string& adapter = "") {
   ModelDescription description;
   detail::read_checkpoint<List>(
-      path, compute, [&](const Blueprint& blueprint, const TensorSource& source, detail::CheckpointNotes notes) {
+      path, {compute, adapter},
+      [&](const Blueprint& blueprint, const TensorSource& source, detail::CheckpointNotes notes) {
         description = ModelDescription::of(blueprint, source);
         description.unknown_keys = std::move(notes.unknown_keys);
         description.skipped.insert(description.skipped.begin(), notes.skipped.begin(), notes.skipped.end());

@@ -205,7 +205,8 @@ template <class List = Families>
 QuantizeReport quantize_model(const std::string& path, const QuantizeOptions& options, const WriteBytes& write) {
   QuantizeReport report;
   detail::read_checkpoint<List>(
-      path, Compute::f32, [&](const Blueprint& blueprint, const TensorSource& source, const detail::CheckpointNotes&) {
+      path, {Compute::f32},
+      [&](const Blueprint& blueprint, const TensorSource& source, const detail::CheckpointNotes&) {
         const QuantizePlan plan = QuantizePlan::of(blueprint, source, options.types);
         const std::string header = plan.header();
         std::int64_t total = static_cast<std::int64_t>(header.size());

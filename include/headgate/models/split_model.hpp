@@ -167,7 +167,8 @@ inline SplitReport split_model(const std::string& path, const SplitOptions& opti
   using Dense = FamilyList<Llama>;
   SplitReport report;
   detail::read_checkpoint<Dense>(
-      path, Compute::f32, [&](const Blueprint& blueprint, const TensorSource& source, const detail::CheckpointNotes&) {
+      path, {Compute::f32},
+      [&](const Blueprint& blueprint, const TensorSource& source, const detail::CheckpointNotes&) {
         std::string file = path;
         std::string text;
         if (source.metadata() != nullptr) {

@@ -9,6 +9,7 @@
 #include "headgate/io/block_scales.hpp"
 #include "headgate/io/mxfp4.hpp"
 #include "headgate/io/tensor_source.hpp"
+#include "headgate/kernels/fused_multiply_add.hpp"
 #include "headgate/kernels/panel16.hpp"
 
 #include <algorithm>
@@ -136,13 +137,14 @@ class WeightRows {
   }
   // The same of those that are multiplied with floats.
   AnyFormat format_for_floats() const noexcept {
-    if (is_int8()) return F32{};
+    if (is_int8() || change_ != nullptr) return F32{};
     if (keeps_bytes_) return stored_format();
     if (tensor_ != nullptr && tensor_->dtype == DType::f16 && !scales_) return F16{};
     return fits_bf16_ ? AnyFormat(Bf16{}) : AnyFormat(F32{});
   }
   // Where all rows lie as format() packs them, whole panels one after the other; null: they do not.
   const std::byte* mapped() const noexcept {
+    if (change_ != nullptr) return nullptr;
     if (kind_ == Kind::panels) return are_panels_of(format()) ? mapped_panels() : nullptr;
     const bool is_whole = keeps_bytes_ && !is_int8() && format() == format_for_floats() && step_ == 1 &&
                           num_pairs_ == 0 && rows_ > 0 && rows_ % panel_rows == 0;
@@ -207,12 +209,14 @@ class WeightRows {
     }
     if (scales_) scales_->apply(stored, out);
     if (is_eight_bits(*tensor_)) check_finite(stored, out);
+    if (change_ != nullptr) add_change(stored, out);
   }
   // use(row, values) for every row, values: cols() floats, on the context's threads and in no order. Faster than read
   // where the file holds columns.
   template <class F>
   void read_all(F&& use, Context& ctx) const {
-    const index_t at_once = kind_ == Kind::transposed ? columns_at_once : 1;
+    const bool by_columns = kind_ == Kind::transposed && change_ == nullptr;
+    const index_t at_once = by_columns ? columns_at_once : 1;
     const index_t blocks = divide_up(rows_, at_once);
     const index_t n = ctx.slices(blocks);
     ctx.parallel(n, [&](index_t i) {
@@ -221,7 +225,7 @@ class WeightRows {
       const Slice slice = Slice::of(blocks, n, i);
       for (index_t first = slice.first * at_once; first < std::min(slice.last * at_once, rows_); first += at_once) {
         const index_t count = std::min(at_once, rows_ - first);
-        if (kind_ == Kind::transposed) {
+        if (by_columns) {
           read_columns(first, count, values, tile);
         } else {
           read(first, values);
@@ -320,6 +324,25 @@ class WeightRows {
     keeps_bytes_ = kind == Kind::int8 || (kind_ == Kind::panels && is_int8()) ||
                    (kind == Kind::floats && !stored_format().packs_floats() && stored_format().fits(cols_));
     if (kind_ == Kind::panels) check_panels();
+    change_ = source.change_of(name());
+    if (change_ != nullptr) take_change();
+  }
+  // What an adapter adds makes floats of any weights.
+  void take_change() {
+    if (shape_.rank() != 2 || change_->out_size != rows_ || change_->in_size != cols_) {
+      source_->fail(*tensor_, "the adapter's matrices are of " + std::to_string(change_->out_size) + " rows and " +
+                                  std::to_string(change_->in_size) + " columns, and its own shape is " +
+                                  shape_.describe());
+    }
+    fits_bf16_ = keeps_bytes_ = false;
+  }
+  // values += scale * B A of row `stored`.
+  void add_change(std::int64_t stored, std::span<float> values) const noexcept {
+    for (std::int64_t j = 0; j < change_->rank; ++j) {
+      const float factor = change_->scale * change_->b[as_size(stored * change_->rank + j)];
+      const float* const from = change_->a.data() + j * cols_;
+      for (std::size_t c = 0; c < values.size(); ++c) values[c] = fused_multiply_add(factor, from[c], values[c]);
+    }
   }
   static bool is_in_panels(const TensorSource& source, const std::string& name) noexcept {
     const Tensor* const tensor = source.find(name);
@@ -497,6 +520,7 @@ class WeightRows {
   Kind kind_ = Kind::floats;
   std::optional<BlockScales> scales_;
   const Tensor* row_scales_ = nullptr;
+  const LowRankChange* change_ = nullptr;  // of an adapter
   std::optional<Mxfp4> mxfp4_;
   bool fits_bf16_ = false;
   bool keeps_bytes_ = false;  // rows are whole blocks as a format has them

@@ -85,33 +85,6 @@ TEST_CASE("a residual is a ladder where config.json says so, and plain without a
   }
 }
 
-TEST_CASE("low-rank experts stand beside the projections that config.json names") {
-  const auto with = [](const std::string& lora) {
-    return config_text(plain, R"({"type":"dense","lora":)" + lora + "}");
-  };
-  CHECK(is_read(with(R"({"projections":["q_proj","o_proj"],"num_experts":3,"rank":2,"k":2,"scale":1.5})")));
-  CHECK(is_read(with(R"({"projections":[],"num_experts":3,"rank":2,"k":2,"scale":1.5})")));
-  const std::pair<const char*, const char*> bad[] = {
-      {R"({"projections":["gate_proj"],"num_experts":3,"rank":2,"k":2,"scale":1})", "attention.lora.projections"},
-      {R"({"projections":["q_proj","q_proj"],"num_experts":3,"rank":2,"k":2,"scale":1})", "attention.lora.projections"},
-      {R"({"projections":["q_proj"],"num_experts":3,"rank":0,"k":2,"scale":1})", "attention.lora.rank"},
-      {R"({"projections":["q_proj"],"num_experts":3,"rank":2,"k":4,"scale":1})", "attention.lora.k"},
-      {R"({"projections":["q_proj"],"num_experts":3,"rank":2,"k":2})", "attention.lora.scale"},
-      {R"({"projections":["q_proj"],"num_experts":3,"rank":2,"k":2,"scale":1,"bias":0})", "attention.lora.bias"},
-  };
-  for (const auto& [lora, key] : bad) {
-    INFO(lora);
-    CHECK(io_test::contains(refused(with(lora)), key));
-  }
-  FamilyCheckpoint checkpoint("headgate_moe_attention_lora_f32");
-  const std::string path = checkpoint.write();
-  const ModelDescription description = describe_model(path);
-  CHECK(description.words(description.mixers) ==
-        "6 heads of 24, 2 KV heads, 5 low-rank experts of rank 3 beside 4 projections");
-  CHECK(description.unused_tensors.empty());
-  CHECK(description.weights.weight_bytes() == load_model(path, {.compute = Compute::f32})->weight_bytes());
-}
-
 TEST_CASE("gates of tokens are of dense layers, and say what they are") {
   const auto gate = [](const std::string& object, const std::string& more = "") {
     return config_text(plain, dense, ",\"mlp_only_layers\":[1],\"token_gate\":" + object + more);
@@ -142,20 +115,12 @@ TEST_CASE("gates of tokens are of dense layers, and say what they are") {
   CHECK(description.unused_tensors.empty());
 }
 
-TEST_CASE("an attention that is not understood is refused with its key") {
+TEST_CASE("what contradicts the router, or is no object, is refused with its key") {
   const auto contains = [](const std::string& text, const std::string& part) {
     INFO(text);
     CHECK(text.find(part) != std::string::npos);
   };
-  contains(refused(config_text(plain, R"({"type":"dense","qk_norm":1})")), "attention.qk_norm");
-  contains(refused(config_text(plain, R"({"type":"bilevel","region_size":8,"regions":2,"qk_norm":false})")),
-           "attention.qk_norm");
   contains(refused(config_text("[]", dense)), "router");
-  contains(refused(config_text(plain, R"({"type":"sparse"})")), "attention.type");
-  contains(refused(config_text(plain, R"({"type":"bilevel","regions":2})")), "attention.region_size");
-  contains(refused(config_text(plain, R"({"type":"bilevel","region_size":0,"regions":2})")), "attention.region_size");
-  contains(refused(config_text(plain, R"({"type":"bilevel","region_size":8,"regions":0})")), "attention.regions");
-  contains(refused(config_text(plain, R"({"type":"dense","region_size":8})")), "attention.region_size");
   contains(refused(config_text(plain, dense, R"(,"num_experts_per_tok":3)")), "num_experts_per_tok");
   contains(refused(config_text(plain, dense, R"(,"norm_topk_prob":false)")), "norm_topk_prob");
 }

@@ -3,13 +3,7 @@
 // clang-format off
 //   router       named_routers.hpp; absent where the experts are Monet's
 //   experts      named_experts.hpp; absent: Qwen3's
-//   attention
-//     {"type":"dense"}
-//     {"type":"dense","qk_norm":false}                         no norms of queries and keys, as in llama
-//     {"type":"bilevel","region_size":S,"regions":R}           attention/bilevel_causal_attention.hpp
-//     in each of them "lora":{"projections":["q_proj",...],"num_experts":N,"rank":P,"k":K,"scale":C}   low-rank experts
-//       beside projections (LoRA-Mixer), softmax, top K, divided by their sum: self_attn.q_proj.gate.weight (N, in),
-//       self_attn.q_proj.experts.e.lora_A.weight (P, in), .lora_B.weight (out, P)
+//   attention    named_attention.hpp
 //   residual, which may be absent
 //     {"type":"plain"}
 //     {"type":"ladder"}             all steps late (layers/decoder_block.hpp): attention and networks read x without what
@@ -24,6 +18,7 @@
 
 #include <optional>
 
+#include "headgate/models/named_attention.hpp"
 #include "headgate/models/named_experts.hpp"
 #include "headgate/models/named_routers.hpp"
 #include "headgate/models/qwen3_moe.hpp"
@@ -38,19 +33,13 @@ struct HeadgateMoe {
     const Qwen3Moe::Config c = Qwen3Moe::read_all_but_router(json, model_type, architecture);
     const NamedExperts experts = find_named_experts(json, c);
     const NamedRouter router = find_named_router(json, experts);
-    const Attention attention = read_attention(json.get_object("attention"));
+    const NamedAttention attention = read_attention(json.get_object("attention"));
     const bool is_ladder = json.has("residual") && read_is_ladder(json.get_object("residual"));
-
     const std::optional<TokenGates> gates = read_token_gates(json, c, is_ladder);
 
     Qwen3Moe::FindGqa gqa(c, source);
     if (!attention.has_qk_norm) gqa.shape.qk_norm = QkNorm::none;
-    const auto find_attention = [&](const std::string& prefix) -> MixerPart {
-      GqaPart part = gqa(prefix);
-      if (attention.loras) part.added = find_added(*attention.loras, source, prefix, gqa.shape);
-      if (!attention.regions) return part;
-      return BilevelPart{std::move(part), attention.regions->size, attention.regions->count};
-    };
+    const auto find_attention = [&](const std::string& prefix) { return attention.find(gqa(prefix), source, prefix); };
     const auto find_sparse = [&](index_t layer, const std::string& prefix) -> OperationPart {
       const LayerSite site{.source = source,
                            .prefix = prefix,
@@ -75,23 +64,6 @@ struct HeadgateMoe {
   }
 
  private:
-  struct Regions {
-    index_t size;   // positions
-    index_t count;  // earlier ones that a position attends to
-  };
-  struct Loras {
-    std::vector<std::pair<std::string, AttentionProjection>> projections;
-    index_t num_experts = 0;
-    index_t rank = 0;
-    index_t k = 0;
-    float scale = 1.0f;
-  };
-  struct Attention {
-    std::optional<Regions> regions = std::nullopt;  // none: dense
-    std::optional<Loras> loras = std::nullopt;
-    bool has_qk_norm = true;
-  };
-
   struct TokenGates {
     std::vector<index_t> layers;
     float threshold = 0.0f;
@@ -126,67 +98,6 @@ struct HeadgateMoe {
       json.fail("norm_topk_prob", "it differs from what the router does (router.normalize)");
     }
     return router;
-  }
-  static Attention read_attention(const JsonObject& attention) {
-    const std::string& type = attention.get_string("type");
-    Attention found;
-    if (type == "bilevel") {
-      found.regions = {attention.get_index("region_size", 1, ConfigLimits::context_size),
-                       attention.get_index("regions", 1, ConfigLimits::context_size)};
-    } else if (type != "dense") {
-      attention.fail("type", "the attention \"" + escaped(type, 40) + "\" is not supported, known: dense, bilevel");
-    } else {
-      found.has_qk_norm = attention.get_bool("qk_norm", true);
-    }
-    if (attention.has("lora")) found.loras = read_loras(attention.get_object("lora"));
-    refuse_unread(attention);
-    return found;
-  }
-  static Loras read_loras(const JsonObject& json) {
-    constexpr std::pair<std::string_view, AttentionProjection> names[] = {{"q_proj", AttentionProjection::query},
-                                                                          {"k_proj", AttentionProjection::key},
-                                                                          {"v_proj", AttentionProjection::value},
-                                                                          {"o_proj", AttentionProjection::output}};
-    Loras loras;
-    for (const std::string& name : json.get_strings("projections")) {
-      const auto* const known =
-          std::find_if(std::begin(names), std::end(names), [&](const auto& entry) { return entry.first == name; });
-      if (known == std::end(names)) {
-        json.fail("projections", "\"" + escaped(name, 40) + "\" is none of q_proj, k_proj, v_proj, o_proj");
-      }
-      for (const auto& [other, projection] : loras.projections) {
-        if (other == name) json.fail("projections", name + " stands there twice");
-      }
-      loras.projections.emplace_back(name, known->second);
-    }
-    loras.num_experts = json.get_index("num_experts", 1, ConfigLimits::experts);
-    loras.rank = json.get_index("rank", 1, ConfigLimits::width);
-    loras.k = json.get_index("k", 1, loras.num_experts);
-    loras.scale = static_cast<float>(json.get_number("scale", -1e6, 1e6));
-    refuse_unread(json);
-    return loras;
-  }
-  static std::vector<AddedPart> find_added(const Loras& loras, const TensorSource& source, const std::string& prefix,
-                                           const GqaShape& shape) {
-    std::vector<AddedPart> found;
-    for (const auto& [name, projection] : loras.projections) {
-      const bool is_output = projection == AttentionProjection::output;
-      const auto width = static_cast<std::int64_t>(
-          is_output || projection == AttentionProjection::query ? shape.query_size() : shape.kv_size());
-      const std::int64_t in = is_output ? width : shape.hidden_size;
-      const std::int64_t out = is_output ? shape.hidden_size : width;
-      const std::string own = prefix + name + ".";
-      AddedPart part{projection,
-                     WeightRows::find(source, own + "gate.weight", {loras.num_experts, in}),
-                     {{}, loras.scale, loras.k}};
-      for (index_t e = 0; e < loras.num_experts; ++e) {
-        const std::string expert = own + "experts." + std::to_string(e) + ".lora_";
-        part.experts.experts.push_back({WeightRows::find(source, expert + "A.weight", {loras.rank, in}),
-                                        WeightRows::find(source, expert + "B.weight", {out, loras.rank})});
-      }
-      found.push_back(std::move(part));
-    }
-    return found;
   }
   static bool read_is_ladder(const JsonObject& residual) {
     const std::string& type = residual.get_string("type");

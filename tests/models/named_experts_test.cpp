@@ -19,6 +19,8 @@ TEST_CASE("routers and experts that config.json names say what they are, and cou
        "25 experts of one neuron"},
       {"phatgoose_lora", "normalised tokens and gates (PHATGOOSE), top 2 of 5, weights divided by their sum",
        "5 low-rank experts of rank 3"},
+      {"glider", "normalised tokens, a bias of the text (Glider), top 3 of 11, weights divided by their sum",
+       "11 experts, 20 wide"},
       {"mora_rank", "ranks by their activations (MoRA), top 4 of 11", "11 experts of rank one"},
       {"monet_horizontal", "", "Monet, 5 x 5 experts, horizontal, 2 heads, 2 of a side"},
       {"monet_vertical", "", "Monet, 7 x 7 experts, vertical, 3 heads, 3 of a side"},

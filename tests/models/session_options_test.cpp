@@ -4,6 +4,8 @@
 
 #include "headgate/core/thread_pool.hpp"
 #include "models/checkpoints.hpp"
+#include "models/family_checkpoint.hpp"
+#include "models/reference_run.hpp"
 
 using namespace headgate;
 using namespace models_test;
@@ -78,4 +80,83 @@ TEST_CASE("by default a session has the model's own context, passes of 512 rows 
   CHECK(SessionOptions{}.rows_per_pass == 512);
   CHECK(session.options().rows_per_pass == 96);  // no pass is longer than the context
   CHECK(!session.options().all_logits);
+}
+
+TEST_CASE("a bias of a text reaches the routers that read one, and that text alone") {
+  FamilyCheckpoint checkpoint("headgate_moe_glider_f32");
+  const auto model = load_model(checkpoint.write(), {.compute = Compute::f32});
+  const JsonObject biased = checkpoint.expected().get_object("biased");
+  std::vector<float> bias;
+  for (const double value : numbers(*biased.value("bias"))) bias.push_back(static_cast<float>(value));
+  const std::vector<std::int32_t> prompt = checkpoint.prompt();
+  const std::vector<std::int32_t> greedy = ids(*biased.value("greedy"));
+  std::vector<std::int32_t> text = prompt;
+  text.insert(text.end(), greedy.begin(), greedy.end());
+  const auto whole_text = [&](const std::vector<float>& of_text, index_t piece, index_t threads) {
+    ThreadPool pool(threads);
+    Context ctx(pool);
+    Session session(model, {.rows_per_pass = piece, .all_logits = true, .sequence_bias = of_text});
+    throw_if_error(session.forward(text, ctx));
+    const ConstRows rows = session.all_logits();
+    return std::vector<float>(rows.data, rows.data + std::int64_t{rows.rows} * rows.cols);
+  };
+  const std::vector<float> logits = whole_text(bias, 512, 1);
+  const ConstRows rows(logits.data(), static_cast<index_t>(text.size()), model->vocab_size());
+  const std::span<const Json> wanted = biased.get_list("logits");
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    CHECK(largest_difference(rows.row(static_cast<index_t>(i)), numbers(wanted[i])) < 1e-4);
+  }
+  for (std::size_t i = 0; i < greedy.size(); ++i) {
+    const std::span<const float> row = rows.row(static_cast<index_t>(prompt.size() + i - 1));
+    CHECK(std::max_element(row.begin(), row.end()) - row.begin() == greedy[i]);
+  }
+  for (const index_t piece : {1, 7}) {
+    for (const index_t threads : {1, 3}) CHECK(whole_text(bias, piece, threads) == logits);
+  }
+  const std::vector<float> without = whole_text({}, 512, 1);
+  CHECK(without != logits);
+  CHECK(whole_text(std::vector<float>(bias.size(), 0.0f), 7, 2) == without);
+
+  // Texts of one pass have their own, also those that have none, whichever comes first.
+  std::vector<float> other(bias.rbegin(), bias.rend());
+  const std::vector<float> of_other = whole_text(other, 512, 1);
+  const auto last = [&](const std::vector<float>& all) {
+    return std::vector<float>(all.end() - model->vocab_size(), all.end());
+  };
+  Context ctx;
+  Session first(model), second(model, {.sequence_bias = bias}), third(model, {.sequence_bias = other});
+  for (const std::size_t end : {std::size_t{3}, text.size()}) {
+    std::vector<SessionTurn> turns;
+    for (Session* const s : {&first, &second, &third}) {
+      const auto done = as_size(s->position());
+      turns.push_back({s, std::span(text).subspan(done, end - done)});
+    }
+    std::swap(turns[0], turns[end == 3 ? 1 : 2]);
+    throw_if_error(Session::forward_together(turns, ctx));
+  }
+  const auto of = [](const Session& s) { return std::vector<float>(s.logits().begin(), s.logits().end()); };
+  CHECK(of(first) == last(without));
+  CHECK(of(second) == last(logits));
+  CHECK(of(third) == last(of_other));
+  Session fork = second.fork();
+  throw_if_error(fork.truncate(2));
+  throw_if_error(fork.forward(std::span(text).subspan(2), ctx));
+  CHECK(of(fork) == last(logits));
+}
+
+TEST_CASE("a bias that no router reads, or that does not fit, is refused") {
+  FamilyCheckpoint checkpoint("headgate_moe_glider_f32");
+  const auto glider = load_model(checkpoint.write());
+  const auto refused = [](const std::shared_ptr<const Model>& model, std::vector<float> bias) {
+    const Error error = io_test::error_of([&] { Session(model, {.sequence_bias = std::move(bias)}); });
+    CHECK(error.code() == ErrorCode::usage);
+    CHECK(error.detail().field == "sequence_bias");
+    return std::string(error.what());
+  };
+  CHECK(io_test::contains(refused(glider, {1.0f, 2.0f}), "expected 11 numbers for layer 0, found 2"));
+  std::vector<float> bad(11, 0.0f);
+  bad[4] = std::numeric_limits<float>::infinity();
+  CHECK(io_test::contains(refused(glider, bad), "not finite"));
+  const auto plain = load_model(tiny("tied_bf16"));
+  CHECK(io_test::contains(refused(plain, std::vector<float>(5, 1.0f)), "no router of the model reads one"));
 }

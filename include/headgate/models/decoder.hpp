@@ -19,6 +19,7 @@
 #include "headgate/models/rope_list.hpp"
 #include "headgate/models/routing_rule.hpp"
 #include "headgate/models/scratch_count.hpp"
+#include "headgate/routing/sequence_bias.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
@@ -50,6 +51,7 @@ class Model {
     // Of the pass in progress.
     DecoderBlock::State routing = {};
     RoutingPlan part_of_plan = {};
+    bool has_bias = false;  // of texts, in routing
   };
   // Rows of a pass that are one text's.
   struct Sequence {
@@ -58,6 +60,8 @@ class Model {
     const std::atomic<bool>& interrupted;   // looked at before every layer
     const RouteHook* on_route = nullptr;    // may be null or empty
     const HiddenHook* on_hidden = nullptr;  // may be null or empty
+    // (num_experts) Added to the logits of its tokens in every layer whose router reads a SequenceBias; empty: nothing.
+    std::span<const float> bias = {};
   };
   struct Pass {
     std::span<const std::int32_t> tokens;     // of all texts, one after the other, below vocab_size
@@ -234,6 +238,7 @@ class Model {
     if (!exactly_equal(parts_.embedding_multiplier, 1.0f)) scale(x, parts_.embedding_multiplier);
     State& first = pass.sequences.front().state;
     first.routing.reset(x.rows);
+    set_bias(pass, first);
 
     DecoderBlock::Late late{has_late_steps_ ? ctx.workspace.take_rows(x.rows, x.cols) : Rows()};
     index_t layer = 0;
@@ -281,6 +286,23 @@ class Model {
       status.layer = layer;
     }
     return status;
+  }
+
+  // What routers read of whole texts; rows of texts without a bias are 0.
+  static void set_bias(const Pass& pass, State& first) {
+    std::size_t size = 0;
+    for (const Sequence& sequence : pass.sequences) size = std::max(size, sequence.bias.size());
+    if (size == 0 && !first.has_bias) return;
+    first.has_bias = size != 0;
+    SequenceBias& bias = first.routing.router.get<SequenceBias>();
+    bias.logits.assign(size * pass.sequences.size(), 0.0f);
+    bias.sequence_of.clear();
+    for (std::size_t s = 0; s < pass.sequences.size() && size != 0; ++s) {
+      const Sequence& sequence = pass.sequences[s];
+      std::copy(sequence.bias.begin(), sequence.bias.end(),
+                bias.logits.begin() + static_cast<std::ptrdiff_t>(s * size));
+      bias.sequence_of.insert(bias.sequence_of.end(), as_size(sequence.rows.rows), static_cast<index_t>(s));
+    }
   }
 
   // What a pass lends to the mixers: the states of all texts, and the angles at their positions.

@@ -78,7 +78,7 @@ struct HeadgateMoe {
         .num_layers = c.model.num_hidden_layers,
         .all_sparse = std::find(c.is_sparse.begin(), c.is_sparse.end(), false) == c.is_sparse.end()};
     if (json.has("experts")) return read_experts(json.get_object("experts"), sizes);
-    return detail::glu(json, sizes);
+    return named_experts::glu(json, sizes);
   }
   // What qwen3_moe says of its router must not contradict.
   static NamedRouter find_named_router(const JsonObject& json, const NamedExperts& experts) {

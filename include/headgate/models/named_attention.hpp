@@ -67,7 +67,7 @@ struct NamedAttention {
   }
 };
 
-namespace detail {
+namespace named_attention {
 
 inline NamedAttention::Loras read_loras(const JsonObject& json) {
   constexpr std::pair<std::string_view, AttentionProjection> names[] = {{"q_proj", AttentionProjection::query},
@@ -94,7 +94,7 @@ inline NamedAttention::Loras read_loras(const JsonObject& json) {
   return loras;
 }
 
-}  // namespace detail
+}  // namespace named_attention
 
 // A key that is not understood is refused.
 inline NamedAttention read_attention(const JsonObject& attention) {
@@ -108,7 +108,7 @@ inline NamedAttention read_attention(const JsonObject& attention) {
   } else {
     found.has_qk_norm = attention.get_bool("qk_norm", true);
   }
-  if (attention.has("lora")) found.loras = detail::read_loras(attention.get_object("lora"));
+  if (attention.has("lora")) found.loras = named_attention::read_loras(attention.get_object("lora"));
   refuse_unread(attention);
   return found;
 }

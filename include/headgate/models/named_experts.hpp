@@ -60,7 +60,7 @@ struct ExpertSizes {
   bool all_sparse = true;
 };
 
-namespace detail {
+namespace named_experts {
 
 // As Qwen3 has them.
 inline ExpertsPart find_glu(const LayerSite& site, const std::string& prefix, index_t num_experts) {
@@ -276,11 +276,11 @@ inline constexpr ExpertsName experts_names[] = {
     {"monet", monet},
 };
 
-}  // namespace detail
+}  // namespace named_experts
 
 // A key that is not understood is refused.
 inline NamedExperts read_experts(const JsonObject& experts, const ExpertSizes& sizes) {
-  NamedExperts named = find_named(experts, detail::experts_names, "experts").read(experts, sizes);
+  NamedExperts named = find_named(experts, named_experts::experts_names, "experts").read(experts, sizes);
   refuse_unread(experts);
   return named;
 }

@@ -14,6 +14,7 @@
 //     gate.proj.bias (P), gate.temperature (1)
 //   {"type":"promoe","k":K}                  of tokens without label  gate.weight (E, hidden), the prototypes
 //   {"type":"phatgoose","k":K}
+//   {"type":"glider","k":K}                  its global part: SessionOptions::sequence_bias
 //   {"type":"hard_top_k","k":K,"weight":1.0}                         every chosen expert weighs this much
 //   {"type":"hash","k":K}                                            gate.table (vocabulary, K), whole numbers
 //   {"type":"peer","heads":H,"k":K,"key_size":D}   E = S S           gate.query.weight (2 H D, hidden), all first halves
@@ -57,7 +58,7 @@ struct NamedRouter {
   std::function<RouterPart(const LayerSite&)> find;
 };
 
-namespace detail {
+namespace named_routers {
 
 inline std::string top_of(index_t k, index_t num_experts) {
   return "top " + std::to_string(k) + " of " + std::to_string(num_experts);
@@ -195,7 +196,7 @@ inline NamedRouter top_p(const JsonObject& json, index_t num_experts) {
                     json.get_index("k_max", 1, num_experts, num_experts), json.get_index("k_min", 1, num_experts, 1)};
   if (const Status status = select.check(num_experts); !status.ok()) json.fail("p", status.what);
   const bool normalize = json.get_bool("normalize");
-  const std::string words = "softmax, p " + to_text(static_cast<double>(select.p)) + ", " +
+  const std::string words = "softmax, p " + detail::to_text(static_cast<double>(select.p)) + ", " +
                             std::to_string(select.k_min) + " to " + std::to_string(select.k_max) + " of " +
                             std::to_string(num_experts) + normalized_words(normalize);
   return {.k = select.k_max,
@@ -239,10 +240,10 @@ inline RouterPart other_router(const LayerSite& site, index_t k, std::string wor
   return part;
 }
 // What a matrix of a file is in memory.
-struct Floats {
+struct HeldRows {
   std::vector<float> values;
   ConstRows rows;
-  Floats(const WeightRows& from, const Packer& packer)
+  HeldRows(const WeightRows& from, const Packer& packer)
       : values(packer.floats(from)), rows(values.data(), from.rows(), from.cols()) {}
 };
 
@@ -255,8 +256,8 @@ inline NamedRouter dynmoe(const JsonObject&, index_t num_experts) {
         other_router(site, num_experts, "cosines above thresholds (DynMoE), of " + std::to_string(num_experts),
                      {prototypes}, {temperature, thresholds});
     part.make = [=](const GateWeights&, Packer& packer) -> AnyRouter {
-      const Floats of_prototypes(prototypes, packer);
-      const Floats of_thresholds(thresholds, packer);
+      const HeldRows of_prototypes(prototypes, packer);
+      const HeldRows of_thresholds(thresholds, packer);
       return dynmoe_router({.prototypes = of_prototypes.rows,
                             .thresholds = of_thresholds.values,
                             .temperature = packer.floats(temperature)[0]})
@@ -280,9 +281,9 @@ inline NamedRouter cosine(const JsonObject& json, index_t num_experts) {
         {prototypes, projector}, {temperature, bias});
     part.floats_per_row = width;
     part.make = [=](const GateWeights&, Packer& packer) -> AnyRouter {
-      const Floats of_prototypes(prototypes, packer);
-      const Floats of_projector(projector, packer);
-      const Floats of_bias(bias, packer);
+      const HeldRows of_prototypes(prototypes, packer);
+      const HeldRows of_projector(projector, packer);
+      const HeldRows of_bias(bias, packer);
       return tutel_cosine_router({.prototypes = of_prototypes.rows,
                                   .temperature = packer.floats(temperature)[0],
                                   .projector = of_projector.rows,
@@ -301,7 +302,7 @@ inline NamedRouter promoe(const JsonObject& json, index_t num_experts) {
     const WeightRows prototypes = site.find("gate.weight", {num_experts, site.hidden_size});
     RouterPart part = other_router(site, k, "cosines to prototypes (ProMoE), " + top_of(k, num_experts), {prototypes});
     part.make = [=](const GateWeights&, Packer& packer) -> AnyRouter {
-      return ProMoeRouter<>::create(Floats(prototypes, packer).rows, {.k = k, .null_expert = false}).value();
+      return ProMoeRouter<>::create(HeldRows(prototypes, packer).rows, {.k = k, .null_expert = false}).value();
     };
     return part;
   };
@@ -316,7 +317,23 @@ inline NamedRouter phatgoose(const JsonObject& json, index_t num_experts) {
         site, k, "normalised tokens and gates (PHATGOOSE), " + top_of(k, num_experts) + normalized_words(true), {gate});
     part.floats_per_row = site.hidden_size;
     part.make = [=](const GateWeights&, Packer& packer) -> AnyRouter {
-      return phatgoose_router(Floats(gate, packer).rows, k).value();
+      return phatgoose_router(HeldRows(gate, packer).rows, k).value();
+    };
+    return part;
+  };
+  return {.k = k, .normalize = true, .find = find};
+}
+
+inline NamedRouter glider(const JsonObject& json, index_t num_experts) {
+  const index_t k = read_k(json, num_experts);
+  const auto find = [=](const LayerSite& site) {
+    const WeightRows gate = site.find("gate.weight", {num_experts, site.hidden_size});
+    RouterPart part = other_router(
+        site, k, "normalised tokens, a bias of the text (Glider), " + top_of(k, num_experts) + normalized_words(true),
+        {gate});
+    part.floats_per_row = site.hidden_size;
+    part.make = [=](const GateWeights&, Packer& packer) -> AnyRouter {
+      return glider_router(HeldRows(gate, packer).rows, k).value();
     };
     return part;
   };
@@ -326,7 +343,8 @@ inline NamedRouter phatgoose(const JsonObject& json, index_t num_experts) {
 inline NamedRouter hard_top_k(const JsonObject& json, index_t num_experts) {
   const index_t k = read_k(json, num_experts);
   const auto weight = static_cast<float>(json.get_number("weight", -1e6, 1e6));
-  const std::string words = "logits, " + top_of(k, num_experts) + ", weight " + to_text(static_cast<double>(weight));
+  const std::string words =
+      "logits, " + top_of(k, num_experts) + ", weight " + detail::to_text(static_cast<double>(weight));
   return {.k = k, .find = linear_router(num_experts, k, false, words, [=](const GateWeights& weights) {
                     return HardTopK<>::create(weights, TopK{k}, EqualWeights{weight}).value();
                   })};
@@ -346,7 +364,7 @@ inline NamedRouter hash(const JsonObject& json, index_t num_experts) {
         if (!is_expert) {
           throw Error(ErrorCode::bad_file, {"", name, -1,
                                             "expected ids of " + std::to_string(num_experts) + " experts, found " +
-                                                to_text(static_cast<double>(id))});
+                                                detail::to_text(static_cast<double>(id))});
         }
         ids.push_back(static_cast<ExpertId>(id));
       }
@@ -373,8 +391,8 @@ inline NamedRouter peer(const JsonObject& json, index_t num_experts) {
                                    {query, keys});
     part.floats_per_row = std::int64_t{2} * heads * size + std::int64_t{heads} * (k + 1);
     part.make = [=](const GateWeights&, Packer& packer) -> AnyRouter {
-      const Floats of_query(query, packer);
-      const Floats of_keys(keys, packer);
+      const HeldRows of_query(query, packer);
+      const HeldRows of_keys(keys, packer);
       const index_t rows = heads * side;
       return PeerRouter<>::create({.query = of_query.rows,
                                    .first_keys = {of_keys.values.data(), rows, size, 2 * size},
@@ -417,17 +435,18 @@ inline constexpr RouterName router_names[] = {
     {"cosine", cosine},
     {"promoe", promoe},
     {"phatgoose", phatgoose},
+    {"glider", glider},
     {"hard_top_k", hard_top_k},
     {"hash", hash},
     {"peer", peer},
     {"mora", mora},
 };
 
-}  // namespace detail
+}  // namespace named_routers
 
 // num_experts: that it chooses among, null and zero experts left out. A key that is not understood is refused.
 inline NamedRouter read_router(const JsonObject& router, index_t num_experts) {
-  NamedRouter named = find_named(router, detail::router_names, "the router").read(router, num_experts);
+  NamedRouter named = find_named(router, named_routers::router_names, "the router").read(router, num_experts);
   refuse_unread(router);
   return named;
 }

@@ -15,7 +15,7 @@ namespace headgate::inline HEADGATE_ABI {
 
 class ScratchCount {
  public:
-  static constexpr std::int64_t text_bytes = 128;  // of what a session and a model note of a text in a pass
+  static constexpr std::int64_t text_bytes = 160;  // of what a session and a model note of a text in a pass
 
   static ScratchCount of(const Blueprint& blueprint) {
     ScratchCount count;

@@ -9,6 +9,7 @@
 // turns, each with the bits that it has alone.
 #pragma once
 
+#include <cmath>
 #include <new>
 #include <string>
 
@@ -202,7 +203,25 @@ class Session {
                                            std::string(name_of(options.cache_type))});
       }
     }
+    check_bias(options.sequence_bias, *model);
     return options;
+  }
+  static void check_bias(std::span<const float> bias, const Model& model) {
+    const auto refuse = [](const std::string& what) { throw Error(ErrorCode::usage, {"", "sequence_bias", -1, what}); };
+    bool is_read = bias.empty();
+    for (index_t layer = 0; layer < model.num_layers() && !bias.empty(); ++layer) {
+      const DecoderBlock::Routed* const routed = model.block(layer).routed();
+      if (routed == nullptr || !routed->router().reads<SequenceBias>()) continue;
+      is_read = true;
+      const index_t experts = routed->router().num_experts();
+      if (std::ssize(bias) == experts) continue;
+      refuse("expected " + std::to_string(experts) + " numbers for layer " + std::to_string(layer) + ", found " +
+             std::to_string(bias.size()));
+    }
+    if (!is_read) refuse("no router of the model reads one");
+    for (const float value : bias) {
+      if (!std::isfinite(value)) refuse("a number is not finite");
+    }
   }
 
   StateSize state_size() const noexcept {
@@ -397,9 +416,12 @@ class Session {
     for (const Text& text : texts) {
       if (text.rows == 0) continue;
       Session& s = *text.session;
-      std::construct_at(
-          memory + count++,
-          Model::Sequence{{text.rows, text.position()}, s.state_, s.interrupted_.flag, &s.on_route, &s.on_hidden});
+      std::construct_at(memory + count++, Model::Sequence{{text.rows, text.position()},
+                                                          s.state_,
+                                                          s.interrupted_.flag,
+                                                          &s.on_route,
+                                                          &s.on_hidden,
+                                                          s.options_.sequence_bias});
       rows += text.rows;
       logits_rows += text.logits_rows;
     }

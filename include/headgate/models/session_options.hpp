@@ -1,6 +1,8 @@
 // SessionOptions: how large a session is and how it cuts its work.
 #pragma once
 
+#include <vector>
+
 #include "headgate/core/cache_type.hpp"
 #include "headgate/core/types.hpp"
 #include "headgate/layers/layer_schedule.hpp"
@@ -20,6 +22,10 @@ struct SessionOptions {
   // How often each layer runs: skipped, once, or twice with memory of its own each time. Session::choose_layers asks a
   // policy in its place.
   LayerSchedule layer_schedule = {};
+  // (num_experts) What is added to the router logits of every token in every layer whose router reads such a bias
+  // (SequenceBias, routing/sequence_bias.hpp; Glider's global part): finite; empty: nothing. usage where no router
+  // does.
+  std::vector<float> sequence_bias = {};
 };
 
 }  // namespace headgate::inline HEADGATE_ABI

@@ -74,6 +74,7 @@ class AnyRouter {
       : num_experts_(router.num_experts()),
         hidden_size_(router.hidden_size()),
         traits_(router.traits()),
+        state_type_(&type_tag<typename R::State>),
         router_(std::make_shared<const Erased<R>>(std::move(router))) {}
   // A move is a copy, so that no AnyRouter is ever empty.
   AnyRouter(const AnyRouter&) = default;
@@ -83,6 +84,11 @@ class AnyRouter {
   index_t num_experts() const noexcept { return num_experts_; }
   index_t hidden_size() const noexcept { return hidden_size_; }
   RouterTraits traits() const noexcept { return traits_; }
+  // Whether its State is S, or that of a router around others, which may be: then what a caller puts there reaches it.
+  template <class S>
+  bool reads() const noexcept {
+    return state_type_ == &type_tag<S> || state_type_ == &type_tag<State>;
+  }
   Status route(const RouterInput& in, State& state, RoutingPlan& plan, Context& ctx) const {
     return router_->route(in, state, plan, ctx);
   }
@@ -153,6 +159,7 @@ class AnyRouter {
   index_t num_experts_;
   index_t hidden_size_;
   RouterTraits traits_;
+  const char* state_type_;
   std::shared_ptr<const Interface> router_;
 };
 static_assert(Router<AnyRouter> && TakesSelectionBias<AnyRouter>);

@@ -55,6 +55,7 @@ CHECKPOINTS = {
         experts=dict(type="single_neuron", activation="gelu")),
     "headgate_moe_phatgoose_lora_f32": NARROW | dict(
         router=dict(type="phatgoose", k=2), moe_intermediate_size=3, experts=dict(type="lora", scale=1.5)),
+    "headgate_moe_glider_f32": WIDE | dict(router=dict(type="glider", k=3)),
     "headgate_moe_mora_rank_f32": WIDE | dict(
         router=dict(type="mora", k=4, temperature=0.25), moe_intermediate_size=1, experts=dict(type="rank", scale=2.0)),
     "headgate_moe_token_gate_f32": WIDE | dict(
@@ -215,6 +216,7 @@ class Reference:
     def __init__(self, config, weights):
         self.c, self.w = config, weights
         self.nearest = float("inf")
+        self.bias = 0.0  # of the whole text
 
     def norm(self, name, x):
         return x / numpy.sqrt((x * x).mean(-1, keepdims=True) + self.c["rms_norm_eps"]) * self.w[name + ".weight"]
@@ -342,10 +344,11 @@ class Reference:
             for row in unit(x) @ unit(self.w[name + ".weight"]).T:
                 ids = self.chosen(row, k)
                 yield ids, row[ids]
-        elif router["type"] == "phatgoose":
+        elif router["type"] in ("phatgoose", "glider"):
             normal = lambda rows: (rows - rows.mean(-1, keepdims=True)) / numpy.sqrt(
                 rows.var(-1, keepdims=True) + 1e-5)  # fmt: skip
-            for row in softmax(normal(x) @ normal(self.w[name + ".weight"]).T / numpy.sqrt(x.shape[1])):
+            gate = self.w[name + ".weight"] if router["type"] == "glider" else normal(self.w[name + ".weight"])
+            for row in softmax(normal(x) @ gate.T / numpy.sqrt(x.shape[1]) + self.bias):
                 ids = self.chosen(row, k)
                 yield ids, row[ids] / (row[ids].sum() + 1e-6)
         elif router["type"] == "hash":
@@ -501,25 +504,38 @@ def rounded(row):
     return [float(f"{value:.7g}") for value in row]
 
 
-def expected(config, entries, seed):
-    reference = Reference(config, {entry["name"]: values(entry).double().numpy() for entry in entries})
-    prompt = [int(z) for z in outputs(seed + 99991, PROMPT) % numpy.uint64(config["vocab_size"])]
+def greedy(reference, prompt):
+    """The text behind the prompt, its margin, and logits and routes of the prompt."""
     tokens, margin = list(prompt), float("inf")
     for _ in range(STEPS):
         logits = reference.forward(tokens)
-        if len(tokens) == PROMPT:
+        if len(tokens) == len(prompt):
             of_prompt, routes = logits, reference.routes
         best = numpy.argsort(-logits[-1], kind="stable")
         margin = min(margin, logits[-1][best[0]] - logits[-1][best[1]])
         tokens.append(int(best[0]))
+    return tokens[len(prompt) :], margin, of_prompt, routes
+
+
+def expected(config, entries, seed):
+    reference = Reference(config, {entry["name"]: values(entry).double().numpy() for entry in entries})
+    prompt = [int(z) for z in outputs(seed + 99991, PROMPT) % numpy.uint64(config["vocab_size"])]
+    tokens, margin, of_prompt, routes = greedy(reference, prompt)
+    last, biased = reference.forward(prompt + tokens)[-1], {}
+    if config.get("router", {}).get("type") == "glider":
+        reference.bias = numpy.round(8 * numpy.sin(numpy.arange(config["num_experts"]))) / 4
+        own, own_margin, own_logits, _ = greedy(reference, prompt)
+        margin = min(margin, own_margin)
+        biased = {"biased": {"bias": reference.bias.tolist(), "greedy": own,
+                             "logits": [rounded(row) for row in own_logits]}}  # fmt: skip
     return {
-        "prompt": prompt, "greedy": tokens[PROMPT:], "context_size": 0, "min_margin": margin,
+        "prompt": prompt, "greedy": tokens, "context_size": 0, "min_margin": margin,
         "nearest_route": float(min(reference.nearest, 1e9)), "logits": [rounded(row) for row in of_prompt],
-        "logits_last": rounded(reference.forward(tokens)[-1]),
+        "logits_last": rounded(last),
         "routes": [{"layer": layer, "experts": experts, "weights": [rounded(row) for row in weights]}
                    for layer, (experts, weights) in sorted(routes.items())],
         "weights_hash": hash_of_weights([("model.safetensors", entries)]),
-    }  # fmt: skip
+    } | biased  # fmt: skip
 
 
 def main():

@@ -3,6 +3,7 @@
 #include <array>
 #include <map>
 
+#include "headgate/io/json_text.hpp"
 #include "models/gguf_checkpoint.hpp"
 
 using namespace headgate;
@@ -11,25 +12,6 @@ using namespace models_test;
 namespace {
 
 // What config.json says otherwise, as make_gguf.py has it: objects are merged.
-std::string json_text(const Json& json);
-std::string json_text(const Json::Object& object) {
-  std::string text;
-  for (const JsonMember& member : object) {
-    text += (text.empty() ? "\"" : ",\"") + member.key + "\":" + json_text(member.value);
-  }
-  return "{" + text + "}";
-}
-std::string json_text(const Json& json) {
-  if (const auto* const object = std::get_if<Json::Object>(&json.value)) return json_text(*object);
-  if (const auto* const list = std::get_if<Json::Array>(&json.value)) {
-    std::string text;
-    for (const Json& entry : *list) text += (text.empty() ? "" : ",") + json_text(entry);
-    return "[" + text + "]";
-  }
-  if (const auto* const words = std::get_if<std::string>(&json.value)) return "\"" + *words + "\"";
-  if (const auto* const real = std::get_if<double>(&json.value)) return detail::to_text(*real);
-  return json.describe();
-}
 Json merged(const Json& json, const Json& more) {
   const auto* const changes = std::get_if<Json::Object>(&more.value);
   if (changes == nullptr) return more;

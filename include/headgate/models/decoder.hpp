@@ -288,14 +288,14 @@ class Model {
     return status;
   }
 
-  // What routers read of whole texts; rows of texts without a bias are 0.
+  // What routers read of whole texts; rows of texts without a bias are -0, which leaves every logit its bits.
   static void set_bias(const Pass& pass, State& first) {
     std::size_t size = 0;
     for (const Sequence& sequence : pass.sequences) size = std::max(size, sequence.bias.size());
     if (size == 0 && !first.has_bias) return;
     first.has_bias = size != 0;
     SequenceBias& bias = first.routing.router.get<SequenceBias>();
-    bias.logits.assign(size * pass.sequences.size(), 0.0f);
+    bias.logits.assign(size * pass.sequences.size(), -0.0f);
     bias.sequence_of.clear();
     for (std::size_t s = 0; s < pass.sequences.size() && size != 0; ++s) {
       const Sequence& sequence = pass.sequences[s];

@@ -34,7 +34,7 @@ TEST_CASE("a router is made of the gate and the biases of its part, the gate hel
   CHECK(weights[0].packed_bytes == AnyFormat(F32{}).panel_bytes(3));
   // Scratch grows with the rows, and with what the router takes of its own.
   const PassSize pass{9, 1, 9, 2};
-  const std::int64_t plain = part.scratch(3)(pass);
+  const std::int64_t plain = part.scratch()(pass);
   part.floats_per_row = 10;
-  CHECK(part.scratch(3)(pass) == plain + 90);
+  CHECK(part.scratch()(pass) == plain + 90);
 }

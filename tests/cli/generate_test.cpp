@@ -601,9 +601,15 @@ TEST_CASE("an adapter changes the text as its weights say, and is refused where 
   CHECK(text() == plain);
   write("model.layers.2.self_attn.o_proj", 0.5f);
   CHECK(text() != plain);
-  const cli::Result score = cli::run({"perplexity", "-p", "Once upon a time there was", "-c", "4", "--lora", path});
+  const std::vector<std::string> perplexity = {
+      "perplexity", "-p", "Once upon a time there was a king who had a garden by the sea", "-c", "4"};
+  std::vector<std::string> adapted = perplexity;
+  adapted.insert(adapted.end(), {"--lora", path});
+  const cli::Result score = cli::run(adapted);
+  const cli::Result plain_score = cli::run(perplexity);
   CHECK(score.code == 0);
-  CHECK(score.out != cli::run({"perplexity", "-p", "Once upon a time there was", "-c", "4"}).out);
+  CHECK(plain_score.code == 0);
+  CHECK(score.out != plain_score.out);
 
   write("model.layers.9.self_attn.o_proj", 0.5f);
   const cli::Result missing = cli::run(greedy({"-n", "2", "--lora", path}));

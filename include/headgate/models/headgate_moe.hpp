@@ -16,6 +16,7 @@
 // checkpoints.
 #pragma once
 
+#include <algorithm>
 #include <optional>
 
 #include "headgate/models/named_attention.hpp"

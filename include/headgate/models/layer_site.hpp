@@ -2,6 +2,7 @@
 // them. What families read that name their routers and experts in config.json (named_routers.hpp, named_experts.hpp).
 #pragma once
 
+#include <cmath>
 #include <string>
 
 #include "headgate/models/config_reader.hpp"
@@ -27,6 +28,13 @@ struct LayerSite {
 
 inline void refuse_unread(const JsonObject& object) {
   for (const std::string& key : object.unread_keys()) object.fail(key, "this key is not understood");
+}
+
+// For experts that are pairs: as many first as second ones.
+inline index_t side_of_square(const JsonObject& json, index_t num_experts) {
+  const auto side = static_cast<index_t>(std::lround(std::sqrt(static_cast<double>(num_experts))));
+  if (side * side != num_experts) json.fail("type", "its experts are pairs, and num_experts is no square");
+  return side;
 }
 
 // The entry of a list whose `type` is the object's. Fails with all known ones where there is none.

@@ -84,9 +84,7 @@ inline void read_generation_config(const Descriptor& folder, std::uint64_t max_b
 
 // The source's matrices as the adapter changes them.
 inline void add_adapter(const LoraAdapter& adapter, TensorSource& source) {
-  for (const LoraAdapter::Module& m : adapter.modules()) {
-    source.add(m.name + ".weight", {m.rank, m.in_size, m.out_size, m.scale, m.a, m.b});
-  }
+  for (const LoraAdapter::Module& module : adapter.modules()) source.add(module.name + ".weight", module);
 }
 // Every module of it is a matrix that the model has.
 inline void check_adapter(const LoraAdapter& adapter, const Blueprint& blueprint) {

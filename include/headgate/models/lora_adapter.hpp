@@ -23,19 +23,14 @@
 #include "headgate/io/json.hpp"
 #include "headgate/io/mapped_file.hpp"
 #include "headgate/io/safetensors.hpp"
+#include "headgate/io/tensor_source.hpp"
 
 namespace headgate::inline HEADGATE_ABI {
 
 class LoraAdapter {
  public:
-  struct Module {
+  struct Module : LowRankChange {
     std::string name;  // of the linear layer in the base model: "model.layers.0.self_attn.q_proj"
-    index_t rank = 0;
-    index_t in_size = 0;
-    index_t out_size = 0;
-    float scale = 1.0f;
-    std::vector<float> a;  // (rank, in_size)
-    std::vector<float> b;  // (out_size, rank)
 
     LoraMatrices matrices() const noexcept { return {{a.data(), rank, in_size}, {b.data(), out_size, rank}, scale}; }
   };
@@ -213,11 +208,11 @@ class LoraAdapter {
       const std::string_view module =
           name.substr(prefix.size(), name.size() - prefix.size() - (is_a ? a_end : b_end).size());
       if (is_a) {  // lora_A stands before lora_B, for names are sorted
-        modules_.push_back({.name = std::string(module),
-                            .rank = static_cast<index_t>(tensor.shape[0]),
-                            .in_size = static_cast<index_t>(tensor.shape[1]),
-                            .a = floats(tensor),
-                            .b = {}});
+        modules_.push_back({{.rank = static_cast<index_t>(tensor.shape[0]),
+                             .in_size = static_cast<index_t>(tensor.shape[1]),
+                             .a = floats(tensor),
+                             .b = {}},
+                            std::string(module)});
         continue;
       }
       if (modules_.empty() || modules_.back().name != module) refuse(tensor, "its lora_A is missing");

@@ -229,8 +229,7 @@ inline NamedExperts rank(const JsonObject& json, const ExpertSizes& sizes) {
 }
 
 inline NamedExperts monet(const JsonObject& json, const ExpertSizes& sizes) {
-  const auto side = static_cast<index_t>(std::lround(std::sqrt(static_cast<double>(sizes.num_experts))));
-  if (side * side != sizes.num_experts) json.fail("type", "num_experts is no square, as pairs of experts want it");
+  const index_t side = side_of_square(json, sizes.num_experts);
   const std::string& how = json.get_string("decomposition");
   if (how != "horizontal" && how != "vertical") {
     json.fail("decomposition", "\"" + escaped(how, 40) + "\" is not supported, known: horizontal, vertical");

@@ -162,12 +162,11 @@ inline NamedRouter gru(const JsonObject& json, index_t num_experts) {
     }
     part.floats_per_row = std::int64_t{8} * size;  // its projection, both products of its cell and their rows
     part.make = [=, cell = *of_all](const GateWeights&, Packer& packer) -> AnyRouter {
-      const std::vector<float> to_state = packer.floats(projection);
-      const std::vector<float> to_logits = packer.floats(gate);
+      const HeldRows to_state(projection, packer);
+      const HeldRows to_logits(gate, packer);
       return weighed(normalize, [&](auto weigh) {
-        return GruRouter<TopK, decltype(weigh)>::create(cell->pack(packer),
-                                                        ConstRows(to_state.data(), size, projection.cols()),
-                                                        ConstRows(to_logits.data(), num_experts, size), TopK{k}, weigh);
+        return GruRouter<TopK, decltype(weigh)>::create(cell->pack(packer), to_state.rows, to_logits.rows, TopK{k},
+                                                        weigh);
       });
     };
     return part;
@@ -239,14 +238,6 @@ inline RouterPart other_router(const LayerSite& site, index_t k, std::string wor
   part.other_vectors = std::move(vectors);
   return part;
 }
-// What a matrix of a file is in memory.
-struct HeldRows {
-  std::vector<float> values;
-  ConstRows rows;
-  HeldRows(const WeightRows& from, const Packer& packer)
-      : values(packer.floats(from)), rows(values.data(), from.rows(), from.cols()) {}
-};
-
 inline NamedRouter dynmoe(const JsonObject&, index_t num_experts) {
   const auto find = [=](const LayerSite& site) {
     const WeightRows prototypes = site.find("gate.weight", {num_experts, site.hidden_size});
@@ -296,48 +287,42 @@ inline NamedRouter cosine(const JsonObject& json, index_t num_experts) {
   return {.k = k, .normalize = true, .find = find};
 }
 
-inline NamedRouter promoe(const JsonObject& json, index_t num_experts) {
-  const index_t k = read_k(json, num_experts);
-  const auto find = [=](const LayerSite& site) {
-    const WeightRows prototypes = site.find("gate.weight", {num_experts, site.hidden_size});
-    RouterPart part = other_router(site, k, "cosines to prototypes (ProMoE), " + top_of(k, num_experts), {prototypes});
+// Of one matrix (num_experts, hidden_size) that is no linear gate; make(rows) -> Expected of the router.
+template <class F>
+std::function<RouterPart(const LayerSite&)> matrix_router(index_t k, std::string words, F make) {
+  return [=](const LayerSite& site) {
+    const WeightRows gate = site.find("gate.weight", {site.num_experts, site.hidden_size});
+    RouterPart part = other_router(site, k, words, {gate});
+    part.floats_per_row = site.hidden_size;  // rows as it wants them
     part.make = [=](const GateWeights&, Packer& packer) -> AnyRouter {
-      return ProMoeRouter<>::create(HeldRows(prototypes, packer).rows, {.k = k, .null_expert = false}).value();
+      return make(HeldRows(gate, packer).rows).value();
     };
     return part;
   };
-  return {.k = k, .find = find};
+}
+
+inline NamedRouter promoe(const JsonObject& json, index_t num_experts) {
+  const index_t k = read_k(json, num_experts);
+  const auto make = [k](ConstRows rows) { return ProMoeRouter<>::create(rows, {.k = k, .null_expert = false}); };
+  return {.k = k, .find = matrix_router(k, "cosines to prototypes (ProMoE), " + top_of(k, num_experts), make)};
 }
 
 inline NamedRouter phatgoose(const JsonObject& json, index_t num_experts) {
   const index_t k = read_k(json, num_experts);
-  const auto find = [=](const LayerSite& site) {
-    const WeightRows gate = site.find("gate.weight", {num_experts, site.hidden_size});
-    RouterPart part = other_router(
-        site, k, "normalised tokens and gates (PHATGOOSE), " + top_of(k, num_experts) + normalized_words(true), {gate});
-    part.floats_per_row = site.hidden_size;
-    part.make = [=](const GateWeights&, Packer& packer) -> AnyRouter {
-      return phatgoose_router(HeldRows(gate, packer).rows, k).value();
-    };
-    return part;
-  };
-  return {.k = k, .normalize = true, .find = find};
+  const std::string words =
+      "normalised tokens and gates (PHATGOOSE), " + top_of(k, num_experts) + normalized_words(true);
+  return {.k = k, .normalize = true, .find = matrix_router(k, words, [k](ConstRows rows) {
+                                       return phatgoose_router(rows, k);
+                                     })};
 }
 
 inline NamedRouter glider(const JsonObject& json, index_t num_experts) {
   const index_t k = read_k(json, num_experts);
-  const auto find = [=](const LayerSite& site) {
-    const WeightRows gate = site.find("gate.weight", {num_experts, site.hidden_size});
-    RouterPart part = other_router(
-        site, k, "normalised tokens, a bias of the text (Glider), " + top_of(k, num_experts) + normalized_words(true),
-        {gate});
-    part.floats_per_row = site.hidden_size;
-    part.make = [=](const GateWeights&, Packer& packer) -> AnyRouter {
-      return glider_router(HeldRows(gate, packer).rows, k).value();
-    };
-    return part;
-  };
-  return {.k = k, .normalize = true, .find = find};
+  const std::string words =
+      "normalised tokens, a bias of the text (Glider), " + top_of(k, num_experts) + normalized_words(true);
+  return {.k = k, .normalize = true, .find = matrix_router(k, words, [k](ConstRows rows) {
+                                       return glider_router(rows, k);
+                                     })};
 }
 
 inline NamedRouter hard_top_k(const JsonObject& json, index_t num_experts) {
@@ -378,8 +363,7 @@ inline NamedRouter hash(const JsonObject& json, index_t num_experts) {
 inline NamedRouter peer(const JsonObject& json, index_t num_experts) {
   const index_t heads = json.get_index("heads", 1, ConfigLimits::heads);
   const index_t size = json.get_index("key_size", 1, ConfigLimits::width);
-  const auto side = static_cast<index_t>(std::lround(std::sqrt(static_cast<double>(num_experts))));
-  if (side * side != num_experts) json.fail("type", "num_experts is no square, as product keys want it");
+  const index_t side = side_of_square(json, num_experts);
   const index_t k = read_k(json, num_experts);
   const index_t most = static_cast<index_t>(std::min<std::int64_t>(std::int64_t{heads} * k, num_experts));
   const auto find = [=](const LayerSite& site) {

@@ -129,4 +129,15 @@ class Packer {
   mutable std::vector<std::shared_ptr<const void>> kept_;
 };
 
+// The floats of rows while something is made of them. Moved, they lie where they lay.
+struct HeldRows {
+  std::vector<float> values;
+  ConstRows rows;
+
+  HeldRows(const WeightRows& from, const Packer& packer)
+      : values(packer.floats(from)), rows(values.data(), from.rows(), from.cols()) {}
+  HeldRows(HeldRows&&) noexcept = default;
+  HeldRows& operator=(HeldRows&&) noexcept = default;
+};
+
 }  // namespace headgate::inline HEADGATE_ABI

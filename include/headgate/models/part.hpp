@@ -3,11 +3,13 @@
 // over parts (weight_count.hpp, memory, load.hpp) knows no more than this.
 #pragma once
 
+#include <algorithm>
 #include <concepts>
 #include <functional>
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "headgate/attention/mixer.hpp"
 #include "headgate/attention/rope.hpp"
@@ -19,6 +21,18 @@ namespace headgate::inline HEADGATE_ABI {
 // Floats that something takes of the workspace at a time in a pass, at most, the rows it reads and writes left out.
 // Holds no tensor, so a model keeps it when its files are closed.
 using ScratchNeed = std::function<std::int64_t(const PassSize&)>;
+// Of a plan by expert (ExpertMajor) whose tokens have up to k of so many experts.
+inline std::int64_t scratch_by_expert(const PassSize& pass, std::int64_t experts, std::int64_t k) {
+  return 3 * (experts + 1) + 3 * pass.rows * k + 2 * pass.threads;
+}
+// What several things take that come one after the other.
+inline ScratchNeed largest_need(std::vector<ScratchNeed> needs) {
+  return [needs = std::move(needs)](const PassSize& pass) {
+    std::int64_t most = 0;
+    for (const ScratchNeed& need : needs) most = std::max(most, need(pass));
+    return most;
+  };
+}
 // Bytes that something keeps of one text. As little a tensor.
 using StateNeed = std::function<std::int64_t(const StateSize&)>;
 

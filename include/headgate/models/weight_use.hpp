@@ -29,6 +29,12 @@ struct WeightUse {
     use.may_quantize = true;
     return use;
   }
+  // Packed so whatever else could stand in its place.
+  static WeightUse fixed(const WeightRows& rows, AnyFormat format = F32{}) {
+    WeightUse use = matrix(rows, format);
+    use.may_quantize = false;
+    return use;
+  }
   // In the format that keeps its values: packed, or left where it lies.
   static WeightUse matrix(const WeightRows& rows) {
     WeightUse use = matrix(rows, rows.format());

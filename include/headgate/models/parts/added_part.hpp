@@ -17,8 +17,7 @@ struct AddedPart {
   LoraPart experts;  // its experts_per_token: k
 
   void list_weights(WeightList& weights) const {
-    weights.push_back(WeightUse::matrix(gate, F32{}));
-    weights.back().may_quantize = false;
+    weights.push_back(WeightUse::fixed(gate));
     experts.list_weights(weights);
   }
   // Logits, a transposed copy of the rows, keys and marks, then what the experts take.
@@ -29,9 +28,8 @@ struct AddedPart {
     };
   }
   std::shared_ptr<const AddedProjection> pack(const Packer& packer) const {
-    const std::vector<float> values = packer.floats(gate);
-    auto router = TopKSoftmax::create({.gate = {values.data(), gate.rows(), gate.cols()}},
-                                      TopK{experts.experts_per_token}, Renormalize{});
+    const HeldRows held(gate, packer);
+    auto router = TopKSoftmax::create({.gate = held.rows}, TopK{experts.experts_per_token}, Renormalize{});
     using Addition = RoutedAddition<TopKSoftmax, LoraExperts<>>;
     return std::make_shared<const Addition>(
         Addition::create(std::move(router).value(), experts.pack_bank(packer)).value());

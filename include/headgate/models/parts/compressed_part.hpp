@@ -34,10 +34,7 @@ struct CompressedPart {
     };
   }
   AnyExperts pack(const Packer& packer) const {
-    const std::vector<float> values = packer.floats(theta);
-    return CompressedExperts<AnyExperts>::create(experts.pack(packer), main_k,
-                                                 {values.data(), theta.rows(), theta.cols()})
-        .value();
+    return CompressedExperts<AnyExperts>::create(experts.pack(packer), main_k, HeldRows(theta, packer).rows).value();
   }
 };
 

@@ -97,7 +97,7 @@ struct ExpertsPart {
     const index_t total = num_experts() + zero_experts;
     return [sizes = shape(), k = std::min(experts_per_token, total), total](const PassSize& pass) {
       const std::int64_t entries = pass.rows * k;
-      return 3 * (std::int64_t{total} + 1) + 3 * entries + 2 * pass.threads +
+      return scratch_by_expert(pass, total, k) +
              std::min<std::int64_t>(entries, sizes.entries_at_a_time()) * sizes.floats_per_entry();
     };
   }

@@ -112,10 +112,8 @@ struct GqaPart {
   ScratchNeed scratch_beside(const Shape& sizes) const {
     std::vector<ScratchNeed> needs;
     for (const AddedPart& part : added) needs.push_back(part.scratch());
-    return [sizes, needs](const PassSize& pass) {
-      std::int64_t most = 0;
-      for (const ScratchNeed& need : needs) most = std::max(most, need(pass));
-      return sizes.scratch_floats(pass) + most;
+    return [sizes, beside = largest_need(std::move(needs))](const PassSize& pass) {
+      return sizes.scratch_floats(pass) + beside(pass);
     };
   }
   GroupedQueryAttention<AnyFormat> pack(const Packer& packer) const {

@@ -46,10 +46,8 @@ struct JoinedPart {
       experts += bank.num_experts();
     }
     const std::int64_t k = banks.front().experts_per_token;
-    return [needs, experts, k](const PassSize& pass) {
-      std::int64_t most = 0;
-      for (const ScratchNeed& need : needs) most = std::max(most, need(pass));
-      return 3 * (experts + 1) + 3 * pass.rows * k + most;
+    return [of_banks = largest_need(std::move(needs)), experts, k](const PassSize& pass) {
+      return scratch_by_expert(pass, experts, k) + of_banks(pass);
     };
   }
   AnyExperts pack(const Packer& packer) const {

@@ -46,10 +46,9 @@ struct LatentPart {
   void list_weights(WeightList& weights) const {
     const AnyFormat packed = format();
     const auto add = [&](const WeightRows& rows, bool is_read, index_t expert) {
-      WeightUse use = WeightUse::matrix(rows, packed);
+      WeightUse use = WeightUse::fixed(rows, packed);
       use.is_active = use.is_read = is_read;
       use.expert = expert;
-      use.may_quantize = false;
       weights.push_back(std::move(use));
     };
     for (std::size_t g = 0; g < groups.size(); ++g) {  // as many as a token's experts can be of
@@ -67,17 +66,13 @@ struct LatentPart {
   ScratchNeed scratch() const {
     return [sizes = shape, k = experts_per_token](const PassSize& pass) {
       const std::int64_t widest = std::max({sizes.hidden_size, sizes.latent_size, sizes.ffn_size});
-      return 3 * (std::int64_t{sizes.num_experts} + 1) + 3 * pass.rows * std::int64_t{k} + 2 * pass.threads +
+      return scratch_by_expert(pass, sizes.num_experts, k) +
              pass.rows * (std::int64_t{3} * sizes.latent_size + 2 * sizes.ffn_size + sizes.hidden_size + widest);
     };
   }
   AnyExperts pack(const Packer& packer) const {
-    std::vector<std::vector<float>> values;
-    values.reserve(2 * groups.size() + 3 * experts.size());
-    const auto floats = [&](const WeightRows& rows) {
-      values.push_back(packer.floats(rows));
-      return ConstRows(values.back().data(), rows.rows(), rows.cols());
-    };
+    std::vector<HeldRows> held;
+    const auto floats = [&](const WeightRows& rows) { return held.emplace_back(rows, packer).rows; };
     std::vector<LatentProjections> of_groups;
     for (const Projections& group : groups) of_groups.push_back({floats(group.gate), floats(group.up)});
     std::vector<LatentMatrices> of_experts;

@@ -29,10 +29,9 @@ struct LoraPart {
   void list_weights(WeightList& weights) const {
     for (std::size_t e = 0; e < experts.size(); ++e) {
       for (const WeightRows* rows : {&experts[e].a, &experts[e].b}) {
-        weights.push_back(WeightUse::matrix(*rows, F32{}));
+        weights.push_back(WeightUse::fixed(*rows));
         weights.back().is_active = weights.back().is_read = static_cast<index_t>(e) < experts_per_token;
         weights.back().expert = static_cast<index_t>(e);
-        weights.back().may_quantize = false;
       }
     }
   }
@@ -41,16 +40,12 @@ struct LoraPart {
     const LoraRows& first = experts.front();
     return [count = std::int64_t{std::ssize(experts)}, k = std::int64_t{experts_per_token},
             width = std::int64_t{2} * first.a.cols() + first.a.rows() + first.b.rows()](const PassSize& pass) {
-      return 3 * (count + 1) + 3 * pass.rows * k + 2 * pass.threads + pass.rows * width;
+      return scratch_by_expert(pass, count, k) + pass.rows * width;
     };
   }
   LoraExperts<> pack_bank(const Packer& packer) const {
-    std::vector<std::vector<float>> values;
-    values.reserve(2 * experts.size());
-    const auto floats = [&](const WeightRows& rows) {
-      values.push_back(packer.floats(rows));
-      return ConstRows(values.back().data(), rows.rows(), rows.cols());
-    };
+    std::vector<HeldRows> held;
+    const auto floats = [&](const WeightRows& rows) { return held.emplace_back(rows, packer).rows; };
     std::vector<LoraMatrices> matrices;
     for (const LoraRows& expert : experts) matrices.push_back({floats(expert.a), floats(expert.b), scale});
     return LoraExperts<>::create(experts.front().a.cols(), experts.front().b.rows(), matrices).value();
@@ -69,14 +64,13 @@ struct RankPart {
   }
   ScratchNeed scratch() const {
     return [count = std::int64_t{ranks.a.rows()}, k = std::int64_t{experts_per_token}](const PassSize& pass) {
-      return 3 * (count + 1) + 4 * pass.rows * k + 2 * pass.threads;
+      return scratch_by_expert(pass, count, k) + pass.rows * k;
     };
   }
   AnyExperts pack(const Packer& packer) const {
-    const std::vector<float> a = packer.floats(ranks.a);
-    const std::vector<float> b = packer.floats(ranks.b);
-    const LoraMatrices lora{
-        {a.data(), ranks.a.rows(), ranks.a.cols()}, {b.data(), ranks.b.rows(), ranks.b.cols()}, scale};
+    const HeldRows a(ranks.a, packer);
+    const HeldRows b(ranks.b, packer);
+    const LoraMatrices lora{a.rows, b.rows, scale};
     return RankExperts<>::create(ranks.a.cols(), ranks.b.rows(), {&lora, 1}).value();
   }
 };

@@ -60,15 +60,11 @@ struct MonetPart {
   }
   void list_weights(WeightList& weights) const {
     for (const Side& s : sides) {
-      weights.push_back(WeightUse::matrix(s.gate, F32{}));
-      weights.back().may_quantize = false;
+      weights.push_back(WeightUse::fixed(s.gate));
       weights.push_back(WeightUse::vector(s.mean));
       weights.push_back(WeightUse::vector(s.variance));
     }
-    for (const WeightRows& rows : matrices) {
-      weights.push_back(WeightUse::matrix(rows, F32{}));
-      weights.back().may_quantize = false;
-    }
+    for (const WeightRows& rows : matrices) weights.push_back(WeightUse::fixed(rows));
     for (const WeightRows& rows : biases) weights.push_back(WeightUse::vector(rows));
   }
   // Logits of both sides, what all parts of both make of a row, its mixed and shared numbers, the output.
@@ -80,34 +76,33 @@ struct MonetPart {
     };
   }
   DecoderBlock::Dense pack(const Packer& packer) const {
-    const auto floats = [&](const std::vector<WeightRows>& list) {
-      std::vector<std::vector<float>> values;
-      for (const WeightRows& rows : list) values.push_back(packer.floats(rows));
-      return values;
+    const auto held = [&](const std::vector<WeightRows>& list) {
+      std::vector<HeldRows> all;
+      for (const WeightRows& rows : list) all.emplace_back(rows, packer);
+      return all;
     };
-    const std::vector<std::vector<float>> m = floats(matrices);
-    const std::vector<std::vector<float>> b = floats(biases);
-    const auto rows = [&](std::size_t i) { return ConstRows(m[i].data(), matrices[i].rows(), matrices[i].cols()); };
-    const std::vector<std::vector<float>> r =
-        floats({sides[0].gate, sides[0].mean, sides[0].variance, sides[1].gate, sides[1].mean, sides[1].variance});
+    const std::vector<HeldRows> m = held(matrices);
+    const std::vector<HeldRows> b = held(biases);
+    const std::vector<HeldRows> r =
+        held({sides[0].gate, sides[0].mean, sides[0].variance, sides[1].gate, sides[1].mean, sides[1].variance});
     const auto router_side = [&](std::size_t s) {
-      return MonetSide{{r[3 * s].data(), sides[s].gate.rows(), sides[s].gate.cols()}, r[3 * s + 1], r[3 * s + 2]};
+      return MonetSide{r[3 * s].rows, r[3 * s + 1].values, r[3 * s + 2].values};
     };
     MonetRouter<> router = MonetRouter<>::create(router_side(0), router_side(1), options).value();
     const Activation relu2{ActivationKind::relu2};
     if (is_vertical) {
-      return network(std::move(router), VerticalExperts<>::create({.u = {rows(0), rows(1)},
-                                                                   .u_bias = {b[0], b[1]},
-                                                                   .v11 = rows(2),
-                                                                   .v12 = rows(3),
-                                                                   .v21 = rows(4),
-                                                                   .v22 = rows(5),
-                                                                   .b = {rows(6), rows(7)}},
+      return network(std::move(router), VerticalExperts<>::create({.u = {m[0].rows, m[1].rows},
+                                                                   .u_bias = {b[0].values, b[1].values},
+                                                                   .v11 = m[2].rows,
+                                                                   .v12 = m[3].rows,
+                                                                   .v21 = m[4].rows,
+                                                                   .v22 = m[5].rows,
+                                                                   .b = {m[6].rows, m[7].rows}},
                                                                   relu2)
                                             .value());
     }
     return network(std::move(router),
-                   HorizontalExperts<>::create({rows(0), b[0], rows(1), rows(2)}, side, relu2).value());
+                   HorizontalExperts<>::create({m[0].rows, b[0].values, m[1].rows, m[2].rows}, side, relu2).value());
   }
 
  private:

@@ -24,12 +24,8 @@ struct RouterPart {
   std::int64_t floats_per_row = 0;  // scratch of its own, beside the logits
 
   void list_weights(WeightList& weights) const {
-    const auto add = [&](const WeightRows& rows) {  // float32, as its logits are
-      weights.push_back(WeightUse::matrix(rows, F32{}));
-      weights.back().may_quantize = false;
-    };
-    if (gate) add(*gate);
-    for (const WeightRows& rows : other_matrices) add(rows);
+    if (gate) weights.push_back(WeightUse::fixed(*gate));  // float32, as its logits are
+    for (const WeightRows& rows : other_matrices) weights.push_back(WeightUse::fixed(rows));
     for (const auto* bias : {&gate_bias, &selection_bias}) {
       if (*bias) weights.push_back(WeightUse::vector(**bias));
     }

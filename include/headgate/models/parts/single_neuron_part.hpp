@@ -35,10 +35,7 @@ struct SingleNeuronPart {
     return [k = std::int64_t{experts_per_token}](const PassSize& pass) { return 2 * pass.rows * k; };
   }
   AnyExperts pack(const Packer& packer) const {
-    const std::vector<float> u = packer.floats(input);
-    const std::vector<float> v = packer.floats(output);
-    return SingleNeuronExperts<>::create({u.data(), input.rows(), input.cols()},
-                                         {v.data(), output.rows(), output.cols()}, activation)
+    return SingleNeuronExperts<>::create(HeldRows(input, packer).rows, HeldRows(output, packer).rows, activation)
         .value();
   }
 };
